@@ -1,0 +1,35 @@
+"""No memory: every step for itself. State has width zero, so that agents need not ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from ..torso import Memory
+
+
+@dataclass(frozen=True)
+class NoMemoryConfig:
+    """Nothing to choose."""
+
+
+class NoMemory(Memory):
+    """The identity, with a state `[B, 0]`."""
+
+    Config = NoMemoryConfig
+
+    def __init__(self, input_size: int, config: NoMemoryConfig):
+        super().__init__()
+        self.size = input_size
+        self.state_size = 0
+
+    def forward(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `x` and `state` as they are."""
+        return x, state
+
+    def as_numpy(self) -> Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """Return the identity."""
+        return lambda x, state, first: (x, state)

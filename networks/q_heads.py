@@ -1,0 +1,239 @@
+"""Heads for action values: plain, dueling, distributional and noisy, in any combination."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from .layers import ACTIVATIONS, Activation, numpy_layers, orthogonal
+
+# (x [N, inputs], noise [P]) -> y [N, outputs]; all NumPy
+NoisyStep = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+class NoisyLinear(nn.Module):
+    """A linear layer with learned, factorised noise on its parameters (Fortunato et al. 2018, eq. 9 to 11).
+
+    The noise is an argument: a vector `[inputs + outputs]` from `draw_noise`, or zeros for the mean layer.
+    """
+
+    def __init__(self, inputs: int, outputs: int, sigma: float = 0.5):
+        super().__init__()
+        bound = inputs**-0.5
+        self.mean = nn.Linear(inputs, outputs)
+        self.deviation = nn.Linear(inputs, outputs)
+        for parameter in self.mean.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+        for parameter in self.deviation.parameters():
+            nn.init.constant_(parameter, sigma * bound)
+        self.sizes = [inputs, outputs]
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        """`(W + S * (e_out e_in^T)) x + b + s * e_out`, without building the noisy weights."""
+        noise_in, noise_out = noise.split(self.sizes)
+        return self.mean(x) + self.deviation(x * noise_in) * noise_out
+
+    def as_numpy(self) -> NoisyStep:
+        """Return this layer as a NumPy function over the same memory."""
+        mean, deviation = numpy_layers(self.mean), numpy_layers(self.deviation)
+        assert mean is not None and deviation is not None
+        inputs = self.sizes[0]
+        return lambda x, noise: mean(x) + deviation(x * noise[:inputs]) * noise[inputs:]
+
+
+def draw_noise(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
+    """Noise for the layers of a head: `sign(e) sqrt|e|` of standard normal `e`, float32."""
+    normal = generator.standard_normal(shape, np.float32)
+    return np.copysign(np.sqrt(np.abs(normal)), normal)
+
+
+class Stream(nn.Module):
+    """Linear layers `sizes[0] -> sizes[1] -> ...` with activations between them, noisy or not."""
+
+    def __init__(self, sizes: tuple[int, ...], activation: Activation, noisy: bool):
+        super().__init__()
+        self.layers = nn.ModuleList()
+        for index, (inputs, outputs) in enumerate(pairwise(sizes)):
+            if index:
+                self.layers.append(ACTIVATIONS[activation]())
+            gain = 1.0 if index == len(sizes) - 2 else 2**0.5
+            linear = NoisyLinear(inputs, outputs) if noisy else orthogonal(nn.Linear(inputs, outputs), gain)
+            self.layers.append(linear)
+        self.noise_sizes = [
+            sum(layer.sizes) if isinstance(layer, NoisyLinear) else 0 for layer in self.layers
+        ]
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        """Outputs `[N, sizes[-1]]` for `x [N, sizes[0]]`, with noise `[sum(noise_sizes)]`."""
+        for layer, own_noise in zip(self.layers, noise.split(self.noise_sizes), strict=True):
+            x = layer(x, own_noise) if isinstance(layer, NoisyLinear) else layer(x)
+        return x
+
+    def as_numpy(self) -> NoisyStep:
+        """Return the layers as a NumPy function over the same memory."""
+        if not any(self.noise_sizes):
+            plain = numpy_layers(nn.Sequential(*self.layers))
+            assert plain is not None
+            return lambda x, noise: plain(x)
+        steps: list[tuple[Any, bool]] = []
+        for layer in self.layers:
+            noisy = isinstance(layer, NoisyLinear)
+            steps.append((layer.as_numpy() if noisy else numpy_layers(layer), noisy))
+        places = np.cumsum(self.noise_sizes)[:-1]
+
+        def run(x: np.ndarray, noise: np.ndarray) -> np.ndarray:
+            for (step, noisy), own_noise in zip(steps, np.split(noise, places), strict=True):
+                x = step(x, own_noise) if noisy else step(x)
+            return x
+
+        return run
+
+
+class QHead(nn.Module):
+    """Features `[N, size]` to `atoms` numbers for each action, `[N, A, K]`, and those to values `[N, A]`.
+
+    With a `support` `[K]` (C51, Bellemare et al. 2017) they are the logits of a distribution over it,
+    otherwise quantiles (Dabney et al. 2018) or, when there is only one, the value itself. `dueling` (Wang et
+    al. 2016) adds up a stream for the state and one for the actions, centred by its mean. Each stream has the
+    `hidden` layers.
+    """
+
+    support: Tensor | None
+
+    def __init__(
+        self,
+        size: int,
+        num_actions: int,
+        *,
+        atoms: int = 1,
+        support: Tensor | None = None,
+        hidden: tuple[int, ...] = (),
+        activation: Activation = "relu",
+        dueling: bool = False,
+        noisy: bool = False,
+    ):
+        super().__init__()
+        self.shape = (num_actions, atoms)
+        self.register_buffer("support", support, persistent=False)
+        self.action_stream = Stream((size, *hidden, num_actions * atoms), activation, noisy)
+        self.state_stream = Stream((size, *hidden, atoms), activation, noisy) if dueling else None
+        streams = [self.action_stream] + ([self.state_stream] if self.state_stream is not None else [])
+        self.noise_sizes = [sum(stream.noise_sizes) for stream in streams]
+
+    @property
+    def noise_size(self) -> int:
+        """Length of the noise vector; 0 without noisy layers."""
+        return sum(self.noise_sizes)
+
+    def forward(self, features: Tensor, noise: Tensor) -> Tensor:
+        """Logits, quantiles or values `[N, A, K]`."""
+        noises = noise.split(self.noise_sizes)
+        outputs = self.action_stream(features, noises[0]).unflatten(-1, self.shape)
+        if self.state_stream is None:
+            return outputs
+        state = self.state_stream(features, noises[1]).unsqueeze(-2)
+        return state + outputs - outputs.mean(-2, keepdim=True)
+
+    def values(self, outputs: Tensor) -> Tensor:
+        """Action values: the means `[...]` of what `outputs [..., K]` stand for."""
+        return outputs.mean(-1) if self.support is None else outputs.softmax(-1) @ self.support
+
+    def as_numpy(self, device: torch.device) -> NoisyStep:
+        """Return `(features [N, size], noise) -> values [N, A]` in NumPy; on the CPU over the same memory."""
+        if device.type != "cpu":
+            return self._torch_step(device)
+        actions = self.action_stream.as_numpy()
+        state = None if self.state_stream is None else self.state_stream.as_numpy()
+        if state is None and self.shape[1] == 1:
+            return actions
+        split, support = self.noise_sizes[0], None if self.support is None else self.support.numpy()
+
+        def run(features: np.ndarray, noise: np.ndarray) -> np.ndarray:
+            outputs = actions(features, noise[:split]).reshape(-1, *self.shape)
+            if state is not None:
+                outputs = outputs - outputs.mean(1, keepdims=True) + state(features, noise[split:])[:, None]
+            if support is None:
+                return outputs.mean(-1)
+            weights = np.exp(outputs - outputs.max(-1, keepdims=True))
+            return weights @ support / weights.sum(-1)
+
+        return run
+
+    def _torch_step(self, device: torch.device) -> NoisyStep:
+        @torch.inference_mode()
+        def run(features: np.ndarray, noise: np.ndarray) -> np.ndarray:
+            inputs = (torch.from_numpy(x).to(device) for x in (features, noise))
+            return self.values(self(*inputs)).cpu().numpy()
+
+        return run
+
+
+def categorical_projection(
+    probabilities: Tensor, reward: Tensor, discount: Tensor, support: Tensor
+) -> Tensor:
+    """Distribution `[N, K]` of `reward + discount * Z` put back on the `support [K]`; Z has `probabilities`.
+
+    Every atom's mass goes to its two neighbours on the evenly spaced support, in proportion to its nearness;
+    what falls outside goes to the ends (Bellemare et al. 2017, eq. 7).
+    """
+    low, high = support[0], support[-1]
+    spacing = (high - low) / (len(support) - 1)
+    moved = (reward[:, None] + discount[:, None] * support).clamp(low, high)
+    # Nearness of every moved atom [N, K, 1] to every fixed one [K]: 1 where they meet, 0 one spacing away.
+    nearness = (1 - (moved[:, :, None] - support).abs() / spacing).clamp(0, 1)
+    return (probabilities[:, None, :] @ nearness).squeeze(1)
+
+
+def quantile_huber_loss(quantiles: Tensor, target: Tensor) -> Tensor:
+    """Loss `[N]` of quantiles `[N, K]` against samples `[N, M]`, with kappa = 1 (Dabney et al. 2018, eq. 10).
+
+    u_ij = target_j - quantiles_i,   tau_i = (i + 1/2) / K
+    loss = sum_i mean_j |tau_i - 1{u_ij < 0}| huber(u_ij)
+    """
+    error = target[:, None, :] - quantiles[:, :, None]
+    count = quantiles.shape[1]
+    tau = (torch.arange(count, device=quantiles.device) + 0.5)[:, None] / count
+    huber = nn.functional.huber_loss(error, torch.zeros_like(error), reduction="none")
+    return ((tau - (error < 0).float()).abs() * huber).mean(2).sum(1)
+
+
+class JointActions:
+    """Numbers the actions of a Discrete or one-dimensional MultiDiscrete space, all combinations in a row."""
+
+    LIMIT = 10_000
+
+    def __init__(self, space: spaces.Space):
+        match space:
+            case spaces.Discrete():
+                self.table = np.arange(space.n) + space.start
+            case spaces.MultiDiscrete() if len(space.shape) == 1:
+                if (count := int(np.prod(space.nvec))) > self.LIMIT:
+                    raise ValueError(f"{space} has {count} joint actions; at most {self.LIMIT} can be valued")
+                self.table = np.stack(np.unravel_index(np.arange(count), space.nvec), -1) + space.start
+            case _:
+                raise TypeError(
+                    f"no action values for {space}: only Discrete and MultiDiscrete actions have them"
+                )
+        self.space = space
+        self.count = len(self.table)
+
+    def action(self, index: np.ndarray) -> np.ndarray:
+        """Actions `[B]` or `[B, D]` of numbers `[B]`."""
+        return self.table[index]
+
+    def index(self, action: np.ndarray) -> np.ndarray:
+        """Numbers `[B]` of actions."""
+        if isinstance(self.space, spaces.MultiDiscrete):
+            return np.ravel_multi_index(tuple((action - self.space.start).T), tuple(self.space.nvec))
+        return action - self.table[0]
+
+
+def best_action(values: Any, mask: Any | None) -> Any:
+    """Index `[N]` of the largest of `values [N, A]` where `mask [N, A]` is true; NumPy arrays or tensors."""
+    return (values if mask is None else values - 1e30 * ~mask).argmax(-1)

@@ -1,0 +1,124 @@
+"""Torso: what turns observations into features. An encoder sees one step, a memory carries state across steps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from .tree import tree_leaves, tree_map
+
+# A network run in NumPy on the parameters that torch holds: (obs [B, ...], state [B, S], first [B]) -> the same.
+NumpyStep = Callable[[Any, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+class Encoder(nn.Module, ABC):
+    """Features `[N, size]` of observations `[N, ...]`, each step for itself."""
+
+    Config: ClassVar[type]
+    size: int
+    # Actor-critics learn one encoder for both networks where learning to see is most of the work (images).
+    shared_by_default: ClassVar[bool] = False
+
+    @abstractmethod
+    def forward(self, obs: Any) -> Tensor:
+        """Encode observations `[N, ...]` into features `[N, size]`."""
+
+    def update_statistics(self, obs: Any) -> None:
+        """Let running statistics see a batch `[N, ...]`; nothing to do for encoders without any."""
+
+    def as_numpy(self) -> Callable[[Any], np.ndarray] | None:
+        """Return this encoder as a NumPy function over the same memory, or None where there is none."""
+        return None
+
+
+class Memory(nn.Module, ABC):
+    """What carries information from step to step, with the state as a value.
+
+    The contract, for every memory: unrolling T steps at once, in chunks or one by one gives the same outputs,
+    and nothing before a `first` changes anything after it.
+    """
+
+    Config: ClassVar[type]
+    size: int
+    state_size: int
+
+    @abstractmethod
+    def forward(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """Map features `[T, B, D]`, state `[B, S]`, episode starts `[T, B]` to `([T, B, size], next state)`."""
+
+    def initial_state(self, num_envs: int) -> Tensor:
+        """State `[num_envs, S]` before anything was seen."""
+        return next(iter(self.parameters()), torch.empty(0)).new_zeros(num_envs, self.state_size)
+
+    def as_numpy(
+        self,
+    ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None:
+        """Return one step (T = 1, no time axis) as a NumPy function over the same memory, or None."""
+        return None
+
+
+class Torso(nn.Module):
+    """Encoder and memory in one: `(obs [T, B, ...], state [B, S], first [T, B]) -> (features [T, B, size], state)`."""
+
+    def __init__(self, encoder: Encoder, memory: Memory):
+        super().__init__()
+        self.encoder = encoder
+        self.memory = memory
+        self.size = memory.size
+
+    def forward(self, obs: Any, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of a `[T, B]` chunk and the state after it."""
+        lead = first.shape
+        features = self.encoder(tree_map(lambda x: x.reshape(-1, *x.shape[2:]), obs))
+        return self.memory(features.reshape(*lead, -1), state, first)
+
+    def initial_state(self, num_envs: int) -> Tensor:
+        """State `[num_envs, S]` before anything was seen; S = 0 without a memory."""
+        return self.memory.initial_state(num_envs)
+
+    @property
+    def shared_by_default(self) -> bool:
+        """Whether an actor-critic should use one torso for both networks unless told otherwise."""
+        return self.encoder.shared_by_default
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether features depend on earlier steps."""
+        return self.memory.state_size > 0
+
+    def update_statistics(self, obs: Any) -> None:
+        """Let running statistics see observations `[N, ...]`."""
+        self.encoder.update_statistics(obs)
+
+    def as_numpy(self) -> NumpyStep | None:
+        """One step `[B, ...]` in NumPy, or None where a part has no such form or the weights are not on the CPU."""
+        if any(tensor.device.type != "cpu" for tensor in self.state_dict().values()):
+            return None
+        encode, remember = self.encoder.as_numpy(), self.memory.as_numpy()
+        if encode is None or remember is None:
+            return None
+        return lambda obs, state, first: remember(encode(obs), state, first)
+
+
+def build_torso(
+    obs_space: spaces.Space,
+    encoder: type[Encoder],
+    memory: type[Memory],
+    encoder_config: Any = None,
+    memory_config: Any = None,
+) -> Torso:
+    """Build a torso for an observation space; configs left out take their defaults."""
+    # The classes of components agree on their constructors by convention: (space or input size, config).
+    built = encoder(obs_space, encoder_config or encoder.Config())  # type: ignore[call-arg]
+    return Torso(built, memory(built.size, memory_config or memory.Config()))  # type: ignore[call-arg]
+
+
+def leading_rows(obs: Any) -> int:
+    """Length of the first axis of an observation batch, nested or not."""
+    return len(tree_leaves(obs)[0])
