@@ -1,0 +1,139 @@
+"""An agent is two verbs: `act` and `learn`. It decides by itself when it learns, so one loop trains them all."""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from ..networks.torso import Torso
+
+# What `learn` reports, by name; tensors stay tensors until somebody logs them.
+Metrics = dict[str, Tensor | float]
+
+
+class Transition(NamedTuple):
+    """One step of all environments, NumPy arrays `[B, ...]`."""
+
+    obs: Any
+    action: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    next_obs: Any
+    """The true successor of `obs`, also where the episode ended."""
+    first: np.ndarray
+    """This `obs` opens an episode."""
+    state: np.ndarray
+    """The agent's memory `[B, S]` before it saw `obs`."""
+    valid: np.ndarray | None = None
+    """False where the backend spent the step on resetting; None when every row is real."""
+
+    @property
+    def done(self) -> np.ndarray:
+        """Where an episode ended, one way or the other."""
+        return self.terminated | self.truncated
+
+    @property
+    def num_steps(self) -> int:
+        """Environment steps in this transition, summed over environments."""
+        return len(self.reward) if self.valid is None else int(self.valid.sum())
+
+
+class Stateful(Protocol):
+    """What a checkpoint can hold."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that must survive: nested dicts of tensors, arrays, numbers, strings and lists."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> Any:
+        """Take back what `state_dict` gave."""
+        ...
+
+
+class Agent(ABC):
+    """Chooses actions and learns from what they led to.
+
+    A concrete agent takes `(config, action_space, make_torso, *, seed, total_steps, device, compile)`: it asks
+    `make_torso` for as many torsos as its algorithm needs, puts its own heads on them, and never sees an
+    observation space.
+    """
+
+    Config: ClassVar[type]
+
+    @abstractmethod
+    def __init__(
+        self,
+        config: Any,
+        action_space: spaces.Space,
+        make_torso: Callable[[], Torso],
+        *,
+        seed: int,
+        total_steps: int,
+        device: torch.device,
+        compile: bool,
+    ): ...
+
+    @abstractmethod
+    def initial_state(self, num_envs: int) -> np.ndarray:
+        """Memory `[num_envs, S]` before anything was seen."""
+
+    @abstractmethod
+    def act(
+        self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Choose actions `[B, ...]` for observations `[B, ...]`; returns them and the next memory `[B, S]`.
+
+        `first [B]` marks observations that open an episode. Without `explore` the agent does its best, draws no
+        random number and changes nothing.
+        """
+
+    @abstractmethod
+    def learn(self, transition: Transition) -> Metrics:
+        """Take in one step of all environments, and learn when it is time; `{}` while it is not."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, Stateful | np.random.Generator]:
+        """Everything that a checkpoint must hold, by name, random generators included."""
+
+
+class Counter:
+    """Environment steps that an agent has seen; drives its schedules."""
+
+    def __init__(self, total: int):
+        self.total = total
+        self.count = 0
+
+    def add(self, steps: int) -> None:
+        """Count `steps` more."""
+        self.count += steps
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the run that is done, 0 to 1."""
+        return min(1.0, self.count / self.total)
+
+    def state_dict(self) -> dict[str, int]:
+        """The count. The total belongs to the run's config: a longer run continues its schedules at their place."""
+        return {"count": self.count}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Restore the count."""
+        self.count = state["count"]
+
+
+def named_generator(seed: int, name: str) -> np.random.Generator:
+    """Return a random generator of its own for each purpose, so that one never shifts another's numbers."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean of `x` over the entries where `mask` is true; of all of them when it is None."""
+    return x.mean() if mask is None else (x * mask).sum() / mask.sum().clamp(min=1)

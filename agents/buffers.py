@@ -1,0 +1,119 @@
+"""Where experience waits until an agent learns from it: preallocated, time-major, typed as the environment gives it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..networks.tree import tree_leaves, tree_map
+from .agent import Transition
+
+
+def storage_dtype(dtype: np.dtype) -> np.dtype:
+    """As the environment gives it; but float64 is stored as float32, which is what networks compute in."""
+    return np.dtype(np.float32) if dtype == np.float64 else dtype
+
+
+class Rollout:
+    """`length` consecutive steps of all environments, `[T, B, ...]`, filled in place.
+
+    Each observation is stored once: the successor of row `t` is row `t + 1`, except where an episode ends and
+    after the last row. Those are kept apart, in `ends`.
+    """
+
+    obs: Any
+    action: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    first: np.ndarray
+    valid: np.ndarray
+    state: np.ndarray
+    last_obs: Any
+
+    def __init__(self, length: int):
+        self.length = length
+        self.size = 0
+        # (row, environment, true successor) of every episode end that was a truncation
+        self.ends: list[tuple[int, int, Any]] = []
+
+    def _allocate(self, transition: Transition) -> None:
+        def rows(x: np.ndarray) -> np.ndarray:
+            return np.zeros((self.length, *x.shape), storage_dtype(x.dtype))
+
+        self.obs = tree_map(rows, transition.obs)
+        self.last_obs = tree_map(lambda x: x[0].copy(), self.obs)
+        self.action, self.state = rows(transition.action), rows(transition.state)
+        self.reward = np.zeros((self.length, len(transition.reward)), np.float32)
+        self.terminated, self.truncated, self.first = (np.zeros_like(self.reward, bool) for _ in range(3))
+        self.valid = np.ones_like(self.terminated)
+
+    @property
+    def full(self) -> bool:
+        """Whether `length` steps have been added since the last `clear`."""
+        return self.size == self.length
+
+    @property
+    def done(self) -> np.ndarray:
+        """Where an episode ended, `[T, B]`."""
+        return self.terminated | self.truncated
+
+    def add(self, transition: Transition) -> None:
+        """Write one step of all environments into the next row."""
+        if not self._allocated:
+            self._allocate(transition)
+        t = self.size
+        tree_map(lambda rows, x: rows.__setitem__(t, x), self.obs, transition.obs)
+        self.action[t] = transition.action
+        self.reward[t] = transition.reward
+        self.terminated[t] = transition.terminated
+        self.truncated[t] = transition.truncated
+        self.first[t] = transition.first
+        self.state[t] = transition.state
+        self.valid[t] = True if transition.valid is None else transition.valid
+        if transition.truncated.any():
+            for index in np.flatnonzero(transition.truncated & ~transition.terminated):
+                successor = tree_map(
+                    lambda x, i=index: x[i].astype(storage_dtype(x.dtype)), transition.next_obs
+                )
+                self.ends.append((t, int(index), successor))
+        self.size += 1
+        if self.full:
+            tree_map(lambda row, x: row.__setitem__(..., x), self.last_obs, transition.next_obs)
+
+    def clear(self) -> None:
+        """Start over with the next step; the memory is used again."""
+        self.size = 0
+        self.ends = []
+
+    @property
+    def _allocated(self) -> bool:
+        return "reward" in self.__dict__
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows that are filled."""
+        if not self._allocated:
+            return {"size": 0}
+        rows = {name: tree_map(lambda x: x[: self.size], getattr(self, name)) for name in self._arrays}
+        return {"size": self.size, "rows": rows, "last_obs": self.last_obs, "ends": list(self.ends)}
+
+    _arrays = ("obs", "action", "reward", "terminated", "truncated", "first", "valid", "state")
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Fill in what `state_dict` gave."""
+        self.size = state["size"]
+        self.ends = []
+        if "rows" not in state:
+            return
+        for name in self._arrays:
+
+            def widen(x: np.ndarray) -> np.ndarray:
+                rows = np.zeros((self.length, *x.shape[1:]), x.dtype)
+                rows[: self.size] = x
+                return rows
+
+            setattr(self, name, tree_map(widen, state["rows"][name]))
+        self.last_obs = tree_map(np.array, state["last_obs"])
+        self.ends = [(int(t), int(index), obs) for t, index, obs in state["ends"]]
+        assert len(tree_leaves(self.last_obs)[0]) == self.reward.shape[1]

@@ -1,0 +1,288 @@
+"""Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt, Interval
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from ..networks.acting import make_step
+from ..networks.heads import policy_head, value_head
+from ..networks.normalize import RewardScaler
+from ..networks.optimizer import FlatAdam
+from ..networks.torso import Torso
+from ..networks.tree import tree_map
+from .agent import Agent, Counter, Metrics, Stateful, Transition, masked_mean, named_generator
+from .buffers import Rollout
+from .exploration import CorrelatedNormal, Schedule, check_schedules, scheduled
+from .returns import generalized_advantages
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Proximal policy optimisation."""
+
+    learning_rate: Schedule = 3e-4
+    """Adam's step size: a number, or linear(start, end) over the run."""
+    rollout_length: Annotated[int, Gt(0)] = 128
+    """Steps of every environment between updates."""
+    batch_size: Annotated[int, Gt(0)] = 256
+    """Windows in a minibatch; without a memory a window is one step."""
+    epochs: Annotated[int, Gt(0)] = 4
+    """Passes over each rollout."""
+    gamma: Annotated[float, Interval(ge=0, le=1)] = 0.99
+    """Discount of the future, per step."""
+    gae_lambda: Annotated[float, Interval(ge=0, le=1)] = 0.95
+    """0 trusts the value function, 1 trusts the rewards that followed."""
+    clip_range: Schedule = 0.2
+    """How far the probability ratio may move before its gradient stops: a number, or linear(start, end)."""
+    value_clip_range: Annotated[float, Gt(0)] | None = None
+    """The same for the value, in units of the return; off by default."""
+    normalize_advantage: bool = True
+    """Shift and scale the advantages of each minibatch to mean 0 and deviation 1."""
+    normalize_reward: bool = False
+    """Divide rewards by the running deviation of the discounted return."""
+    value_coefficient: Annotated[float, Ge(0)] = 0.5
+    """Weight of the value loss."""
+    entropy_coefficient: Annotated[float, Ge(0)] = 0.0
+    """Weight of the entropy bonus."""
+    max_grad_norm: Annotated[float, Gt(0)] | None = 0.5
+    """Longer gradients are scaled down to this length."""
+    target_kl: Annotated[float, Gt(0)] | None = None
+    """Stop an update once the policy has moved 1.5 times this far (in nats); off by default."""
+    share_torso: bool | None = None
+    """One torso for policy and value; by default only where observations are images."""
+    log_std: float = 0.0
+    """Box actions: initial log standard deviation, in units of half the action range."""
+    squash: bool = False
+    """Box actions: keep them inside their bounds by a tanh."""
+    noise_correlation: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    """Box actions: correlation of the exploration noise from one step to the next."""
+
+    def __post_init__(self) -> None:
+        check_schedules(self, "learning_rate", "clip_range")
+
+    def planned_updates(self, total_steps: int, num_envs: int) -> int:
+        """Optimiser steps of a whole run."""
+        steps = self.rollout_length * num_envs
+        return total_steps // steps * self.epochs * -(-steps // self.batch_size)
+
+
+class PPO(Agent):
+    """Collect a rollout with the current policy, then improve it for a few epochs while staying close to it."""
+
+    Config = PPOConfig
+
+    def __init__(
+        self,
+        config: PPOConfig,
+        action_space: spaces.Space,
+        make_torso: Callable[[], Torso],
+        *,
+        seed: int,
+        total_steps: int,
+        device: torch.device,
+        compile: bool = False,
+    ):
+        self.config = config
+        self.device = device
+        torso = make_torso()
+        share = torso.shared_by_default if config.share_torso is None else config.share_torso
+        value_torso = torso if share else make_torso()
+        head = policy_head(torso.size, action_space, log_std=config.log_std, squash=config.squash)
+        self.networks = nn.ModuleDict(
+            {
+                "torso": torso,
+                "head": head,
+                "value_torso": value_torso,
+                "value_head": value_head(value_torso.size),
+            }
+        ).to(device)
+        self.torso, self.head, self.value_torso = torso, head, value_torso
+        self.optimizer = FlatAdam(
+            self.networks, epsilon=1e-5, max_grad_norm=config.max_grad_norm, compile=compile
+        )
+        self.forward = make_step(torso, head.layer, device)
+        self.reward_scaler = RewardScaler(config.gamma)
+        self.rollout = Rollout(config.rollout_length)
+        self.steps = Counter(total_steps)
+        self.act_generator = named_generator(seed, "ppo/act")
+        self.shuffle_generator = named_generator(seed, "ppo/shuffle")
+        self.noise = CorrelatedNormal(config.noise_correlation, self.act_generator)
+        if config.noise_correlation > 0 and not isinstance(action_space, spaces.Box):
+            raise ValueError(f"noise_correlation is for Box actions, got {action_space}; leave it at 0")
+
+    def initial_state(self, num_envs: int) -> np.ndarray:
+        """The torso's memory `[num_envs, S]` before anything was seen."""
+        return self.torso.initial_state(num_envs).cpu().numpy()
+
+    def act(
+        self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Sample actions from the policy, or take its most likely ones."""
+        outputs, state = self.forward(obs, state, first)
+        noise = self.noise if self.config.noise_correlation > 0 else self.act_generator
+        return self.head.choose(outputs, noise if explore else None), state
+
+    def learn(self, transition: Transition) -> Metrics:
+        """Add a step to the rollout; update when it is full."""
+        self.rollout.add(transition)
+        self.steps.add(transition.num_steps)
+        if not self.rollout.full:
+            return {}
+        metrics = self.update(self.rollout)
+        self.rollout.clear()
+        return metrics
+
+    def update(self, rollout: Rollout) -> Metrics:
+        """Improve policy and value on one rollout."""
+        config, progress = self.config, self.steps.progress
+        learning_rate = scheduled(config.learning_rate, progress)
+        clip_range = torch.tensor(scheduled(config.clip_range, progress))
+
+        obs, first, action, valid = (
+            tree_map(self._tensor, x) for x in (rollout.obs, rollout.first, rollout.action, rollout.valid)
+        )
+        self._update_statistics(obs, valid)
+        log_prob, value, next_value = self._look_back(rollout, obs, first, action)
+        reward = rollout.reward
+        if config.normalize_reward:
+            arrays = (torch.from_numpy(x) for x in (reward, rollout.done, rollout.valid))
+            reward = self.reward_scaler(*arrays).numpy()
+        advantage = generalized_advantages(
+            reward, value, next_value, rollout.terminated, rollout.done, config.gamma, config.gae_lambda
+        )
+        returns = advantage + value
+
+        data = (obs, action, log_prob, *map(self._tensor, (value, advantage, returns)), valid)
+        windows = tree_map(lambda x: x.reshape(1, -1, *x.shape[2:]), data)
+        steps: list[dict[str, Tensor]] = []
+        for batch in self._minibatches(windows, num_windows=advantage.size):
+            steps.append(self.optimizer.step(self.loss, (*batch, clip_range), learning_rate))
+            if config.target_kl is not None and steps[-1]["policy/approx_kl"] > 1.5 * config.target_kl:
+                break
+
+        metrics: Metrics = {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]}
+        metrics["value/explained_variance"] = explained_variance(value, returns, rollout.valid)
+        metrics["policy/learning_rate"] = learning_rate
+        return metrics
+
+    def loss(
+        self,
+        obs: Any,
+        action: Tensor,
+        old_log_prob: Tensor,
+        old_value: Tensor,
+        advantage: Tensor,
+        returns: Tensor,
+        valid: Tensor,
+        clip_range: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Clipped surrogate, value and entropy losses of a minibatch of windows `[L, N, ...]` (eqs. 7 and 9)."""
+        config = self.config
+        first = torch.ones_like(valid)
+        policy, value = self._policy_and_value(obs, first)
+
+        if config.normalize_advantage:
+            center = masked_mean(advantage, valid)
+            # Unbiased, as in the reference implementations; one lone step has no deviation.
+            variance = (valid * (advantage - center).square()).sum() / (valid.sum() - 1).clamp(min=1)
+            advantage = (advantage - center) / (variance.sqrt() + 1e-8)
+        log_ratio = policy.log_prob(action) - old_log_prob
+        ratio = log_ratio.exp()
+        clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
+        policy_loss = -masked_mean(torch.minimum(ratio * advantage, clipped * advantage), valid)
+
+        value_error = (value - returns).square()
+        if config.value_clip_range is not None:
+            change = (value - old_value).clamp(-config.value_clip_range, config.value_clip_range)
+            value_error = torch.maximum(value_error, (old_value + change - returns).square())
+        value_loss = masked_mean(value_error, valid)
+
+        entropy = masked_mean(policy.entropy(), valid)
+        loss = policy_loss + config.value_coefficient * value_loss - config.entropy_coefficient * entropy
+        return loss, {
+            "loss/policy": policy_loss,
+            "loss/value": value_loss,
+            "policy/entropy": entropy,
+            # Schulman's estimator k3: unbiased and never negative (joschu.net/blog/kl-approx.html).
+            "policy/approx_kl": masked_mean(ratio - 1 - log_ratio, valid),
+            "policy/clip_fraction": masked_mean(((ratio - 1).abs() > clip_range).float(), valid),
+        }
+
+    def _policy_and_value(self, obs: Any, first: Tensor) -> tuple[Any, Tensor]:
+        """Distribution over actions and value `[T, B]` of observations `[T, B, ...]`."""
+        state = self.torso.initial_state(first.shape[1])
+        features, _ = self.torso(obs, state, first)
+        value_features = features
+        if self.value_torso is not self.torso:
+            value_features, _ = self.value_torso(obs, state, first)
+        return self.head(features), self.networks["value_head"](value_features).squeeze(-1)
+
+    @torch.no_grad()
+    def _look_back(
+        self, rollout: Rollout, obs: Any, first: Tensor, action: Tensor
+    ) -> tuple[Tensor, np.ndarray, np.ndarray]:
+        """Log-probability, value and successor's value `[T, B]` of every step, in one pass.
+
+        The parameters have not changed since the rollout began, so nothing of this was needed while acting.
+        """
+        policy, value = self._policy_and_value(obs, first)
+        # Successors that are not simply the next row: of the last row, and of truncated steps.
+        rows = [t for t, _, _ in rollout.ends]
+        columns = [index for _, index, _ in rollout.ends]
+        successors = tree_map(
+            lambda last, *ends: self._tensor(np.concatenate([last, *(end[None] for end in ends)]))[None],
+            rollout.last_obs,
+            *(end for _, _, end in rollout.ends),
+        )
+        count = first.shape[1] + len(rows)
+        _, successor_value = self._policy_and_value(successors, first.new_ones(1, count))
+        values, extra = value.cpu().numpy(), successor_value[0].cpu().numpy()
+        next_value = np.concatenate([values[1:], extra[None, : first.shape[1]]])
+        next_value[rows, columns] = extra[first.shape[1] :]
+        return policy.log_prob(action), values, next_value
+
+    def _minibatches(self, windows: tuple[Any, ...], num_windows: int) -> Any:
+        """Yield every window once an epoch, in new random minibatches."""
+        size = min(self.config.batch_size, num_windows)
+        for _ in range(self.config.epochs):
+            order = torch.from_numpy(self.shuffle_generator.permutation(num_windows)).to(self.device)
+            shuffled = tree_map(lambda x, order=order: x.index_select(1, order), windows)
+            for start in range(0, num_windows, size):
+                yield tree_map(lambda x, start=start: x[:, start : start + size], shuffled)
+
+    def _update_statistics(self, obs: Any, valid: Tensor) -> None:
+        """Show the rollout's observations to the normalisers, before anything is computed with them."""
+        rows = tree_map(lambda x: x[valid], obs)
+        self.torso.update_statistics(rows)
+        if self.value_torso is not self.torso:
+            self.value_torso.update_statistics(rows)
+
+    def _tensor(self, x: np.ndarray) -> Tensor:
+        return torch.from_numpy(x).to(self.device)
+
+    def parts(self) -> dict[str, Stateful | np.random.Generator]:
+        """Everything that a checkpoint must hold."""
+        return {
+            "networks": self.networks,
+            "optimizer": self.optimizer,
+            "reward_scaler": self.reward_scaler,
+            "rollout": self.rollout,
+            "steps": self.steps,
+            "act_generator": self.act_generator,
+            "noise": self.noise,
+            "shuffle_generator": self.shuffle_generator,
+        }
+
+
+def explained_variance(value: np.ndarray, returns: np.ndarray, valid: np.ndarray) -> float:
+    """`1 - Var(returns - value) / Var(returns)` over valid steps: 1 is perfect, 0 no better than a constant."""
+    variance = returns[valid].var()
+    return float(1 - (returns - value)[valid].var() / variance) if variance > 0 else float("nan")

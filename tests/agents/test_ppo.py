@@ -1,0 +1,325 @@
+import copy
+import itertools
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from palaestra.agents.agent import Transition
+from palaestra.agents.ppo import PPO, PPOConfig, explained_variance
+from palaestra.networks.encoders.mlp import MLP, MLPConfig
+from palaestra.networks.memories.none import NoMemory
+from palaestra.networks.torso import build_torso
+
+BOX = spaces.Box(-1, 1, (3,), np.float32)
+
+
+def make_agent(action_space, obs_space=BOX, seed=0, encoder=MLPConfig(), compile=False, **options) -> PPO:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return PPO(
+            PPOConfig(**options),
+            action_space,
+            lambda: build_torso(obs_space, MLP, NoMemory, encoder),
+            seed=seed,
+            total_steps=10_000,
+            device=torch.device("cpu"),
+            compile=compile,
+        )
+
+
+def random_transitions(agent, num_envs, obs_space=BOX, seed=0, episode=5):
+    """An endless stream of transitions with random observations and rewards; every episode lasts `episode` steps."""
+    generator = np.random.default_rng(seed)
+    obs = generator.standard_normal((num_envs, *obs_space.shape)).astype(np.float32)
+    first, state = np.ones(num_envs, bool), agent.initial_state(num_envs)
+    for t in itertools.count(1):
+        action, next_state = agent.act(obs, state, first)
+        next_obs = generator.standard_normal(obs.shape).astype(np.float32)
+        ends = np.full(num_envs, t % episode == 0)
+        truncated = ends & (np.arange(num_envs) % 2 == 0)
+        yield Transition(
+            obs=obs,
+            action=action,
+            reward=generator.standard_normal(num_envs),
+            terminated=ends & ~truncated,
+            truncated=truncated,
+            next_obs=next_obs,
+            first=first,
+            state=state,
+        )
+        obs = np.where(ends[:, None], generator.standard_normal(obs.shape), next_obs).astype(np.float32)
+        first, state = ends, next_state
+
+
+# -- Stable-Baselines3 as an oracle ------------------------------------------------------------------------------
+
+
+def copy_from_sb3(policy, agent) -> None:
+    """Load the weights of SB3's MlpPolicy into ours."""
+    extractor = policy.mlp_extractor
+    pairs = [
+        (extractor.policy_net, agent.torso.encoder.layers),
+        (extractor.value_net, agent.value_torso.encoder.layers),
+        (policy.action_net, agent.head.layer),
+        (policy.value_net, agent.networks["value_head"]),
+    ]
+    for theirs, ours in pairs:
+        ours.load_state_dict(theirs.state_dict())
+    if isinstance(agent.networks["head"].layer, torch.nn.Linear) and hasattr(policy, "log_std"):
+        agent.head.log_std.data.copy_(policy.log_std)
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "HalfCheetah-v5"])
+@pytest.mark.filterwarnings("ignore")
+def test_loss_and_gradient_equal_those_of_stable_baselines3(env_id, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes a log file where it runs
+    sb3 = pytest.importorskip("stable_baselines3")
+    env = gym.make(env_id)
+    algorithm = sb3.PPO("MlpPolicy", env, seed=3, device="cpu", policy_kwargs={"log_std_init": -0.3})
+    agent = make_agent(env.action_space, env.observation_space, entropy_coefficient=0.01)
+    copy_from_sb3(algorithm.policy, agent)
+
+    generator = torch.Generator().manual_seed(0)
+    obs = torch.randn(64, *env.observation_space.shape, generator=generator)
+    with torch.no_grad():
+        action, value, log_prob = algorithm.policy(obs)
+    # Old probabilities that differ from the present ones, so that clipping matters.
+    log_prob = log_prob + 0.2 * torch.randn(64, generator=generator)
+    advantage, returns = torch.randn(2, 64, generator=generator)
+
+    # The loss of stable_baselines3.PPO.train, assembled from its own policy's outputs.
+    values, new_log_prob, entropy = algorithm.policy.evaluate_actions(obs, action)
+    normal = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+    ratio = torch.exp(new_log_prob - log_prob)
+    policy_loss = -torch.min(normal * ratio, normal * torch.clamp(ratio, 0.8, 1.2)).mean()
+    value_loss = torch.nn.functional.mse_loss(returns, values.flatten())
+    expected = policy_loss + 0.5 * value_loss - 0.01 * entropy.mean()
+    algorithm.policy.zero_grad()
+    expected.backward()
+
+    batch = [x.unsqueeze(0) for x in (obs, action, log_prob, value.flatten(), advantage, returns)]
+    loss, metrics = agent.loss(*batch, torch.ones(1, 64, dtype=torch.bool), torch.tensor(0.2))
+    loss.backward()
+
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    assert metrics["loss/policy"].item() == pytest.approx(policy_loss.item(), abs=1e-5)
+    assert metrics["loss/value"].item() == pytest.approx(value_loss.item(), rel=1e-5)
+    assert metrics["policy/entropy"].item() == pytest.approx(entropy.mean().item(), rel=1e-5)
+    pairs = [
+        (algorithm.policy.mlp_extractor.policy_net, agent.torso.encoder.layers),
+        (algorithm.policy.mlp_extractor.value_net, agent.value_torso.encoder.layers),
+        (algorithm.policy.action_net, agent.head.layer),
+        (algorithm.policy.value_net, agent.networks["value_head"]),
+    ]
+    for theirs, ours in pairs:
+        for left, right in zip(theirs.parameters(), ours.parameters(), strict=True):
+            torch.testing.assert_close(right.grad, left.grad, rtol=1e-4, atol=1e-5)
+
+
+# -- By hand -----------------------------------------------------------------------------------------------------
+
+
+def test_loss_terms_by_hand():
+    """Two actions, zero features: the policy is uniform and the value zero, so every term is known."""
+    agent = make_agent(spaces.Discrete(2), normalize_advantage=False)
+    for parameter in agent.networks.parameters():
+        parameter.data.zero_()
+    old_log_prob = torch.log(torch.tensor([[0.5, 0.25]]))  # ratios 1 and 2
+    advantage, returns = torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, -1.0]])
+    loss, metrics = agent.loss(
+        torch.zeros(1, 2, 3),
+        torch.tensor([[0, 1]]),
+        old_log_prob,
+        torch.zeros(1, 2),
+        advantage,
+        returns,
+        torch.tensor([[True, True]]),
+        torch.tensor(0.2),
+    )
+    policy_loss = -(1.0 * 1.0 + 1.2 * 3.0) / 2  # the second ratio is clipped from 2 to 1.2
+    value_loss = (4.0 + 1.0) / 2
+    assert metrics["loss/policy"].item() == pytest.approx(policy_loss)
+    assert metrics["loss/value"].item() == pytest.approx(value_loss)
+    assert metrics["policy/entropy"].item() == pytest.approx(np.log(2))
+    assert metrics["policy/approx_kl"].item() == pytest.approx((0 + (2 - 1 - np.log(2))) / 2, rel=1e-5)
+    assert metrics["policy/clip_fraction"].item() == 0.5
+    assert loss.item() == pytest.approx(policy_loss + 0.5 * value_loss)
+
+
+def test_a_clipped_value_takes_the_larger_error():
+    agent = make_agent(spaces.Discrete(2), value_clip_range=0.5)
+    for parameter in agent.networks.parameters():
+        parameter.data.zero_()
+    old_value, returns = torch.tensor([[2.0, -0.2]]), torch.tensor([[0.5, 1.0]])
+    zero = torch.zeros(1, 2)
+    _, metrics = agent.loss(
+        torch.zeros(1, 2, 3), zero, zero, old_value, zero, returns, zero == 0, torch.tensor(0.2)
+    )
+    # The value is 0. First: clipped to 2 - 0.5 = 1.5, error 1 against 0.25. Second: moved by 0.2, not clipped.
+    assert metrics["loss/value"].item() == pytest.approx((1.0 + 1.0) / 2)
+
+
+def test_invalid_rows_change_nothing():
+    agent = make_agent(spaces.Discrete(2), entropy_coefficient=0.1)
+    generator = torch.Generator().manual_seed(0)
+    floats = torch.randn(4, 1, 6, generator=generator)
+    obs = torch.randn(1, 6, 3, generator=generator)
+    action = torch.tensor([[0, 1, 0, 1, 1, 0]])
+    valid = torch.tensor([[True, True, False, True, False, True]])
+    masked, _ = agent.loss(obs, action, *floats, valid, torch.tensor(0.2))
+    keep = valid[0]
+    fewer, _ = agent.loss(
+        obs[:, keep], action[:, keep], *floats[:, :, keep], valid[:, keep], torch.tensor(0.2)
+    )
+    assert masked.item() == pytest.approx(fewer.item(), abs=1e-6)
+
+
+def test_explained_variance_by_hand():
+    valid = np.array([True, True, True, False])
+    returns = np.array([1.0, 2.0, 3.0, 100.0])
+    assert explained_variance(returns, returns, valid) == 1
+    assert explained_variance(np.zeros(4), returns, valid) == 0
+    assert np.isnan(explained_variance(np.zeros(4), np.ones(4), valid))
+
+
+# -- The rollout -------------------------------------------------------------------------------------------------
+
+
+def test_successors_are_valued_where_they_belong():
+    """The next value of a row is that of its true successor: next row, kept-apart truncation, or last row."""
+    agent = make_agent(spaces.Discrete(2), rollout_length=6)
+    stream = random_transitions(agent, num_envs=2, episode=4)
+    seen = []
+    for transition in itertools.islice(stream, 6):
+        seen.append(transition)
+        agent.rollout.add(transition)
+    rollout = agent.rollout
+    obs, first, action = (torch.from_numpy(x) for x in (rollout.obs, rollout.first, rollout.action))
+    log_prob, value, next_value = agent._look_back(rollout, obs, first, action)
+
+    def value_of(x):
+        with torch.no_grad():
+            return agent._policy_and_value(torch.from_numpy(x)[None], torch.ones(1, 2))[1][0].numpy()
+
+    for t, transition in enumerate(seen):
+        np.testing.assert_allclose(value[t], value_of(transition.obs), atol=1e-6)
+        expected = value_of(transition.next_obs)
+        live = ~transition.terminated  # the successor of a termination has no value anybody asks for
+        np.testing.assert_allclose(next_value[t][live], expected[live], atol=1e-6)
+    assert log_prob.shape == (6, 2) and (log_prob < 0).all()
+
+
+def test_every_step_is_learned_once_an_epoch():
+    agent = make_agent(spaces.Discrete(2), rollout_length=7, batch_size=4, epochs=3)
+    seen = []
+    agent.optimizer.step = lambda loss, batch, rate: (
+        seen.append(batch[4].flatten()) or {"policy/approx_kl": torch.tensor(0.0)}
+    )
+    for transition in itertools.islice(random_transitions(agent, num_envs=2), 7):
+        agent.learn(transition)
+    assert [len(batch) for batch in seen] == [4, 4, 4, 2] * 3
+    epochs = torch.cat(seen).reshape(3, 14)
+    assert len(epochs[0].unique()) == 14
+    for epoch in epochs:
+        assert torch.equal(epoch.sort().values, epochs[0].sort().values)
+    assert not torch.equal(epochs[0], epochs[1])
+
+
+def test_target_kl_stops_the_update():
+    options = {"rollout_length": 8, "batch_size": 4, "epochs": 5, "learning_rate": 0.1}
+    counts = []
+    for target in (None, 1e-6):
+        agent = make_agent(spaces.Discrete(2), target_kl=target, **options)
+        for transition in itertools.islice(random_transitions(agent, num_envs=2), 8):
+            agent.learn(transition)
+        counts.append(int(agent.optimizer.count))
+    assert counts[0] == 20
+    # The first step moves the policy from where the ratio is one; the second sees that it moved.
+    assert counts[1] == 2
+
+
+def test_schedules_follow_the_steps_seen():
+    agent = make_agent(spaces.Discrete(2), rollout_length=10, learning_rate="linear(0.1, 0)")
+    stream = random_transitions(agent, num_envs=5)
+    agent.steps.total = 200
+    rates = [
+        metrics["policy/learning_rate"] for t in itertools.islice(stream, 40) if (metrics := agent.learn(t))
+    ]
+    assert rates == pytest.approx([0.075, 0.05, 0.025, 0.0])
+
+
+@pytest.mark.parametrize(
+    "action_space",
+    [
+        spaces.Discrete(3, start=-1),
+        spaces.MultiDiscrete([2, 3]),
+        spaces.MultiBinary(4),
+        spaces.Box(np.float32([-1, 0]), np.float32([1, 5])),
+    ],
+    ids=["discrete", "multi-discrete", "multi-binary", "box"],
+)
+@pytest.mark.parametrize("normalize", [False, True])
+def test_learning_goes_on_exactly_from_its_parts(action_space, normalize):
+    """Mid-rollout state, put into a fresh agent with other weights, gives bit-equal actions and parameters."""
+    options = {
+        "rollout_length": 8,
+        "batch_size": 8,
+        "normalize_reward": normalize,
+        "encoder": MLPConfig(hidden=(16,), normalize=normalize),
+    }
+    agent = make_agent(action_space, **options)
+    stream = random_transitions(agent, num_envs=3)
+    for transition in itertools.islice(stream, 20):
+        agent.learn(transition)
+    saved = copy.deepcopy({name: _state(part) for name, part in agent.parts().items()})
+    fresh = make_agent(action_space, seed=99, **options)
+    for name, part in fresh.parts().items():
+        _load(part, saved[name])
+    for transition in itertools.islice(stream, 20):
+        # What `agent` did is in the stream; `fresh` must do the same.
+        action, _ = fresh.act(transition.obs, transition.state, transition.first)
+        np.testing.assert_array_equal(action, transition.action)
+        agent.learn(transition)
+        fresh.learn(transition)
+        assert torch.equal(agent.optimizer.vector, fresh.optimizer.vector)
+    assert int(agent.optimizer.count) == 5 * 4 * 3
+
+
+def _state(part):
+    return part.bit_generator.state if isinstance(part, np.random.Generator) else part.state_dict()
+
+
+def _load(part, state):
+    if isinstance(part, np.random.Generator):
+        part.bit_generator.state = state
+    else:
+        part.load_state_dict(state)
+
+
+def test_actions_without_exploration_draw_nothing():
+    agent = make_agent(spaces.Discrete(4))
+    obs, state, first = np.ones((2, 3), np.float32), agent.initial_state(2), np.ones(2, bool)
+    before = agent.act_generator.bit_generator.state
+    actions = {tuple(agent.act(obs, state, first, explore=False)[0]) for _ in range(10)}
+    assert len(actions) == 1 and agent.act_generator.bit_generator.state == before
+    assert len({tuple(agent.act(obs, state, first)[0]) for _ in range(50)}) > 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learning_rate": "linear(1"}, "cannot read schedule"),
+        ({"clip_range": -0.1}, "clip_range: must stay >= 0"),
+    ],
+)
+def test_bad_schedules_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        PPOConfig(**options)
+
+
+def test_planned_updates():
+    config = PPOConfig(rollout_length=128, batch_size=256, epochs=4)
+    assert config.planned_updates(total_steps=10_240, num_envs=8) == 10 * 4 * 4
