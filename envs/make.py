@@ -1,0 +1,182 @@
+"""From an environment's name to `Envs`; what is wrong with a request ends in one line that says so."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import gymnasium
+from gymnasium import spaces
+from gymnasium.envs import registration
+from gymnasium.vector import VectorEnv
+
+from .backends import SyncBackend, VectorBackend
+from .registry import find_environment
+from .vector import Backend, Envs
+from .wrappers import FreshWorld
+
+BackendName = Literal["auto", "sync", "vector"]
+
+# Native vector environments whose episodes follow the same law as those of the single environment. Others may
+# differ silently: Atari's, for instance, clips rewards and stacks frames.
+FAITHFUL = {"CartPole-v0", "CartPole-v1"}
+OUR_NAMESPACE = "palaestra"
+
+# What it takes for an environment's seed to determine its episodes.
+REPAIRS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
+    "BipedalWalker-v3": FreshWorld,
+    "BipedalWalkerHardcore-v3": FreshWorld,
+}
+
+SUPPORTED_SPACES = (
+    spaces.Box,
+    spaces.Discrete,
+    spaces.MultiDiscrete,
+    spaces.MultiBinary,
+    spaces.Dict,
+    spaces.Tuple,
+)
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """Which environments to make."""
+
+    id: str
+    """Name in Gymnasium's registry; `module:Id` imports `module` first."""
+    num_envs: int = 8
+    """Copies that are stepped together."""
+    seed: int = 0
+    """All episodes follow from it."""
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the environment; `max_episode_steps` is one for all."""
+    backend: BackendName = "auto"
+    """What steps them; `auto` is `vector` where the native vector environment is faithful, else `sync`."""
+    render_mode: str | None = None
+    """`rgb_array` to get pictures."""
+
+    def __post_init__(self) -> None:
+        if self.num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {self.num_envs}")
+        if self.backend not in get_args(BackendName):
+            names = ", ".join(get_args(BackendName))
+            raise ValueError(f"unknown backend '{self.backend}'; there are {names}")
+
+
+def make_envs(spec: EnvSpec) -> Envs:
+    """Make the environments; errors that a user can cause are a `ValueError` or `TypeError` of one line."""
+    return Envs(make_backend(spec, find_environment(spec.id)))
+
+
+def make_backend(spec: EnvSpec, registered: registration.EnvSpec) -> Backend:
+    """Make what steps the environments."""
+    if choose_backend(spec, registered) == "sync":
+        return SyncBackend([make_single(spec, registered) for _ in range(spec.num_envs)], spec.seed)
+    return VectorBackend(make_native_vector(spec, registered), spec.seed)
+
+
+def choose_backend(spec: EnvSpec, registered: registration.EnvSpec) -> str:
+    """Return what `auto` stands for: a fixed rule, no timing, so that a run is the same on every machine."""
+    if spec.backend != "auto":
+        return spec.backend
+    faithful = registered.id in FAITHFUL or registered.namespace == OUR_NAMESPACE
+    return "vector" if faithful and registered.vector_entry_point is not None else "sync"
+
+
+def make_single(spec: EnvSpec, registered: registration.EnvSpec) -> gymnasium.Env:
+    """Make one copy."""
+    if spec.render_mode is not None and "DISPLAY" not in os.environ:
+        # MuJoCo draws without a display only through EGL, and chooses when it is first imported.
+        os.environ.setdefault("MUJOCO_GL", "egl")
+    try:
+        env = gymnasium.make(registered, **_arguments(spec))
+    except Exception as error:
+        raise _explained(spec, registered.entry_point, error) from error
+    check_spaces(spec.id, env.observation_space, env.action_space)
+    modes = env.metadata.get("render_modes", [])
+    if spec.render_mode is not None and spec.render_mode not in modes:
+        raise ValueError(f"environment '{spec.id}' has no render mode '{spec.render_mode}'; it has {modes}")
+    return REPAIRS[registered.id](env) if registered.id in REPAIRS else env
+
+
+def make_native_vector(spec: EnvSpec, registered: registration.EnvSpec) -> VectorEnv:
+    """Make the vector environment that the environment's package brings along."""
+    if registered.vector_entry_point is None:
+        raise ValueError(f"environment '{spec.id}' has no vector environment of its own; use backend 'sync'")
+    try:
+        env = gymnasium.make_vec(
+            registered, spec.num_envs, vectorization_mode="vector_entry_point", **_arguments(spec)
+        )
+    except Exception as error:
+        raise _explained(spec, registered.vector_entry_point, error) from error
+    check_spaces(spec.id, env.single_observation_space, env.single_action_space)
+    if "autoreset_mode" not in env.metadata:
+        raise ValueError(
+            f"the vector environment of '{spec.id}' does not say how it resets (metadata['autoreset_mode']); "
+            "use backend 'sync'"
+        )
+    return env
+
+
+def _arguments(spec: EnvSpec) -> dict[str, Any]:
+    # Many constructors take no render_mode at all.
+    return spec.kwargs if spec.render_mode is None else spec.kwargs | {"render_mode": spec.render_mode}
+
+
+def _explained(spec: EnvSpec, entry_point: Any, error: Exception) -> Exception:
+    """Return what to raise: one line where the request is to blame, the environment's own error otherwise."""
+    message = str(error).partition("\n")[0]
+    unexpected = re.search(r"unexpected keyword argument '(\w+)'", message)
+    if unexpected and unexpected[1] == "render_mode":
+        return ValueError(f"environment '{spec.id}' cannot be drawn: it takes no render_mode")
+    if unexpected and unexpected[1] in spec.kwargs:
+        return ValueError(f"environment '{spec.id}' takes no argument {_nearest(unexpected[1], entry_point)}")
+    if isinstance(error, (gymnasium.error.Error, ImportError)):
+        return ValueError(f"environment '{spec.id}' cannot be made: {message}")
+    if spec.kwargs:
+        return ValueError(
+            f"environment '{spec.id}' cannot be made with {spec.kwargs}: {type(error).__name__}: {message}"
+        )
+    return error
+
+
+def _nearest(name: str, entry_point: Any) -> str:
+    creator = entry_point if callable(entry_point) else registration.load_env_creator(entry_point)
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    known = {p.name for p in inspect.signature(creator).parameters.values() if p.kind in named}
+    known = (known | {"max_episode_steps"}) - {"num_envs", "render_mode"}
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return (
+        f"'{name}'; did you mean '{nearest[0]}'?"
+        if nearest
+        else f"'{name}'; it takes {', '.join(sorted(known))}"
+    )
+
+
+def check_spaces(env_id: str, observation_space: spaces.Space, action_space: spaces.Space) -> None:
+    """Raise `TypeError` unless both spaces are made of the supported ones."""
+    for kind, space in (("observations", observation_space), ("actions", action_space)):
+        for path, part in _unsupported(space, ""):
+            where = f" at {path}" if path else ""
+            raise TypeError(
+                f"environment '{env_id}' has {kind} of type {type(part).__name__}{where}; supported are "
+                f"{', '.join(supported.__name__ for supported in SUPPORTED_SPACES)}: "
+                "transform or drop it with a wrapper"
+            )
+
+
+def _unsupported(space: spaces.Space, path: str) -> list[tuple[str, spaces.Space]]:
+    """Every part of `space` that cannot be batched into arrays, with its place."""
+    match space:
+        case spaces.Dict():
+            return [found for key, part in space.items() for found in _unsupported(part, f"{path}['{key}']")]
+        case spaces.Tuple():
+            return [found for i, part in enumerate(space) for found in _unsupported(part, f"{path}[{i}]")]
+        case _ if isinstance(space, SUPPORTED_SPACES):
+            return []
+    return [(path, space)]

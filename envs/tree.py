@@ -1,0 +1,53 @@
+"""Observations and actions may nest: Dict spaces give dicts, Tuple spaces tuples, the others one array."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+
+def tree_map(function: Callable[[Any], Any], tree: Any) -> Any:
+    """Apply `function` to every leaf of `tree`."""
+    if isinstance(tree, dict):
+        return {key: tree_map(function, part) for key, part in tree.items()}
+    if isinstance(tree, tuple):
+        return tuple(tree_map(function, part) for part in tree)
+    return function(tree)
+
+
+def tree_leaves(tree: Any) -> list[Any]:
+    """The leaves of `tree`, left to right."""
+    leaves: list[Any] = []
+    tree_map(leaves.append, tree)
+    return leaves
+
+
+def tree_like(tree: Any, leaves: Iterable[Any]) -> Any:
+    """A tree of the shape of `tree` with other leaves, as `tree_leaves` orders them."""
+    remaining = iter(leaves)
+    return tree_map(lambda _: next(remaining), tree)
+
+
+def write_row(batch: Any, index: int, row: Any) -> None:
+    """Set row `index` of every leaf `[N, ...]` of `batch`; values are cast to the batch's type."""
+    if isinstance(batch, dict):
+        for key, part in batch.items():
+            write_row(part, index, row[key])
+    elif isinstance(batch, tuple):
+        for part, value in zip(batch, row, strict=True):
+            write_row(part, index, value)
+    else:
+        batch[index] = row
+
+
+def read_row(batch: Any, index: int) -> Any:
+    """Row `index` of every leaf `[N, ...]` of `batch`."""
+    return tree_map(lambda leaf: leaf[index], batch)
+
+
+def same_leaves(one: Any, other: Any) -> bool:
+    """Whether all leaves are equal, bit for bit as far as values go (NaN equals NaN)."""
+    pairs = zip(tree_leaves(one), tree_leaves(other), strict=True)
+    return all(np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f") for a, b in pairs)

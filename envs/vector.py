@@ -1,0 +1,236 @@
+"""The contract of stepping: one vector step in, one `EnvStep` out, whichever backend does the stepping."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+
+from .tree import read_row, tree_map, write_row
+
+NEXT_STEP, SAME_STEP, DISABLED = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED
+
+
+class Episode(NamedTuple):
+    """A finished episode."""
+
+    env_index: int
+    seed: int | None
+    """What the episode was reset with; None where the backend cannot be seeded per episode."""
+    episode_return: float
+    """Sum of the rewards, undiscounted."""
+    length: int
+    """Steps from reset to end."""
+    terminated: bool
+    """False where it was only truncated."""
+
+
+class EnvStep(NamedTuple):
+    """One step of all environments; arrays `[B, ...]` that no later step writes into."""
+
+    next_obs: Any
+    """The true successor of the action, also where the episode ended."""
+    reward: np.ndarray
+    """`[B]` float64."""
+    terminated: np.ndarray
+    """`[B]` bool: the task is over, nothing comes after."""
+    truncated: np.ndarray
+    """`[B]` bool: cut off from outside, for instance by a time limit."""
+    obs: Any
+    """What to act on next: `next_obs`, except where a new episode has begun."""
+    first: np.ndarray
+    """`[B]` bool: this `obs` opens an episode."""
+    valid: np.ndarray | None
+    """`[B]` bool, False where the backend spent this row on resetting; None when every row is real."""
+    episodes: list[Episode]
+    """Those that ended in this step."""
+    info: dict[str, Any]
+    """What else was said: `{"infos": [...]}`, one dict an environment, or the vector environment's own."""
+
+
+class Backend(ABC):
+    """What steps a batch of environments: the part of `Envs` that differs."""
+
+    name: ClassVar[str]
+    num_envs: int
+    observation_space: spaces.Space
+    action_space: spaces.Space
+    autoreset_mode: AutoresetMode
+    exact_resume: bool
+    metadata: dict[str, Any]
+    obs: Any
+    """What the environments showed last, `[B, ...]`."""
+    seeds: list[int | None]
+    """What the running episodes were reset with, where that is known."""
+
+    @abstractmethod
+    def start(self) -> Any:
+        """Begin the first episode everywhere, the same ones each time; returns `obs`."""
+
+    @abstractmethod
+    def step(self, action: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Return obs, reward (float64), terminated, truncated, info; the arrays are never written again."""
+
+    @abstractmethod
+    def restart(self, mask: np.ndarray) -> Any:
+        """Begin the next episode where `mask [B]`; returns `obs`. Only with auto-reset disabled."""
+
+    @abstractmethod
+    def render(self, index: int) -> np.ndarray:
+        """Picture `[height, width, 3]` of one environment."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release windows, processes and files."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Where the environments are."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Bring them back there; without `exact_resume` begin the episodes after that instead."""
+
+
+class Envs:
+    """`num_envs` copies of an environment, stepped together.
+
+    This is the one place where the auto-reset modes of vector environments are told apart:
+
+    - disabled: where an episode ends, the next one is begun here, in the same call;
+    - same step: the backend has begun it already and left the final observation in `info["final_obs"]`;
+    - next step: the backend ignores the next action and resets instead; that row comes out as not `valid`.
+    """
+
+    def __init__(self, backend: Backend):
+        self._backend = backend
+        self._mode = backend.autoreset_mode
+        self._clip = action_clipper(backend.action_space, backend.num_envs)
+        self.backend = backend.name
+        self.num_envs = backend.num_envs
+        self.observation_space = backend.observation_space
+        self.action_space = backend.action_space
+        self.exact_resume = backend.exact_resume
+        self.frames_per_second = int(backend.metadata.get("render_fps") or 30)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.first = np.ones(self.num_envs, bool)
+        self._resetting = np.zeros(self.num_envs, bool)
+        self._returns = np.zeros(self.num_envs)
+        # Vector steps so far, and how many there were when each running episode began.
+        self._clock = 0
+        self._starts = np.zeros(self.num_envs, np.int64)
+
+    @property
+    def obs(self) -> Any:
+        """What to act on next, `[B, ...]`."""
+        return self._backend.obs
+
+    def reset(self) -> Any:
+        """Begin episode 0 everywhere, the same ones each time; returns `obs [B, ...]`."""
+        self._begin()
+        return self._backend.start()
+
+    def step(self, action: Any) -> EnvStep:
+        """Execute actions `[B, ...]`, clipped to the bounds of a Box."""
+        obs, reward, terminated, truncated, info = self._backend.step(self._clip(action))
+        self._clock += 1
+        next_obs, valid = obs, None
+        first = done = terminated | truncated
+        if self._mode is NEXT_STEP:
+            first = self._resetting
+            if np.count_nonzero(first):
+                valid = ~first
+                reward[first], terminated[first], truncated[first], done[first] = 0.0, False, False, False
+                self._starts[first] = self._clock
+            self._resetting = done
+        self._returns += reward
+
+        episodes: list[Episode] = []
+        if np.count_nonzero(done):
+            episodes = self._finish(done, terminated)
+            if self._mode is SAME_STEP:
+                next_obs = with_final_obs(obs, done, info["final_obs"])
+            elif self._mode is DISABLED:
+                obs = self._backend.restart(done)
+        self.first = first
+        return EnvStep(next_obs, reward, terminated, truncated, obs, first, valid, episodes, info)
+
+    def _finish(self, done: np.ndarray, terminated: np.ndarray) -> list[Episode]:
+        seeds, lengths = self._backend.seeds, self._clock - self._starts
+        episodes = [
+            Episode(i, seeds[i], float(self._returns[i]), int(lengths[i]), bool(terminated[i]))
+            for i in np.flatnonzero(done).tolist()
+        ]
+        self._returns[done] = 0.0
+        self._starts[done] = self._clock
+        return episodes
+
+    def render(self, index: int = 0) -> np.ndarray:
+        """Picture `[height, width, 3]` of one environment; needs `render_mode="rgb_array"`."""
+        return self._backend.render(index)
+
+    def close(self) -> None:
+        """Release windows, processes and files."""
+        self._backend.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that continues these episodes from here: arrays, numbers, strings, lists and dicts."""
+        return {
+            "backend": self._backend.state_dict(),
+            "first": self.first.copy(),
+            "resetting": self._resetting.copy(),
+            "returns": self._returns.copy(),
+            "lengths": self._clock - self._starts,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from there: exactly with `exact_resume`, otherwise with new episodes."""
+        self._begin()
+        self._backend.load_state_dict(state["backend"])
+        if self.exact_resume:
+            self.first = np.array(state["first"])
+            self._resetting = np.array(state["resetting"])
+            self._returns = np.array(state["returns"])
+            self._starts = -np.array(state["lengths"])
+
+
+def episode_seed(run_seed: int, env_index: int, episode: int) -> int:
+    """Seed (31 bits) of one episode of one environment; a hash, so that neighbours have nothing in common."""
+    digest = hashlib.blake2b(f"{run_seed}/{env_index}/{episode}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def action_clipper(space: spaces.Space, num_envs: int) -> Callable[[Any], Any]:
+    """Return a function that clips actions `[B, ...]` to the bounds of `space` and gives them its dtype."""
+    dtype = space.dtype
+    match space:
+        case spaces.Dict():
+            parts = {key: action_clipper(part, num_envs) for key, part in space.items()}
+            return lambda action: {key: clip(action[key]) for key, clip in parts.items()}
+        case spaces.Tuple():
+            clips = [action_clipper(part, num_envs) for part in space]
+            return lambda action: tuple(clip(part) for clip, part in zip(clips, action, strict=True))
+        case spaces.Box() if np.isfinite(space.low).any() or np.isfinite(space.high).any():
+            # Full batches and plain ufuncs: broadcasting and np.clip would take three times as long.
+            low, high = (np.repeat(bound[None], num_envs, axis=0) for bound in (space.low, space.high))
+            return lambda action: np.asarray(np.minimum(np.maximum(action, low), high), dtype)
+    # A copy: environments may keep what they are given, or change it.
+    return lambda action: np.array(action, dtype)
+
+
+def with_final_obs(obs: Any, done: np.ndarray, final_obs: Any) -> Any:
+    """Copy `obs [B, ...]` with the rows of ended episodes taken from `final_obs`.
+
+    Gymnasium's vector environments give an object array with one observation an environment, others a batch.
+    """
+    successor = tree_map(np.array, obs)
+    for i in np.flatnonzero(done).tolist():
+        write_row(successor, i, read_row(final_obs, i))
+    return successor

@@ -1,0 +1,29 @@
+"""What Gymnasium's environments and wrappers lack."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+from gymnasium.utils import RecordConstructorArgs
+
+
+class FreshWorld(gymnasium.Wrapper, RecordConstructorArgs):
+    """BipedalWalker with a new Box2D world for every episode.
+
+    The old world remembers the bodies that were destroyed, so that an episode depends on those before it, and
+    its seed does not determine it. LunarLander had the same fault (Farama-Foundation/Gymnasium#728).
+    """
+
+    def __init__(self, env: gymnasium.Env):
+        RecordConstructorArgs.__init__(self)
+        gymnasium.Wrapper.__init__(self, env)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode in a new world."""
+        walker: Any = self.env.unwrapped
+        walker._destroy()
+        walker.world = type(walker.world)()
+        return self.env.reset(seed=seed, options=options)
