@@ -1,0 +1,65 @@
+"""Stable-Baselines3 in the same environments. The only file that imports it, and only when asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def train_baseline(
+    algorithm: str, env: str, *, num_envs: int, steps: int, seed: int, options: dict[str, Any], log_every: int
+) -> tuple[Any, list[tuple[int, float]]]:
+    """Train `sb3_contrib` or `stable_baselines3` algorithm `algorithm` as its users would, on its own environments.
+
+    Returns:
+        The trained model, and `(step, seconds on the clock)` about every `log_every` steps.
+
+    Raises:
+        ValueError: the library has no such algorithm.
+    """
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.env_util import make_vec_env
+
+    class Ticks(BaseCallback):
+        def __init__(self) -> None:
+            super().__init__()
+            self.ticks: list[tuple[int, float]] = []
+
+        def _on_step(self) -> bool:
+            if self.num_timesteps // log_every > (self.num_timesteps - num_envs) // log_every:
+                self.ticks.append((self.num_timesteps, time.perf_counter()))
+            return True
+
+    ticks = Ticks()
+    envs = make_vec_env(env, n_envs=num_envs, seed=seed)
+    try:
+        model = find_algorithm(algorithm)("MlpPolicy", envs, seed=seed, device="cpu", **options)
+        model.learn(steps, callback=ticks)
+    finally:
+        envs.close()
+    return model, ticks.ticks
+
+
+def find_algorithm(name: str) -> Callable[..., Any]:
+    """Return the algorithm class called `name` in Stable-Baselines3 or its contributed algorithms."""
+    import sb3_contrib
+    import stable_baselines3
+
+    for library in (stable_baselines3, sb3_contrib):
+        if name in library.__all__:
+            return getattr(library, name)
+    raise ValueError(f"neither stable_baselines3 nor sb3_contrib has an algorithm {name!r}")
+
+
+def evaluate_baseline(model: Any, env: str, episodes: int, seed: int) -> float:
+    """Mean return of `episodes` full episodes with deterministic actions."""
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.evaluation import evaluate_policy
+
+    envs = make_vec_env(env, n_envs=1, seed=seed)
+    try:
+        mean, _ = evaluate_policy(model, envs, n_eval_episodes=episodes, deterministic=True)
+    finally:
+        envs.close()
+    return float(mean)

@@ -1,0 +1,330 @@
+"""The command line: parses, calls one function a subcommand, prints. No logic."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from .config import UsageError, as_usage_errors, nearest, parse_count
+
+USAGE = """usage: palaestra COMMAND ...
+
+  train AGENT --env ID      train an agent, for example: palaestra train ppo --env CartPole-v1
+  train --resume RUN_DIR    go on with a run that was stopped
+  evaluate RUN_DIR          play full episodes with what a run has learned
+  runs [DIR]                what has been trained here
+  bench [NAME ...]          throughput and memory, side by side with Stable-Baselines3
+  envs list [PATTERN]       environments that are installed
+  envs check ID             is this environment sound?
+  doctor                    device, torch, threads, optional packages, W&B
+
+palaestra COMMAND --help says more."""
+
+
+def registry() -> tyro.constructors.ConstructorRegistry:
+    """Rules for reading options: whole numbers may be written 1e5, 100_000 or 100k."""
+    rules = tyro.constructors.ConstructorRegistry()
+
+    @rules.primitive_rule
+    def count(
+        info: tyro.constructors.PrimitiveTypeInfo,
+    ) -> tyro.constructors.PrimitiveConstructorSpec[int] | None:
+        if info.type is not int:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="INT",
+            instance_from_str=lambda words: parse_count(words[0]),
+            is_instance=lambda value: isinstance(value, int),
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    return rules
+
+
+def parse(cls: Any, arguments: list[str], command: str, **options: Any) -> Any:
+    """Read options into the dataclass `cls`; what is wrong with them is a UsageError of one line."""
+    errors = io.StringIO()
+    try:
+        with registry(), contextlib.redirect_stderr(errors):
+            return tyro.cli(cls, args=arguments, prog=f"palaestra {command}", **options)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    raise UsageError(one_line(errors.getvalue(), command))
+
+
+def one_line(message: str, command: str) -> str:
+    """Squeeze a boxed message of the option parser into one line."""
+    words = re.sub(r"\x1b\[[0-9;]*m|[╭╮╰╯│─]", " ", message)
+    said, _, hint = words.partition("For full helptext")[0].partition("Perhaps you meant:")
+    said = re.sub(
+        r"^.*?(?=(Unrecognized|Error parsing|Required|Missing|Invalid))", "", " ".join(said.split())
+    )
+    said = re.sub(r"^Unrecognized options (?=Unrecognized options)", "", said)
+    option = re.search(r"--[\w.-]+", hint)
+    return said + (f"; did you mean {option[0]}?" if option else f" (see palaestra {command} --help)")
+
+
+def option_value(arguments: list[str], name: str) -> str | None:
+    """Return what was given for `--name`, before the options are really parsed."""
+    for place, word in enumerate(arguments):
+        if word == f"--{name}" and place + 1 < len(arguments):
+            return arguments[place + 1]
+        if word.startswith(f"--{name}="):
+            return word.partition("=")[2]
+    return None
+
+
+# -- Commands -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ResumeOptions:
+    """Go on with a run, bit for bit as if it had never stopped."""
+
+    resume: Path
+    """Folder of the run."""
+    steps: int | None = None
+    """New total of environment steps."""
+
+
+def train(arguments: list[str]) -> int:
+    """Train an agent, or go on with a run."""
+    from .run import default_run_dir, describe, resume_run, start_run
+
+    if option_value(arguments, "resume") is not None:
+        options = parse(ResumeOptions, arguments, "train")
+        result = resume_run(options.resume, options.steps)
+        print(describe(options.resume, result))
+    else:
+        if not arguments or arguments[0].startswith("-"):
+            return _train_usage(arguments)
+        from .options import read_train_options
+
+        config, run_dir = read_train_options(arguments[0], arguments[1:])
+        run_dir = run_dir or default_run_dir(config)
+        result = start_run(config, run_dir)
+        print(describe(run_dir, result))
+    return 0 if result.signal is None else 128 + result.signal
+
+
+def _train_usage(arguments: list[str]) -> int:
+    from .components import component_names
+
+    agents = ", ".join(component_names("agent"))
+    if not {"-h", "--help"} & set(arguments):
+        raise UsageError(f"which agent? palaestra train AGENT --env ID (agents: {agents})")
+    print(
+        "usage: palaestra train AGENT --env ID [options]\n       palaestra train --resume RUN_DIR [--steps N]\n"
+    )
+    print(
+        f"agents: {agents}, or package.module:Class\nA preset for the agent and environment is used where there is one."
+    )
+    print("palaestra train AGENT --help shows every option with its default.")
+    return 0
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Play full episodes with what a run has learned."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of the run."""
+    episodes: int = 20
+    """Episodes, shared equally among copies of the environment."""
+    seed: int | None = None
+    """Seed of the episodes; by default one that training never used."""
+    explore: bool = False
+    """Act as in training instead of always taking the best action."""
+    video: Path | None = None
+    """Folder for an mp4 of one more episode."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def evaluate(arguments: list[str]) -> int:
+    """Play full episodes and report."""
+    options = parse(EvaluateOptions, arguments, "evaluate")
+    if options.episodes < 1:
+        raise UsageError(f"--episodes: must be at least 1, got {options.episodes}")
+    from .run import evaluate_run
+
+    report = evaluate_run(options.run, options.episodes, options.seed, options.explore, options.video)
+    if options.json:
+        print(json.dumps(report))
+    else:
+        print("\n".join(f"{name:<14} {_text(value)}" for name, value in report.items()))
+    return 0
+
+
+def _text(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True)
+class RunsOptions:
+    """What has been trained here."""
+
+    folder: Annotated[Path, tyro.conf.Positional] = Path("runs")
+    """Where to look, folders below included."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def runs(arguments: list[str]) -> int:
+    """List runs."""
+    options = parse(RunsOptions, arguments, "runs")
+    from .runs import find_runs, format_runs, runs_as_json
+
+    found = find_runs(options.folder)
+    print(json.dumps(runs_as_json(found)) if options.json else format_runs(found))
+    return 0
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """Throughput and memory beside Stable-Baselines3, in alternating runs with the same hyper-parameters."""
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Benchmarks; all of them when none is named."""
+    repeats: int = 3
+    """Runs of each side; the median counts."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def bench(arguments: list[str]) -> int:
+    """Measure."""
+    options = parse(BenchOptions, arguments, "bench")
+    from .bench import bench as measure
+    from .bench import format_bench
+    from .progress import say
+
+    report = measure(list(options.names), options.repeats, say)
+    print(json.dumps(report) if options.json else format_bench(report))
+    return 0
+
+
+@dataclass(frozen=True)
+class EnvsListOptions:
+    """Environments that are installed."""
+
+    pattern: Annotated[str, tyro.conf.Positional] = ""
+    """Only ids that contain this."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+@dataclass(frozen=True)
+class EnvsCheckOptions:
+    """Is this environment sound?"""
+
+    env: Annotated[str, tyro.conf.Positional]
+    """Gymnasium id; module:Id imports the module first."""
+    env_kwargs: tuple[str, ...] = ()
+    """Arguments of the environment, NAME=VALUE each."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def envs(arguments: list[str]) -> int:
+    """List or check environments."""
+    commands = {"list": envs_list, "check": envs_check}
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: palaestra envs list [PATTERN] | check ID")
+        return 0 if arguments else 2
+    if arguments[0] not in commands:
+        raise UsageError(f"unknown command 'envs {arguments[0]}'; {nearest(arguments[0], commands)}")
+    return commands[arguments[0]](arguments[1:])
+
+
+def envs_list(arguments: list[str]) -> int:
+    """List environments."""
+    options = parse(EnvsListOptions, arguments, "envs list")
+    from ..envs.check import list_environments
+
+    found = list_environments(options.pattern)
+    if options.json:
+        print(json.dumps({"environments": [entry._asdict() for entry in found]}))
+    else:
+        print("\n".join(f"{entry.id:<40} {entry.family}" for entry in found))
+    return 0
+
+
+def envs_check(arguments: list[str]) -> int:
+    """Check an environment; exit code 2 when it has errors."""
+    options = parse(EnvsCheckOptions, arguments, "envs check")
+    from ..envs.check import check_environment
+    from .options import parse_assignments
+
+    with as_usage_errors():
+        report = check_environment(options.env, parse_assignments(options.env_kwargs, "--env-kwargs"))
+    if options.json:
+        print(json.dumps(dataclasses.asdict(report)))
+    else:
+        print("\n".join(f"error: {line}" for line in report.errors))
+        print("\n".join(f"warning: {line}" for line in report.warnings))
+        print(f"{report.id}: {'ok' if report.ok else 'not sound'}, {report.steps_per_second:,.0f} steps/s")
+    return 0 if report.ok else 2
+
+
+@dataclass(frozen=True)
+class DoctorOptions:
+    """Device, torch, threads, optional packages, W&B."""
+
+    json: bool = False
+    """Print one JSON object."""
+
+
+def doctor(arguments: list[str]) -> int:
+    """Show what is installed here."""
+    options = parse(DoctorOptions, arguments, "doctor")
+    from .doctor import diagnose, format_diagnosis
+
+    diagnosis = diagnose()
+    print(json.dumps(diagnosis) if options.json else format_diagnosis(diagnosis))
+    return 0
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "runs": runs,
+    "bench": bench,
+    "envs": envs,
+    "doctor": doctor,
+}
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; returns the exit code."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if arguments else 2
+    try:
+        if arguments[0] not in COMMANDS:
+            raise UsageError(f"unknown command {arguments[0]!r}; {nearest(arguments[0], COMMANDS)}")
+        return COMMANDS[arguments[0]](arguments[1:])
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def main() -> None:
+    """Entry point of the `palaestra` command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

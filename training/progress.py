@@ -1,0 +1,109 @@
+"""How far a run is, on stderr: a bar on a terminal, a plain line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import TextIO
+
+from tqdm import tqdm
+
+EPISODES = 100
+BAR_SECONDS, LINE_SECONDS = 0.1, 5.0
+# Speed is measured over this long: an average since the start would hide that an agent begins to learn.
+SPEED_SECONDS = 30.0
+
+
+def say(line: str) -> None:
+    """Print a line on stderr, above any progress bar there."""
+    tqdm.write(line, file=sys.stderr)
+
+
+class Progress:
+    """Steps done, mean return of the last 100 episodes, steps a second and time left.
+
+    `update` may be called at every step: it does little (0.2 us) until it is time to show something.
+    """
+
+    def __init__(self, total_steps: int, start_step: int = 0, stream: TextIO | None = None):
+        self._stream = stream if stream is not None else sys.stderr
+        self._total = total_steps
+        self._step = self._shown = start_step
+        self._returns: deque[float] = deque(maxlen=EPISODES)
+        self._marks: deque[tuple[float, int]] = deque([(time.perf_counter(), start_step)])
+        self._bar: tqdm | None = None
+        if self._stream.isatty():
+            # tqdm would hide the bar on a terminal that does not know its size.
+            columns, lines = shutil.get_terminal_size()
+            self._bar = tqdm(
+                total=total_steps,
+                initial=start_step,
+                file=self._stream,
+                bar_format="{percentage:3.0f}%|{bar:10}| {desc}",
+                mininterval=0,
+                ncols=columns,
+                nrows=lines,
+            )
+        self._interval = LINE_SECONDS if self._bar is None else BAR_SECONDS
+        self._next_show = time.perf_counter() + self._interval
+
+    def update(self, step: int, episode_returns: Sequence[float] = ()) -> None:
+        """Report the steps done so far and the returns of the episodes that ended since the last call."""
+        self._step = step
+        if episode_returns:
+            self._returns.extend(episode_returns)
+        now = time.perf_counter()
+        if now >= self._next_show:
+            self._show(now)
+
+    def write(self, line: str) -> None:
+        """Print a line without breaking the bar."""
+        tqdm.write(line, file=self._stream)
+
+    def close(self) -> None:
+        """Show where the run ended."""
+        if self._step != self._shown:
+            self._show(time.perf_counter())
+        if self._bar is not None:
+            self._bar.close()
+
+    def _show(self, now: float) -> None:
+        self._next_show = now + self._interval
+        self._shown = self._step
+        text = self._text(self._speed(now))
+        if self._bar is None:
+            print(text, file=self._stream, flush=True)
+        else:
+            # Vector steps can go a little over the total, for which tqdm would drop the bar.
+            self._bar.n = min(self._step, self._total)
+            self._bar.set_description_str(text)
+
+    def _speed(self, now: float) -> float:
+        """Steps a second, lately."""
+        self._marks.append((now, self._step))
+        while len(self._marks) > 2 and now - self._marks[1][0] > SPEED_SECONDS:
+            self._marks.popleft()
+        then, step = self._marks[0]
+        return (self._step - step) / max(now - then, 1e-9)
+
+    def _text(self, speed: float) -> str:
+        parts = [f"step {self._step}/{self._total}"]
+        if self._returns:
+            parts.append(f"return {sum(self._returns) / len(self._returns):.1f}")
+        parts.append(f"{speed:.0f} steps/s" if speed >= 10 else f"{speed:.1f} steps/s")
+        if speed > 0:
+            parts.append(f"{duration(max(self._total - self._step, 0) / speed)} left")
+        return "  ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: `6 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = math.ceil(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,187 @@
+"""A run from its folder's point of view: start it, go on with it, load what it has learned."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from gymnasium import spaces
+
+from ..agents.agent import Agent
+from ..envs.make import make_envs
+from .build import build_agent, env_spec, evaluation_spec, resolve
+from .checkpoint import latest_checkpoint, load_checkpoint
+from .config import RunConfig, UsageError, as_usage_errors, load_config, save_config, to_dict
+from .evaluate import evaluate, record_video
+from .loop import Result, train
+from .plots import plot_learning_curve
+from .progress import Progress
+from .tracking import check_tracking, open_tracker
+
+
+def default_run_dir(config: RunConfig) -> Path:
+    """Return `runs/<env>/<agent>-seed<seed>`, with a number behind it where that is taken."""
+    parent = Path("runs") / config.env.replace("/", "_").replace(":", "_")
+    name = f"{config.agent.split(':')[-1]}-seed{config.seed}"
+    candidates = (parent / (name if n == 1 else f"{name}-{n}") for n in range(1, sys.maxsize))
+    return next(path for path in candidates if not path.exists())
+
+
+def start_run(config: RunConfig, run_dir: Path) -> Result:
+    """Train from the beginning, into a folder that must be new or empty.
+
+    Raises:
+        UsageError: something lies there already; nothing is overwritten.
+    """
+    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+        raise UsageError(f"{run_dir} is not empty; choose another --out, or go on with --resume {run_dir}")
+    # Everything that can be wrong with the request shows here, before anything is written.
+    check_tracking(config.track)
+    with as_usage_errors():
+        config = resolve(config)
+        set_threads(config)
+        with closing(make_envs(env_spec(config))) as envs:
+            config = replace(config, backend=envs.backend)
+            build_agent(config, envs.observation_space, envs.action_space)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    save_config(run_dir, config)
+    return _run(config, run_dir, None, resume_step=None)
+
+
+def resume_run(run_dir: Path, steps: int | None = None) -> Result:
+    """Go on from the last checkpoint, bit for bit as if the run had never stopped; `steps` sets a new total."""
+    config = load_config(run_dir)
+    # A run that was killed before its first checkpoint begins again.
+    begun = any((run_dir / "checkpoints").glob("[0-9]*"))
+    checkpoint = latest_checkpoint(run_dir) if begun else None
+    done = int(checkpoint.name) if checkpoint else 0
+    if steps is not None and steps != config.steps:
+        if steps < int(checkpoint.name):
+            raise UsageError(
+                f"{run_dir} has {int(checkpoint.name)} steps already; --steps must be more than that"
+            )
+        config = replace(config, steps=steps)
+        save_config(run_dir, config)
+    set_threads(config)
+    return _run(config, run_dir, checkpoint, resume_step=done)
+
+
+def _run(config: RunConfig, run_dir: Path, checkpoint: Path | None, resume_step: int | None) -> Result:
+    with locked(run_dir):
+        tracker = open_tracker(
+            run_dir,
+            config.track,
+            env=config.env,
+            agent=config.agent,
+            seed=config.seed,
+            config=to_dict(config),
+            resume_step=resume_step,
+        )
+        # After the tracker: W&B may take seconds to start, which are not training.
+        progress = Progress(config.steps, start_step=resume_step or 0)
+        exit_code = 1
+        try:
+            result = train(config, run_dir, tracker, progress, checkpoint)
+            exit_code = 0 if result.signal is None else 128 + result.signal
+            if result.signal is None:
+                finish(run_dir, result)
+                tracker.figure(plot_learning_curve(run_dir), "learning_curve", result.step)
+                tracker.artifact(latest_checkpoint(run_dir), "checkpoint", "model")
+        finally:
+            progress.close()
+            tracker.close(exit_code)
+    return result
+
+
+def finish(run_dir: Path, result: Result) -> None:
+    """Leave a summary of a finished run."""
+    evaluation = result.evaluation.summary() if result.evaluation else {}
+    summary = {"step": result.step, "seconds": round(result.seconds, 3), **evaluation}
+    (run_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def set_threads(config: RunConfig) -> None:
+    """Use as many torch threads as the run says: results depend on it in the last bits."""
+    torch.set_num_threads(config.threads)
+
+
+@contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Keep a second process out of a run folder.
+
+    Raises:
+        UsageError: another process is at work there.
+    """
+    with (run_dir / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another process is training in {run_dir}") from None
+        yield
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run's agent as its last checkpoint left it, and what belongs to it."""
+
+    config: RunConfig
+    agent: Agent
+    step: int
+    observation_space: spaces.Space
+    action_space: spaces.Space
+
+
+def load_run(run_dir: Path) -> LoadedRun:
+    """Load a run's agent from its last checkpoint."""
+    config = load_config(run_dir)
+    checkpoint = latest_checkpoint(run_dir)
+    set_threads(config)
+    with as_usage_errors(), closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
+        # Compiled functions serve learning only.
+        agent = build_agent(replace(config, compile="off"), envs.observation_space, envs.action_space)
+    parts = {f"agent.{name}": part for name, part in agent.parts().items()}
+    load_checkpoint(checkpoint, parts, only_these=True)
+    return LoadedRun(config, agent, int(checkpoint.name), envs.observation_space, envs.action_space)
+
+
+def evaluate_run(
+    run_dir: Path, episodes: int, seed: int | None = None, explore: bool = False, video: Path | None = None
+) -> dict[str, Any]:
+    """Play full episodes with a run's agent; returns what `palaestra evaluate --json` prints."""
+    run = load_run(run_dir)
+    spec = evaluation_spec(run.config, seed)
+    evaluation = evaluate(run.agent, spec, episodes, explore=explore)
+    report: dict[str, Any] = {"env": run.config.env, "agent": run.config.agent, "seed": spec.seed}
+    report |= evaluation.summary() | {"steps_trained": run.step}
+    if video is not None:
+        path = video / f"step-{run.step:09d}.mp4"
+        record_video(run.agent, spec, path)
+        report["video"] = str(path)
+    return report
+
+
+def describe(run_dir: Path, result: Result) -> str:
+    """One screen about a run that has just ended."""
+    config = load_config(run_dir)
+    if result.signal is not None:
+        return f"stopped at step {result.step:,}; go on with: palaestra train --resume {run_dir}"
+    assert result.evaluation is not None
+    summary = result.evaluation.summary()
+    speed = result.step / result.seconds if result.seconds > 0 else 0.0
+    lines = {
+        "run": str(run_dir),
+        "trained": f"{result.step:,} steps in {result.seconds:.1f} s ({speed:,.0f} steps/s)",
+        "return": f"{summary['return_mean']:.1f} +- {summary['return_std']:.1f} over {summary['episodes']} "
+        f"evaluation episodes (min {summary['return_min']:.1f}, max {summary['return_max']:.1f})",
+        "curve": str(run_dir / "learning_curve.png"),
+        "next": f"palaestra evaluate {run_dir} --episodes 100 --video {run_dir / 'videos'}",
+    }
+    head = f"{config.agent} on {config.env}, seed {config.seed}"
+    return "\n".join([head, *(f"  {name:<8} {text}" for name, text in lines.items())])

@@ -1,0 +1,84 @@
+"""What has been trained here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .config import UsageError, load_config
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """One run folder at a glance."""
+
+    path: str
+    agent: str
+    env: str
+    seed: int
+    step: int
+    """Environment steps of the last checkpoint."""
+    steps: int
+    """Environment steps planned."""
+    return_mean: float | None
+    """Mean return of the last evaluation."""
+    finished: bool
+
+
+def find_runs(folder: Path) -> list[RunInfo]:
+    """Find the runs in `folder` and below; folders whose config cannot be read are left out."""
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}")
+    found = []
+    for path in sorted(folder.rglob("config.yaml")):
+        try:
+            found.append(describe_run(path.parent))
+        except UsageError:
+            continue
+    return found
+
+
+def describe_run(run_dir: Path) -> RunInfo:
+    """Read what a run folder says about its run."""
+    config = load_config(run_dir)
+    evaluations = _read(run_dir / "evaluations.json", [])
+    checkpoints = [int(path.name) for path in (run_dir / "checkpoints").glob("*") if path.name.isdigit()]
+    return RunInfo(
+        path=str(run_dir),
+        agent=config.agent,
+        env=config.env,
+        seed=config.seed,
+        step=max(checkpoints, default=0),
+        steps=config.steps,
+        return_mean=evaluations[-1]["return_mean"] if evaluations else None,
+        finished=_read(run_dir / "summary.json", {}).get("step", -1) >= config.steps,
+    )
+
+
+def _read(path: Path, default: Any) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return default
+
+
+def format_runs(runs: list[RunInfo]) -> str:
+    """Lay runs out as a table."""
+    rows = [("run", "agent", "env", "seed", "steps", "return", "")]
+    for run in runs:
+        done = f"{run.step:,}" if run.finished else f"{run.step:,} of {run.steps:,}"
+        value = "-" if run.return_mean is None else f"{run.return_mean:.1f}"
+        rows.append(
+            (run.path, run.agent, run.env, str(run.seed), done, value, "" if run.finished else "unfinished")
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def runs_as_json(runs: list[RunInfo]) -> dict[str, Any]:
+    """Return runs as one JSON object."""
+    return {"runs": [asdict(run) for run in runs]}
