@@ -133,7 +133,7 @@ def save_checkpoint(run_dir: Path, step: int, parts: Mapping[str, Part], keep: i
         shutil.rmtree(target)
     temporary.rename(target)
     _sync(folder)
-    for old in _checkpoints(run_dir)[:-keep]:
+    for old in list_checkpoints(run_dir)[:-keep]:
         shutil.rmtree(old)
     return target
 
@@ -190,7 +190,7 @@ def latest_checkpoint(run_dir: Path) -> Path:
         UsageError: there is none.
     """
     damage = []
-    for path in reversed(_checkpoints(run_dir)):
+    for path in reversed(list_checkpoints(run_dir)):
         try:
             verify(path)
             return path
@@ -200,7 +200,7 @@ def latest_checkpoint(run_dir: Path) -> Path:
     raise UsageError(f"{run_dir} has no checkpoint to go on from{': ' + damage[0] if damage else ''}")
 
 
-def _checkpoints(run_dir: Path) -> list[Path]:
+def list_checkpoints(run_dir: Path) -> list[Path]:
     """Checkpoints, oldest first, damaged ones included."""
     return sorted(path for path in (run_dir / "checkpoints").glob("*") if path.name.isdigit())
 

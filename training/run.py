@@ -17,7 +17,7 @@ from gymnasium import spaces
 from ..agents.agent import Agent
 from ..envs.make import make_envs
 from .build import build_agent, env_spec, evaluation_spec, resolve
-from .checkpoint import latest_checkpoint, load_checkpoint
+from .checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from .config import RunConfig, UsageError, as_usage_errors, load_config, save_config, to_dict
 from .evaluate import evaluate, record_video
 from .loop import Result, train
@@ -59,8 +59,7 @@ def resume_run(run_dir: Path, steps: int | None = None) -> Result:
     """Go on from the last checkpoint, bit for bit as if the run had never stopped; `steps` sets a new total."""
     config = load_config(run_dir)
     # A run that was killed before its first checkpoint begins again.
-    begun = any((run_dir / "checkpoints").glob("[0-9]*"))
-    checkpoint = latest_checkpoint(run_dir) if begun else None
+    checkpoint = latest_checkpoint(run_dir) if list_checkpoints(run_dir) else None
     done = int(checkpoint.name) if checkpoint else 0
     if steps is not None and steps != config.steps:
         if steps < int(checkpoint.name):

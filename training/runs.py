@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from .checkpoint import list_checkpoints
 from .config import UsageError, load_config
 
 
@@ -44,13 +45,12 @@ def describe_run(run_dir: Path) -> RunInfo:
     """Read what a run folder says about its run."""
     config = load_config(run_dir)
     evaluations = _read(run_dir / "evaluations.json", [])
-    checkpoints = [int(path.name) for path in (run_dir / "checkpoints").glob("*") if path.name.isdigit()]
     return RunInfo(
         path=str(run_dir),
         agent=config.agent,
         env=config.env,
         seed=config.seed,
-        step=max(checkpoints, default=0),
+        step=max((int(path.name) for path in list_checkpoints(run_dir)), default=0),
         steps=config.steps,
         return_mean=evaluations[-1]["return_mean"] if evaluations else None,
         finished=_read(run_dir / "summary.json", {}).get("step", -1) >= config.steps,

@@ -1,0 +1,28 @@
+import pytest
+import torch
+
+from palaestra.training.config import merge, run_config
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Small networks are slower with more, and last bits would depend on the machine."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def small_config():
+    """Config of a run that takes about a second."""
+
+    def make(**changes):
+        values = {
+            "agent": {"name": "ppo", "rollout_length": 32, "batch_size": 64, "epochs": 2},
+            "env": "CartPole-v1",
+            "steps": 2000,
+            "num_envs": 4,
+            "evaluate_episodes": 2,
+            "track": "none",
+        }
+        return run_config(merge(values, changes))
+
+    return make

@@ -1,0 +1,211 @@
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from palaestra.training.cli import run
+from palaestra.training.config import load_config
+
+TINY = ["--steps", "1k", "--num-envs", "4", "--evaluate-episodes", "2", "--track", "none"]
+
+
+def train(*words):
+    return run(["train", *words])
+
+
+@pytest.fixture
+def trained(tmp_path):
+    run_dir = tmp_path / "run"
+    assert train("ppo", "--env", "CartPole-v1", *TINY, "--out", str(run_dir)) == 0
+    return run_dir
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ("tarin ppo", ["unknown command 'tarin'", "'train'"]),
+        ("train", ["which agent?", "ppo"]),
+        ("train ppo", ["which environment?", "--env"]),
+        ("train ppq --env CartPole-v1", ["unknown agent 'ppq'", "'ppo'"]),
+        ("train ppo --env CartPol-v1", ["CartPol-v1", "CartPole-v1"]),
+        ("train ppo --env CartPole-v1 --agent.gama 0.5", ["--agent.gama", "--agent.gamma"]),
+        ("train ppo --env CartPole-v1 --agent.gamma abc", ["--agent.gamma", "'abc'"]),
+        ("train ppo --env CartPole-v1 --agent.gamma 1.5", ["agent.gamma", "less than or equal to 1", "1.5"]),
+        ("train ppo --env CartPole-v1 --agent.learning-rate linear(1", ["cannot read schedule", "linear(1"]),
+        ("train ppo --env CartPole-v1 --steps 1.5", ["--steps", "not a whole number", "1.5"]),
+        ("train ppo --env CartPole-v1 --steps 0", ["steps", "greater than 0"]),
+        ("train ppo --env CartPole-v1 --encoder mpl", ["unknown encoder 'mpl'", "'mlp'"]),
+        ("train ppo --env CartPole-v1 --memory nome", ["unknown memory 'nome'", "'none'"]),
+        ("train ppo --env CartPole-v1 --env-kwargs size", ["NAME=VALUE", "'size'"]),
+        ("train ppo --env CartPole-v1 --env-kwargs size=3", ["CartPole-v1", "'size'"]),
+        ("train ppo --env CartPole-v1 --track wandbb", ["--track", "wandbb", "wandb"]),
+        ("train ppo --env CartPole-v1 --config nowhere.yaml", ["nowhere.yaml", "No such file"]),
+        ("train ppo --env CartPole-v1 --agent.noise-correlation 0.5", ["noise_correlation", "Discrete(2)"]),
+        ("train no_such_package:Agent --env CartPole-v1", ["cannot import no_such_package"]),
+        ("train --resume nowhere", ["nowhere is not a run"]),
+        ("evaluate nowhere", ["nowhere is not a run"]),
+        ("evaluate nowhere --episodes 0", ["--episodes", "at least 1"]),
+        ("runs nowhere", ["no folder nowhere"]),
+        ("bench nothing", ["unknown benchmark 'nothing'"]),
+        ("envs lst", ["envs lst", "'list'"]),
+        ("envs check CartPol-v1", ["CartPol-v1", "CartPole-v1"]),
+    ],
+)
+def test_bad_input_gets_one_line_and_exit_code_2(words, parts, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(words.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    for part in parts:
+        assert part in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_command_shows_all_of_them(capsys):
+    assert run([]) == 2
+    assert run(["--help"]) == 0
+    for command in ("train", "evaluate", "runs", "bench", "envs check", "doctor"):
+        assert command in capsys.readouterr().out or command
+
+
+def test_help_of_an_agent_shows_every_option_with_its_text(capsys):
+    with pytest.raises(SystemExit) as stop:
+        train("ppo", "--help")
+    text = capsys.readouterr().out
+    assert not stop.value.code
+    for option in (
+        "--env ",
+        "--agent.clip-range",
+        "--encoder.hidden",
+        "--memory ",
+        "--out",
+        "Discount of the future",
+    ):
+        assert option in text
+
+
+def test_a_run_folder_has_everything(trained):
+    assert {path.name for path in trained.iterdir()} >= {
+        "config.yaml",
+        "metrics.jsonl",
+        "checkpoints",
+        "evaluations.json",
+        "learning_curve.png",
+        "summary.json",
+    }
+    assert json.loads((trained / "summary.json").read_text())["step"] >= 1000
+
+
+def test_options_win_over_the_file_and_the_file_over_the_preset(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("agent: {gamma: 0.9, epochs: 2}\nencoder: {hidden: [8]}\nevaluate_episodes: 2\n")
+    words = ["ppo", "--env", "CartPole-v1", "--config", str(file), "--agent.epochs", "1", "--steps", "1e3"]
+    assert train(*words, "--track", "none", "--out", str(tmp_path / "run")) == 0
+    config = load_config(tmp_path / "run")
+    assert config.agent_config.epochs == 1
+    assert config.agent_config.gamma == 0.9
+    assert config.agent_config.gae_lambda == 0.9  # the preset's
+    assert config.encoder_config.hidden == (8,)
+    assert config.steps == 1000
+    # Complete, so that it trains the same run again.
+    again = ["ppo", "--config", str(tmp_path / "run" / "config.yaml"), "--out", str(tmp_path / "again")]
+    assert train(*again) == 0
+    assert load_config(tmp_path / "again") == config
+
+
+def test_environment_arguments_are_typed(tmp_path, capsys):
+    words = ["ppo", "--env", "Acrobot-v1", "--env-kwargs", "max_episode_steps=20", *TINY]
+    assert train(*words, "--out", str(tmp_path / "run")) == 0
+    assert load_config(tmp_path / "run").env_kwargs == {"max_episode_steps": 20}
+    assert run(["evaluate", str(tmp_path / "run"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["length_mean"] <= 20
+
+
+def test_evaluate_prints_one_json_object(trained, capsys):
+    capsys.readouterr()
+    assert run(["evaluate", str(trained), "--episodes", "7", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report.keys() >= {
+        *("env", "episodes", "return_mean", "return_std", "return_iqm", "return_min", "return_max"),
+        *("length_mean", "steps_trained", "agent", "seed"),
+    }
+    assert report["episodes"] == 7 and report["steps_trained"] >= 1000
+    assert run(["evaluate", str(trained), "--episodes", "7", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == report
+    assert run(["evaluate", str(trained), "--episodes", "7", "--json", "--seed", "5"]) == 0
+    assert json.loads(capsys.readouterr().out) != report
+
+
+@pytest.mark.filterwarnings("ignore")  # pygame's own
+def test_evaluate_writes_a_video(trained, tmp_path, capsys):
+    import imageio.v3 as imageio
+
+    capsys.readouterr()
+    assert run(["evaluate", str(trained), "--episodes", "1", "--json", "--video", str(tmp_path / "v")]) == 0
+    video = json.loads(capsys.readouterr().out.splitlines()[-1])["video"]
+    frames = imageio.imread(video)
+    assert frames.ndim == 4 and len(frames) > 5 and frames.std() > 0
+
+
+def test_runs_are_listed(trained, capsys):
+    capsys.readouterr()
+    assert run(["runs", str(trained.parent), "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["runs"]
+    assert found["agent"] == "ppo" and found["env"] == "CartPole-v1" and found["finished"]
+    assert run(["runs", str(trained.parent)]) == 0
+    assert "CartPole-v1" in capsys.readouterr().out
+
+
+def test_doctor(capsys):
+    assert run(["doctor", "--json"]) == 0
+    assert "torch" in json.loads(capsys.readouterr().out)
+
+
+def test_environments_are_listed_and_checked(capsys):
+    assert run(["envs", "list", "CartPole-v1", "--json"]) == 0
+    assert "CartPole-v1" in [entry["id"] for entry in json.loads(capsys.readouterr().out)["environments"]]
+    assert run(["envs", "check", "CartPole-v1", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] and report.keys() >= {"id", "errors", "warnings", "steps_per_second"}
+
+
+def test_an_agent_and_an_environment_from_outside(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        textwrap.dedent(
+            """
+            import gymnasium
+            from palaestra.agents.ppo import PPO, PPOConfig
+
+            class Corridor(gymnasium.Env):
+                observation_space = gymnasium.spaces.Box(0, 1, (1,))
+                action_space = gymnasium.spaces.Discrete(2)
+
+                def reset(self, *, seed=None, options=None):
+                    super().reset(seed=seed)
+                    self.place = 0
+                    return self.observation_space.low, {}
+
+                def step(self, action):
+                    self.place += int(action)
+                    return self.observation_space.low + self.place / 5, -1.0, self.place >= 5, False, {}
+
+            gymnasium.register("Corridor-v0", entry_point=Corridor, max_episode_steps=50)
+
+            class MyPPO(PPO):
+                Config = PPOConfig
+            """
+        )
+    )
+    words = ["train", "mine:MyPPO", "--env", "mine:Corridor-v0", *TINY, "--out", "run"]
+    command = [sys.executable, "-m", "palaestra.training.cli", *words]
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert "mine:MyPPO on mine:Corridor-v0" in finished.stdout
+
+
+def test_help_is_quick():
+    """No torch for a list of commands."""
+    code = "import sys; from palaestra.training.cli import run; run(['--help']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
