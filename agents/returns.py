@@ -28,7 +28,7 @@ def generalized_advantages(
     """
     delta = reward + gamma * ~terminated * next_value - value
     decay = gamma * gae_lambda * ~done
-    advantage = np.empty_like(delta)
+    advantage = np.empty_like(value)
     running = np.zeros_like(delta[0])
     for t in range(len(delta) - 1, -1, -1):
         running = delta[t] + decay[t] * running

@@ -196,7 +196,7 @@ def policy_head(
         case spaces.Box() if np.issubdtype(action_space.dtype, np.floating):
             return GaussianHead(size, action_space, gain, log_std, squash)
     raise TypeError(
-        f"no policy for actions {action_space}: "
+        f"no policy for actions {' '.join(str(action_space).split())}: "
         "Discrete, MultiDiscrete and MultiBinary (one-dimensional) and float Box are supported"
     )
 

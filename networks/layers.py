@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, TypeVar
 
 import numpy as np
 from torch import nn
@@ -14,7 +15,10 @@ Activation = Literal["tanh", "relu", "elu", "silu"]
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}
 
 
-def orthogonal(layer: nn.Linear | nn.Conv2d, gain: float) -> nn.Module:
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
+
+def orthogonal(layer: Layer, gain: float) -> Layer:
     """Orthogonal weights times `gain`, zero bias (Saxe et al. 2014; gains as in OpenAI's baselines)."""
     nn.init.orthogonal_(layer.weight, gain)
     if layer.bias is not None:
@@ -25,7 +29,7 @@ def orthogonal(layer: nn.Linear | nn.Conv2d, gain: float) -> nn.Module:
 def mlp(sizes: tuple[int, ...], activation: Activation) -> nn.Sequential:
     """Linear layers `sizes[0] -> sizes[1] -> ...`, an activation after each, orthogonal with gain sqrt(2)."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in pairwise(sizes):
         layers += [orthogonal(nn.Linear(inputs, outputs), 2**0.5), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers)
 

@@ -16,6 +16,8 @@ class RunningNormalizer(nn.Module):
     mean: Tensor
     variance: Tensor
     count: Tensor
+    shift: Tensor
+    scale: Tensor
 
     def __init__(self, shape: tuple[int, ...], clip: float = 10.0, epsilon: float = 1e-8):
         super().__init__()
@@ -53,6 +55,7 @@ class RewardScaler(nn.Module):
     on it. Engstrom et al. 2020, "Implementation matters in deep policy gradients", section 2.
     """
 
+    statistics: RunningNormalizer
     returns: Tensor
 
     def __init__(self, gamma: float, clip: float = 10.0):

@@ -62,7 +62,7 @@ def resolve(config: RunConfig) -> RunConfig:
         log_every=config.log_every or max(1, steps // 200),
         evaluate_every=config.evaluate_every or max(1, steps // 10),
         checkpoint_every=config.checkpoint_every or max(1, steps // 20),
-        device=choose_device(config.device).type,
+        device=choose_device(config.device).type,  # type: ignore[arg-type]
         compile="on" if choose_compile(config.compile, updates) else "off",
         threads=config.threads or (1 if config.encoder == "mlp" else os.cpu_count() or 1),
     )

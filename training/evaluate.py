@@ -101,7 +101,8 @@ def record_video(agent: Actor, spec: EnvSpec, path: Path, max_steps: int = 10_00
     import imageio.v3 as imageio
 
     envs = make_envs(replace(spec, num_envs=1, backend="sync", render_mode="rgb_array"))
-    frames, finished = [], []
+    frames: list[np.ndarray] = []
+    finished: list[Episode] = []
     try:
         obs, first, state = envs.reset(), np.ones(1, bool), agent.initial_state(1)
         while not finished and len(frames) < max_steps:

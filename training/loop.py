@@ -18,7 +18,7 @@ from ..agents.agent import Agent, Metrics, Transition
 from ..envs.make import make_envs
 from ..envs.vector import Envs, Episode
 from .build import build_agent, env_spec, evaluation_spec
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import Part, load_checkpoint, save_checkpoint
 from .config import RunConfig
 from .evaluate import Evaluation, evaluate
 from .progress import Progress
@@ -161,7 +161,7 @@ def _train(
 ) -> Result:
     agent = build_agent(config, envs.observation_space, envs.action_space)
     collector, meter, clock = Collector(agent, envs), Meter(), Clock()
-    parts = {"collector": collector, "meter": meter, "clock": clock}
+    parts: dict[str, Part] = {"collector": collector, "meter": meter, "clock": clock}
     parts |= {f"agent.{name}": part for name, part in agent.parts().items()}
     if checkpoint is not None:
         load_checkpoint(checkpoint, parts)

@@ -48,7 +48,7 @@ def start_run(config: RunConfig, run_dir: Path) -> Result:
         config = resolve(config)
         set_threads(config)
         with closing(make_envs(env_spec(config))) as envs:
-            config = replace(config, backend=envs.backend)
+            config = replace(config, backend=envs.backend)  # type: ignore[arg-type]
             build_agent(config, envs.observation_space, envs.action_space)
     run_dir.mkdir(parents=True, exist_ok=True)
     save_config(run_dir, config)

@@ -38,7 +38,7 @@ class MLP(Encoder):
         super().__init__()
         self.space = space
         inputs = flat_size(space)
-        self.normalize = RunningNormalizer((inputs,)) if config.normalize else nn.Identity()
+        self.normalize: nn.Module = RunningNormalizer((inputs,)) if config.normalize else nn.Identity()
         self.layers = mlp((inputs, *config.hidden), config.activation)
         self.size = (inputs, *config.hidden)[-1]
 
@@ -51,7 +51,12 @@ class MLP(Encoder):
         if isinstance(self.space, spaces.Discrete):
             return nn.functional.one_hot((obs - self.space.start).long(), int(self.space.n)).float()
         if isinstance(self.space, spaces.MultiDiscrete):
-            parts = (obs - torch.as_tensor(self.space.start, device=obs.device)).long().reshape(len(obs), -1).unbind(-1)
+            parts = (
+                (obs - torch.as_tensor(self.space.start, device=obs.device))
+                .long()
+                .reshape(len(obs), -1)
+                .unbind(-1)
+            )
             sizes = self.space.nvec.flatten().tolist()
             return torch.cat(
                 [nn.functional.one_hot(p, n) for p, n in zip(parts, sizes, strict=True)], -1

@@ -1,0 +1,205 @@
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from palaestra.networks.heads import policy_head, sample_categorical, value_head
+
+SPACES = {
+    "discrete": spaces.Discrete(4, start=-3),
+    "multi-discrete": spaces.MultiDiscrete([2, 3], start=[5, -1]),
+    "multi-binary": spaces.MultiBinary(3),
+    "box": spaces.Box(np.float32([-1, 0]), np.float32([1, 5])),
+    "matrix": spaces.Box(-2, 2, (2, 3), np.float32),
+    "scalar": spaces.Box(-2, 2, (), np.float32),
+    "unbounded": spaces.Box(-np.inf, np.inf, (2,), np.float32),
+    "mixed bounds": spaces.Box(np.float32([-np.inf, 0, -4]), np.float32([3, np.inf, 4])),
+}
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def outputs_of(head, num=6, scale=1.0):
+    width = head.layer.out_features
+    return (np.random.default_rng(1).standard_normal((num, width)) * scale).astype(np.float32)
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_actions_have_the_shape_and_kind_of_the_space(space):
+    head = policy_head(8, space)
+    action = head.choose(outputs_of(head), np.random.default_rng(0))
+    assert action.shape == (6, *space.shape)
+    if isinstance(space, spaces.Box):
+        assert action.dtype == np.float32
+        np.testing.assert_array_equal(np.clip(action, space.low, space.high).shape, action.shape)
+    else:
+        assert all(space.contains(one.astype(space.dtype)) for one in action)
+    log_prob = head.distribution(torch.from_numpy(outputs_of(head))).log_prob(torch.from_numpy(action))
+    assert log_prob.shape == (6,) and log_prob.isfinite().all()
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_time_axis_goes_first(space):
+    """`[T, B]` outputs and actions give the same numbers as `[T * B]` ones."""
+    head = policy_head(8, space, gain=1.0)
+    features = torch.randn(3, 2, 8)
+    action = head.choose(outputs_of(head), np.random.default_rng(0))
+    action = torch.from_numpy(action)
+    together = head(features)
+    flat = head(features.reshape(6, 8))
+    stacked = together.log_prob(action.reshape(3, 2, *space.shape))
+    assert stacked.shape == together.entropy().shape == (3, 2)
+    torch.testing.assert_close(stacked.flatten(), flat.log_prob(action))
+    torch.testing.assert_close(together.entropy().flatten(), flat.entropy())
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_without_a_generator_the_most_likely_action_comes_out(space):
+    head = policy_head(8, space)
+    outputs = outputs_of(head, scale=2.0)
+    best = head.choose(outputs, None)
+    np.testing.assert_array_equal(best, head.choose(outputs, None))
+    policy = head.distribution(torch.from_numpy(outputs))
+    likely = policy.log_prob(torch.from_numpy(best))
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        other = policy.log_prob(torch.from_numpy(head.choose(outputs, generator)))
+        assert (other <= likely + 1e-5).all()
+
+
+def test_categorical_samples_follow_the_distribution():
+    head = policy_head(8, SPACES["discrete"])
+    outputs = np.tile(np.float32([0.0, 1.0, -1.0, 2.0]), (40_000, 1))
+    action = head.choose(outputs, np.random.default_rng(0))
+    policy = head.distribution(torch.from_numpy(outputs[:1]))
+    for value in range(-3, 1):
+        probability = policy.log_prob(torch.tensor([value])).exp().item()
+        assert (action == value).mean() == pytest.approx(probability, abs=0.01)
+
+
+def test_multi_discrete_samples_follow_the_distribution():
+    head = policy_head(8, SPACES["multi-discrete"])
+    outputs = np.tile(np.float32([0.0, 1.0, -1.0, 2.0, 0.0]), (40_000, 1))
+    action = head.choose(outputs, np.random.default_rng(0))
+    policy = head.distribution(torch.from_numpy(outputs[:1]))
+    for left in (5, 6):
+        for right in (-1, 0, 1):
+            probability = policy.log_prob(torch.tensor([[left, right]])).exp().item()
+            share = ((action[:, 0] == left) & (action[:, 1] == right)).mean()
+            assert share == pytest.approx(probability, abs=0.01)
+
+
+def test_bernoulli_samples_follow_the_distribution():
+    head = policy_head(8, SPACES["multi-binary"])
+    logits = np.float32([-2.0, 0.0, 3.0])
+    action = head.choose(np.tile(logits, (40_000, 1)), np.random.default_rng(0))
+    assert action.dtype == np.int8
+    np.testing.assert_allclose(action.mean(0), 1 / (1 + np.exp(-logits)), atol=0.01)
+
+
+def test_multi_binary_given_as_a_shape():
+    head = policy_head(8, spaces.MultiBinary([3]))
+    assert head.choose(np.float32([[1, -1, 1]]), None).tolist() == [[1, 0, 1]]
+
+
+@pytest.mark.parametrize("squash", [False, True])
+def test_gaussian_samples_follow_the_distribution(squash):
+    """Bounds differ by dimension: [-1, 1] and [0, 5]."""
+    head = policy_head(8, SPACES["box"], log_std=-0.5, squash=squash)
+    mean = np.float32([0.3, -0.8])
+    action = head.choose(np.tile(mean, (40_000, 1)), np.random.default_rng(0))
+    inner = mean + np.exp(-0.5) * np.random.default_rng(1).standard_normal((40_000, 2))
+    expected = np.array([0, 2.5]) + np.array([1, 2.5]) * (np.tanh(inner) if squash else inner)
+    np.testing.assert_allclose(action.mean(0), expected.mean(0), atol=0.04)
+    np.testing.assert_allclose(action.std(0), expected.std(0), atol=0.04)
+    np.testing.assert_allclose(np.quantile(action, 0.9, 0), np.quantile(expected, 0.9, 0), atol=0.06)
+    if squash:
+        assert (np.abs(action - [0, 2.5]) <= [1, 2.5]).all()
+
+
+@pytest.mark.parametrize("squash", [False, True])
+def test_density_over_actions_integrates_to_one(squash):
+    """In the environment's units: the change of variables counts."""
+    head = policy_head(8, spaces.Box(-1, 7, (1,), np.float32), log_std=-0.7, squash=squash)
+    edge = 4 * (1 - 1e-5) if squash else 30
+    grid = torch.linspace(3 - edge, 3 + edge, 200_001)
+    policy = head.distribution(torch.full((200_001, 1), 0.4))
+    density = policy.log_prob(grid.unsqueeze(-1)).exp()
+    assert torch.trapezoid(density.double(), grid.double()).item() == pytest.approx(1, abs=1e-3)
+    surprise = -(density * density.clamp(min=1e-30).log()).double()
+    assert torch.trapezoid(surprise, grid.double()).item() == pytest.approx(
+        policy.entropy()[0].item(), abs=2e-3
+    )
+
+
+def test_box_log_prob_by_hand():
+    """Action 5 in [0, 5] is +1 in units of the range; its density is stretched by 2.5."""
+    head = policy_head(8, spaces.Box(0, 5, (1,), np.float32), log_std=np.log(2.0))
+    log_prob = head.distribution(torch.zeros(1, 1)).log_prob(torch.tensor([[5.0]]))
+    expected = -0.5 * (1 / 2) ** 2 - np.log(2) - 0.5 * np.log(2 * np.pi) - np.log(2.5)
+    assert log_prob.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_dimensions_without_two_bounds_keep_their_units():
+    head = policy_head(8, SPACES["mixed bounds"])
+    assert head.choose(np.float32([[0.5, 0.5, 0.5]]), None).tolist() == [[0.5, 0.5, 2.0]]
+
+
+def test_a_dimension_without_a_choice_does_no_harm():
+    space = spaces.Box(np.float32([-1, 2]), np.float32([1, 2]))
+    head = policy_head(8, space)
+    policy = head.distribution(torch.zeros(1, 2))
+    action = head.choose(np.zeros((1, 2), np.float32), np.random.default_rng(0))
+    assert policy.log_prob(torch.from_numpy(action)).isfinite().all() and policy.entropy().isfinite().all()
+    assert np.clip(action, space.low, space.high)[0, 1] == 2
+
+
+def test_the_start_is_near_uniform():
+    features = torch.randn(100, 64)
+    assert (np.log(3) - policy_head(64, spaces.Discrete(3))(features).entropy()).max().item() < 0.01
+    head = policy_head(64, SPACES["box"], log_std=-1.0)
+    assert head.layer(features).abs().max().item() < 0.2
+    assert head.log_std.tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(0, 255, (2,), np.uint8),
+        spaces.MultiDiscrete([[2, 2], [3, 3]]),
+        spaces.MultiBinary([2, 2]),
+        spaces.Dict({"a": spaces.Discrete(2)}),
+        spaces.Text(3),
+    ],
+    ids=str,
+)
+def test_other_actions_are_refused(space):
+    with pytest.raises(TypeError, match=r"no policy for actions .* are supported"):
+        policy_head(8, space)
+
+
+def test_squash_needs_bounds():
+    with pytest.raises(ValueError, match=r"squash needs bounded actions.*leave squash off"):
+        policy_head(8, SPACES["mixed bounds"], squash=True)
+
+
+def test_rare_choices_never_take_the_logarithm_of_zero():
+    """float32 exponentials are zero once in seven million draws, which would choose even what is forbidden."""
+
+    class Smallest:
+        def standard_exponential(self, shape, dtype=np.float64):
+            draws = np.ones(shape, dtype)
+            draws[:, 0] = np.float32(2**-23 * 1e-1) if dtype == np.float64 else 0.0
+            return draws
+
+    logits = np.float32([[-1e8, 0.0]])
+    assert sample_categorical(logits, Smallest()).tolist() == [1]
+
+
+def test_value_head():
+    head = value_head(16)
+    assert head(torch.zeros(2, 3, 16)).squeeze(-1).tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert head.weight.norm().item() == pytest.approx(1, rel=1e-5)

@@ -1,0 +1,140 @@
+import pytest
+import torch
+from torch import nn
+
+from palaestra.networks.optimizer import FlatAdam, flatten_parameters
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def network() -> nn.ModuleDict:
+    return nn.ModuleDict(
+        {
+            "body": nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)),
+            "scale": nn.Linear(3, 1, bias=False),
+        }
+    )
+
+
+def copy_of(modules: nn.Module) -> nn.Module:
+    twin = network()
+    twin.load_state_dict(modules.state_dict())
+    return twin
+
+
+def loss_of(modules: nn.Module):
+    def loss(x, target):
+        error = (modules["scale"](modules["body"](x)).squeeze(-1) - target).square()
+        return error.mean(), {"loss/error": error.mean(), "batch/size": torch.tensor(float(len(x)))}
+
+    return loss
+
+
+def batches(count: int):
+    # Large targets make long gradients, small ones short: both sides of the clip.
+    return [(torch.randn(16, 4), torch.randn(16) * (100.0 if i % 3 else 0.1)) for i in range(count)]
+
+
+def follow_torch(compile: bool, max_grad_norm: float | None, epsilon: float, betas=(0.9, 0.999)) -> None:
+    """Twenty steps, with a learning rate that changes, beside torch's own Adam and clipping."""
+    ours = network()
+    theirs = copy_of(ours)
+    optimizer = FlatAdam(ours, epsilon=epsilon, betas=betas, max_grad_norm=max_grad_norm, compile=compile)
+    reference = torch.optim.Adam(theirs.parameters(), lr=0.0, eps=epsilon, betas=betas)
+    our_loss, their_loss = loss_of(ours), loss_of(theirs)
+    for i, batch in enumerate(batches(20)):
+        rate = 1e-2 * (1 - i / 20)
+        metrics = optimizer.step(our_loss, batch, rate)
+        reference.zero_grad()
+        value, _ = their_loss(*batch)
+        value.backward()
+        norm = nn.utils.clip_grad_norm_(theirs.parameters(), max_grad_norm or float("inf"))
+        reference.param_groups[0]["lr"] = rate
+        reference.step()
+        assert metrics["loss/error"].item() == pytest.approx(value.item(), rel=1e-4)
+        assert metrics["gradient_norm"].item() == pytest.approx(norm.item(), rel=1e-4)
+        for left, right in zip(ours.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(left, right, rtol=0, atol=1e-6)
+    assert int(optimizer.count) == 20
+
+
+@pytest.mark.parametrize("max_grad_norm", [None, 0.5])
+@pytest.mark.parametrize(("epsilon", "betas"), [(1e-8, (0.9, 0.999)), (1e-5, (0.5, 0.9))])
+def test_equals_torch_adam_with_clipping(max_grad_norm, epsilon, betas):
+    follow_torch(False, max_grad_norm, epsilon, betas)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_step_equals_torch_adam_with_clipping():
+    follow_torch(True, 0.5, 1e-5)
+
+
+def test_first_step_by_hand():
+    """After one step the moments' corrections cancel: every parameter moves by rate * g / (|g| + epsilon)."""
+    layer = nn.Linear(2, 1, bias=False)
+    before = layer.weight.detach().clone()
+    optimizer = FlatAdam(layer, epsilon=0.5)
+
+    def loss(x):
+        value = layer(x).sum()
+        return value, {}
+
+    metrics = optimizer.step(loss, (torch.tensor([3.0, -4.0]),), 0.1)
+    assert metrics["gradient_norm"].item() == pytest.approx(5.0)
+    expected = torch.tensor([[-0.1 * 3 / 3.5, 0.1 * 4 / 4.5]])
+    torch.testing.assert_close(layer.weight.detach() - before, expected, rtol=1e-4, atol=0)
+
+
+def test_flattened_parameters_are_views():
+    modules = network()
+    values = [parameter.detach().clone() for parameter in modules.parameters()]
+    vector, gradient = flatten_parameters(modules)
+    assert vector.numel() == gradient.numel() == sum(value.numel() for value in values)
+    for parameter, value in zip(modules.parameters(), values, strict=True):
+        assert torch.equal(parameter, value)
+    vector.zero_()
+    gradient.fill_(2.0)
+    assert all((parameter == 0).all() and (parameter.grad == 2).all() for parameter in modules.parameters())
+
+
+def test_loading_weights_keeps_the_views():
+    modules = network()
+    optimizer = FlatAdam(modules)
+    modules.load_state_dict(network().state_dict())
+    flat = torch.cat([parameter.detach().flatten() for parameter in modules.parameters()])
+    assert torch.equal(optimizer.vector, flat)
+
+
+def test_a_module_used_by_two_heads_appears_once():
+    body = nn.Linear(2, 2)
+    vector, _ = flatten_parameters(nn.ModuleDict({"policy": body, "value": body}))
+    assert vector.numel() == 6
+
+
+def test_parameters_without_gradient_stay():
+    modules = network()
+    optimizer = FlatAdam(modules)
+    before = modules["scale"].weight.detach().clone()
+    for _ in range(3):
+        optimizer.step(lambda x: (modules["body"](x).sum(), {}), (torch.randn(5, 4),), 0.1)
+    assert torch.equal(modules["scale"].weight, before)
+
+
+def test_state_goes_on_exactly():
+    left = network()
+    ours = FlatAdam(left, max_grad_norm=0.5)
+    first, second = batches(8)[:4], batches(8)[4:]
+    for batch in first:
+        ours.step(loss_of(left), batch, 1e-2)
+    right = network()
+    theirs = FlatAdam(right, max_grad_norm=0.5)
+    right.load_state_dict(left.state_dict())
+    theirs.load_state_dict({name: tensor.clone() for name, tensor in ours.state_dict().items()})
+    for batch in second:
+        ours.step(loss_of(left), batch, 1e-2)
+        theirs.step(loss_of(right), batch, 1e-2)
+    assert torch.equal(ours.vector, theirs.vector) and int(theirs.count) == 8
