@@ -1,0 +1,67 @@
+"""Every preset builds, on both sides of the comparison with what it says."""
+
+from pathlib import Path
+
+import gymnasium
+import pytest
+
+from palaestra.training.build import build_agent, resolve
+from palaestra.training.config import UsageError, find_preset, load_yaml, merge, run_config
+
+ROOT = Path(__file__).parent.parent
+AGENTS = sorted(
+    path
+    for path in (ROOT / "configs").iterdir()
+    if path.is_dir() and path.name not in ("baselines", "suites")
+)
+PRESETS = sorted(path for folder in AGENTS for path in folder.glob("*.yaml"))
+
+
+def environment_of(path: Path) -> str:
+    """Environment that a preset is for; presets that fit any are tried on a fitting one."""
+    name = path.stem.replace("palaestra_", "palaestra/").replace("ALE_", "ALE/")
+    if name in gymnasium.registry or "/" in name:
+        return name
+    return "Pendulum-v1" if path.parent.name == "ddpg" else "CartPole-v1"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_preset_builds_its_agent(path):
+    env_id = environment_of(path)
+    values = merge({"agent": path.parent.name, "env": env_id}, _named(load_yaml(path), path.parent.name))
+    config = resolve(run_config(values, f"{path}: "))
+    try:
+        env = gymnasium.make(env_id, **config.env_kwargs)
+    except (gymnasium.error.Error, ImportError) as error:
+        pytest.skip(f"{env_id} is not installed here: {error}")
+    agent = build_agent(config, env.observation_space, env.action_space)
+    env.close()
+    assert agent.parts() and config.steps >= 10_000
+
+
+def _named(values, agent):
+    block = values.get("agent", {})
+    return {**values, "agent": {"name": agent, **block} if isinstance(block, dict) else block}
+
+
+def test_presets_exist_for_what_the_documentation_names():
+    for env in ("CartPole-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1"):
+        assert find_preset("ppo", env), env
+    for env in (
+        "LunarLander-v3",
+        "LunarLanderContinuous-v3",
+        "BipedalWalker-v3",
+        "HalfCheetah-v5",
+        "Hopper-v5",
+        "Walker2d-v5",
+    ):
+        assert find_preset("ppo", env), env
+
+
+@pytest.mark.parametrize("path", PRESETS[:3], ids=lambda path: path.stem)
+def test_an_unknown_key_in_a_preset_fails(path):
+    values = _named(load_yaml(path), path.parent.name)
+    values["agent"]["clipp_range"] = 0.1
+    with pytest.raises(UsageError, match=r"clipp_range.*unknown key"):
+        run_config(merge({"env": "CartPole-v1"}, values), f"{path}: ")
