@@ -98,6 +98,9 @@ class FlatAdam:
             gradient, metrics = grad(loss_of_vector, has_aux=True)(vector, batch)
             return metrics | {"gradient_norm": self.apply(vector, gradient, mean, square, scales)}
 
+        # What was compiled is found again by the code object alone, now that only tensors are checked: without one
+        # of its own, this step would run another agent's, with that agent's loss and hyper-parameters.
+        step.__code__ = step.__code__.replace()
         return step
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -258,7 +258,8 @@ def envs_list(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps({"environments": [entry._asdict() for entry in found]}))
     else:
-        print("\n".join(f"{entry.id:<40} {entry.family}" for entry in found))
+        missing = {True: "", False: "  (not installed)"}
+        print("\n".join(f"{entry.id:<40} {entry.family}{missing[entry.installed]}" for entry in found))
     return 0
 
 
@@ -273,9 +274,11 @@ def envs_check(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps(dataclasses.asdict(report)))
     else:
-        print("\n".join(f"error: {line}" for line in report.errors))
-        print("\n".join(f"warning: {line}" for line in report.warnings))
-        print(f"{report.id}: {'ok' if report.ok else 'not sound'}, {report.steps_per_second:,.0f} steps/s")
+        lines = [f"error: {line}" for line in report.errors] + [
+            f"warning: {line}" for line in report.warnings
+        ]
+        speed = f", {report.steps_per_second:,.0f} steps/s" if report.steps_per_second else ""
+        print("\n".join([*lines, f"{report.id}: {'ok' if report.ok else 'not sound'}{speed}"]))
     return 0 if report.ok else 2
 
 
@@ -312,6 +315,9 @@ def run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
         return 0 if arguments else 2
+    # As `python -m` does: environments and agents of the user's own lie where the command is typed.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     try:
         if arguments[0] not in COMMANDS:
             raise UsageError(f"unknown command {arguments[0]!r}; {nearest(arguments[0], COMMANDS)}")

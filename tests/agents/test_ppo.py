@@ -16,7 +16,7 @@ from palaestra.networks.torso import build_torso
 BOX = spaces.Box(-1, 1, (3,), np.float32)
 
 
-def make_agent(action_space, obs_space=BOX, seed=0, encoder=MLPConfig(), compile=False, **options) -> PPO:
+def make_agent(action_space, obs_space=BOX, seed=0, encoder=None, compile=False, **options) -> PPO:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return PPO(

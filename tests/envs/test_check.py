@@ -1,0 +1,240 @@
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from palaestra.envs.check import check_environment, list_environments
+
+pytestmark = pytest.mark.filterwarnings("ignore:builtin type .* has no __module__:DeprecationWarning")
+
+
+class Sound(gymnasium.Env):
+    """Nothing is wrong with it; each class below breaks one thing."""
+
+    metadata = {"render_modes": []}  # noqa: RUF012
+    observation_space = spaces.Box(-1, 1, (2,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return self.obs(), {}
+
+    def obs(self):
+        return self.np_random.uniform(-1, 1, 2).astype(np.float32)
+
+    def step(self, action):
+        self.time += 1
+        return self.obs(), 1.0, self.time == 10, False, {}
+
+
+class NanObs(Sound):
+    def step(self, action):
+        obs, *rest = super().step(action)
+        return (obs * np.nan if self.time == 7 else obs, *rest)
+
+
+class OutOfBounds(Sound):
+    def step(self, action):
+        obs, *rest = super().step(action)
+        return (obs + 2 * (self.time == 7), *rest)
+
+
+class WideObs(Sound):
+    def obs(self):
+        return super().obs().astype(np.float64)
+
+
+class WrongShape(Sound):
+    def obs(self):
+        return super().obs()[:, None]
+
+
+class NanReward(Sound):
+    def step(self, action):
+        obs, _, *rest = super().step(action)
+        return obs, float("nan") if self.time == 7 else 1.0, *rest
+
+
+class ArrayReward(Sound):
+    def step(self, action):
+        obs, reward, *rest = super().step(action)
+        return obs, np.array([reward]), *rest
+
+
+class IntFlag(Sound):
+    def step(self, action):
+        obs, reward, terminated, *rest = super().step(action)
+        return obs, reward, int(terminated), *rest
+
+
+class OldStep(Sound):
+    def step(self, action):
+        obs, reward, terminated, _, info = super().step(action)
+        return obs, reward, terminated, info
+
+
+class OldReset(Sound):
+    def reset(self):
+        return super().reset()[0]
+
+
+class GlobalRandom(Sound):
+    def obs(self):
+        return np.random.uniform(-1, 1, 2).astype(np.float32)
+
+
+class Leaky(Sound):
+    """What an episode shows depends on how many there were before."""
+
+    episodes = 0
+
+    def reset(self, *, seed=None, options=None):
+        self.episodes += 1
+        return super().reset(seed=seed)
+
+    def obs(self):
+        return np.full(2, min(self.episodes, 100) / 100, np.float32)
+
+
+class Endless(Sound):
+    def step(self, action):
+        obs, reward, _, *rest = super().step(action)
+        return obs, reward, False, *rest
+
+
+class Failing(Sound):
+    def step(self, action):
+        if self.np_random.random() < 0.05:
+            raise ZeroDivisionError("the pole has no length\nsecond line")
+        return super().step(action)
+
+
+class TextObs(Sound):
+    observation_space = spaces.Text(5)
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        (NanObs, "step returns the observation with NaN in it"),
+        (OutOfBounds, "step returns the observation outside the bounds of its space"),
+        (WideObs, "step returns the observation of dtype float64; its space says float32"),
+        (WrongShape, "reset returns the observation of shape (2, 1); its space says (2,)"),
+        (NanReward, "step returns the reward nan; it must be finite"),
+        (ArrayReward, "step returns a reward of type ndarray; make it a float"),
+        (IntFlag, "step returns terminated of type int; make it a bool"),
+        (OldStep, "step returns 4 values instead of (obs, reward, terminated, truncated, info)"),
+        (OldReset, "reset() got an unexpected keyword argument"),
+        (GlobalRandom, "the same seed and actions lead elsewhere after 0 steps"),
+        (Leaky, "the same seed and actions lead elsewhere after 0 steps"),
+        (Failing, "random steps: ZeroDivisionError: the pole has no length"),
+        (TextObs, "environment 'Checked-v0' has observations of type Text"),
+    ],
+    ids=lambda x: x.__name__ if isinstance(x, type) else "",
+)
+def test_every_fault_is_found(register, broken, expected):
+    register("Checked-v0", broken)
+    report = check_environment("Checked-v0")
+    assert not report.ok
+    assert any(expected in error for error in report.errors), report.errors
+    assert all("\n" not in line for line in report.errors + report.warnings)
+
+
+def test_a_sound_environment(register):
+    register("Checked-v0", Sound)
+    report = check_environment("Checked-v0")
+    assert (report.id, report.ok, report.errors, report.warnings) == ("Checked-v0", True, [], [])
+    assert report.steps_per_second > 1000
+
+
+def test_an_episode_that_never_ends(register):
+    register("Checked-v0", Endless)
+    register("Limited-v0", Endless, max_episode_steps=2000)
+    report = check_environment("Checked-v0")
+    assert report.ok and len(report.warnings) == 1
+    assert report.warnings[0].startswith("no episode ended in 1000 random steps and there is no time limit")
+    assert check_environment("Limited-v0").warnings == []
+
+
+def test_what_is_registered_as_nondeterministic_may_be(register):
+    register("Checked-v0", Leaky, nondeterministic=True)
+    report = check_environment("Checked-v0")
+    assert report.ok
+    assert report.warnings == ["it is registered as nondeterministic: runs in it cannot be resumed exactly"]
+
+
+def test_gymnasiums_own_checker_is_included(register):
+    class SameInfo(Sound):
+        info = {}  # noqa: RUF012
+
+        def step(self, action):
+            *rest, _ = super().step(action)
+            return (*rest, self.info)
+
+    register("Checked-v0", SameInfo)
+    report = check_environment("Checked-v0")
+    (error,) = report.errors
+    assert error.startswith("Gymnasium's checker: The infos returned by ") and "share an object" in error
+    assert report.warnings == []
+
+
+@pytest.mark.parametrize(
+    "env_id", ["CartPole-v1", "Pendulum-v1", "LunarLander-v3", "BipedalWalker-v3", "FrozenLake-v1"]
+)
+def test_gymnasiums_environments_are_sound(env_id):
+    report = check_environment(env_id)
+    assert (report.errors, report.warnings) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "name", ["Constant", "Observation", "Delayed", "Action", "ActionObservationContinuous"]
+)
+def test_the_probes_are_sound(name):
+    report = check_environment(f"palaestra/Probe{name}-v0")
+    assert (report.errors, report.warnings) == ([], [])
+
+
+def test_arguments_reach_the_environment():
+    assert check_environment("LunarLander-v3", {"continuous": True}).ok
+    report = check_environment("CartPole-v1", {"colour": "red"})
+    assert report.errors == [
+        "making it: environment 'CartPole-v1' takes no argument 'colour'; "
+        "it takes max_episode_steps, sutton_barto_reward"
+    ]
+
+
+def test_unknown_ids():
+    with pytest.raises(ValueError, match=r"^unknown environment 'CartPol-v1'; did you mean 'CartPole-v1'\?$"):
+        check_environment("CartPol-v1")
+
+
+def test_lists_families(register):
+    listings = {listing.id: listing for listing in list_environments()}
+    assert listings["CartPole-v1"][1:] == ("classic_control", True)
+    assert listings["LunarLander-v3"].family == "box2d"
+    assert listings["HalfCheetah-v5"].family == "mujoco"
+    assert listings["palaestra/ProbeAction-v0"][1:] == ("palaestra", True)
+    assert "Ant-v2" not in listings  # dropped by Gymnasium
+    families = [listing.family for listing in list_environments()]
+    assert families == sorted(families)
+
+
+def test_lists_what_is_not_installed(register):
+    register("Far-v0", "no_such_package.worlds:Far")
+    register("phys/Far-v0", "no_such_package.worlds:Far")
+    assert [tuple(x) for x in list_environments("far-v0")] == [
+        ("Far-v0", "no_such_package", False),
+        ("phys/Far-v0", "phys", False),
+    ]
+
+
+def test_list_patterns():
+    assert [x.id for x in list_environments("cartpole")] == [
+        "CartPole-v0",
+        "CartPole-v1",
+        "phys2d/CartPole-v0",
+        "phys2d/CartPole-v1",
+    ]
+    assert [x.id for x in list_environments("CartPole-v[01]")] == ["CartPole-v0", "CartPole-v1"]
+    assert list_environments("no such thing") == []

@@ -1,0 +1,293 @@
+import re
+import sys
+from importlib.metadata import EntryPoint
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from palaestra.envs import registry
+from palaestra.envs.make import EnvSpec, make_envs
+
+
+class Space(gymnasium.Env):
+    """Any spaces; nothing else."""
+
+    def __init__(self, obs=None, action=None):
+        self.observation_space = obs or spaces.Box(-1, 1, (2,))
+        self.action_space = action or spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        assert action in self.action_space
+        return self.observation_space.sample(), 1.0, False, False, {}
+
+
+def message(spec, error=ValueError):
+    """The error that making it raises: one line."""
+    with pytest.raises(error) as caught:
+        make_envs(spec)
+    text = str(caught.value)
+    assert text and "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("CartPol-v1", "CartPole-v1"),
+        ("cartpole-v1", "CartPole-v1"),
+        ("CartPole", "CartPole-v1"),
+        ("HalfCheetah-v7", "HalfCheetah-v5"),
+        ("palaestra/ProbeConstat-v0", "palaestra/ProbeConstant-v0"),
+        ("gymnasium:Pendulumm-v1", "gymnasium:Pendulum-v1"),
+    ],
+)
+def test_unknown_ids_name_the_nearest(wrong, right):
+    assert message(EnvSpec(wrong)) == f"unknown environment '{wrong}'; did you mean '{right}'?"
+
+
+def test_unknown_ids_with_nothing_near():
+    assert message(EnvSpec("Zzzzqqqq")) == (
+        "unknown environment 'Zzzzqqqq'; `palaestra envs list` shows what there is"
+    )
+
+
+def test_unknown_modules():
+    assert message(EnvSpec("no_such_package.corridor:Corridor-v0")) == (
+        "environment 'no_such_package.corridor:Corridor-v0': No module named 'no_such_package'"
+    )
+
+
+def test_environments_that_gymnasium_has_dropped():
+    assert "cannot be made" in message(EnvSpec("Ant-v2"))
+
+
+def test_missing_packages(monkeypatch):
+    monkeypatch.setitem(sys.modules, "Box2D", None)
+    monkeypatch.delitem(sys.modules, "gymnasium.envs.box2d", raising=False)
+    monkeypatch.delitem(sys.modules, "gymnasium.envs.box2d.car_racing", raising=False)
+    text = message(EnvSpec("CarRacing-v3"))
+    assert text.startswith("environment 'CarRacing-v3' cannot be made: ") and "gymnasium[box2d]" in text
+
+
+@pytest.mark.parametrize("backend", ["sync", "vector"])
+def test_unknown_arguments(backend):
+    spec = EnvSpec("CartPole-v1", kwargs={"sutton_barto": True}, backend=backend)
+    assert message(spec) == (
+        "environment 'CartPole-v1' takes no argument 'sutton_barto'; did you mean 'sutton_barto_reward'?"
+    )
+    spec = EnvSpec("CartPole-v1", kwargs={"length": 2}, backend=backend)
+    assert message(spec) == (
+        "environment 'CartPole-v1' takes no argument 'length'; it takes max_episode_steps, sutton_barto_reward"
+    )
+
+
+def test_arguments_of_the_wrong_kind():
+    assert message(EnvSpec("Pendulum-v1", kwargs={"max_episode_steps": "many"})).startswith(
+        "environment 'Pendulum-v1' cannot be made with {'max_episode_steps': 'many'}: TypeError: "
+    )
+
+
+def test_arguments_are_used():
+    envs = make_envs(EnvSpec("Pendulum-v1", 2, kwargs={"max_episode_steps": 3}))
+    envs.reset()
+    lengths = [e.length for _ in range(7) for e in envs.step(np.zeros((2, 1))).episodes]
+    assert lengths == [3, 3, 3, 3]
+
+
+def test_errors_of_the_environment_itself_are_not_hidden(register):
+    def broken():
+        raise KeyError("a bug")
+
+    register("Broken-v0", broken)
+    with pytest.raises(KeyError, match="a bug"):
+        make_envs(EnvSpec("Broken-v0"))
+
+
+def test_bad_specs():
+    with pytest.raises(ValueError, match=r"^num_envs must be at least 1, got 0$"):
+        EnvSpec("CartPole-v1", 0)
+    with pytest.raises(ValueError, match=r"^unknown backend 'snyc'; there are auto, sync, vector$"):
+        EnvSpec("CartPole-v1", backend="snyc")
+
+
+def test_no_native_vector_environment():
+    text = message(EnvSpec("Pendulum-v1", backend="vector"))
+    assert text == "environment 'Pendulum-v1' has no vector environment of its own; use backend 'sync'"
+
+
+class Native(VectorEnv):
+    """A vector environment that does not say how it resets."""
+
+    def __init__(self, num_envs, max_episode_steps=0):
+        self.single_observation_space, self.single_action_space = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)
+        self.num_envs, self.metadata = num_envs, {}
+
+
+@pytest.mark.filterwarnings("ignore:.*missing AutoresetMode metadata")
+def test_vector_environments_must_say_how_they_reset(register):
+    register("Native-v0", Space, vector_entry_point=Native)
+    assert "does not say how it resets" in message(EnvSpec("Native-v0", backend="vector"))
+
+
+def test_the_rule_of_auto(register):
+    def known(num_envs):
+        env = Native(num_envs)
+        env.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
+        return env
+
+    register("palaestra/Fast-v0", Space, vector_entry_point=known)
+    register("foreign/Fast-v0", Space, vector_entry_point=known)
+    ids = ("CartPole-v1", "palaestra/Fast-v0", "foreign/Fast-v0", "Pendulum-v1")
+    assert [make_envs(EnvSpec(i, 8)).backend for i in ids] == ["vector", "vector", "sync", "sync"]
+    assert [make_envs(EnvSpec(i, 7)).backend for i in ids] == ["sync", "sync", "sync", "sync"]
+    assert make_envs(EnvSpec("foreign/Fast-v0", 2, backend="vector")).backend == "vector"
+    assert make_envs(EnvSpec("CartPole-v1", 2, backend="sync")).backend == "sync"
+
+
+@pytest.mark.parametrize(
+    ("obs", "where"),
+    [
+        (spaces.Text(5), "observations of type Text;"),
+        (spaces.Sequence(spaces.Discrete(2)), "observations of type Sequence;"),
+        (spaces.Graph(spaces.Box(0, 1, (2,)), None), "observations of type Graph;"),
+        (spaces.Dict({"a": spaces.Tuple([spaces.Discrete(2), spaces.Text(5)])}), "of type Text at ['a'][1];"),
+    ],
+)
+def test_unsupported_observations(register, obs, where):
+    register("Odd-v0", lambda: Space(obs))
+    text = message(EnvSpec("Odd-v0"), TypeError)
+    assert text.startswith("environment 'Odd-v0' has ") and where in text
+    assert text.endswith(
+        "supported are Box, Discrete, MultiDiscrete, MultiBinary, Dict, Tuple: transform or drop it with a wrapper"
+    )
+
+
+def test_unsupported_actions(register):
+    register("Odd-v0", lambda: Space(action=spaces.Text(5)))
+    assert "has actions of type Text;" in message(EnvSpec("Odd-v0"), TypeError)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(0, 255, (4, 5, 3), np.uint8),
+        spaces.Box(-1, 1, (), np.float64),
+        spaces.Discrete(3, start=5),
+        spaces.MultiDiscrete([2, 3]),
+        spaces.MultiBinary((2, 2)),
+        spaces.Dict(
+            {"a": spaces.Discrete(3), "b": spaces.Tuple([spaces.Box(0, 1, (2,)), spaces.MultiBinary(3)])}
+        ),
+    ],
+    ids=lambda space: type(space).__name__,
+)
+def test_supported_observations(register, space):
+    register("Any-v0", lambda: Space(space))
+    envs = make_envs(EnvSpec("Any-v0", 3))
+    obs = envs.reset()
+    for _ in range(3):
+        batch = gymnasium.vector.utils.batch_space(space, 3)
+        assert obs in batch
+        obs = envs.step(np.zeros(3, np.int64)).obs
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Discrete(3, start=5),
+        spaces.MultiDiscrete([2, 3]),
+        spaces.MultiBinary(3),
+        spaces.Box(-2, 2, (3,)),
+        spaces.Dict({"a": spaces.Discrete(3), "b": spaces.Box(0, 1, (2,))}),
+    ],
+    ids=lambda space: type(space).__name__,
+)
+def test_supported_actions(register, space):
+    # The environment itself asserts that each action lies in its space.
+    register("Any-v0", lambda: Space(action=space))
+    envs = make_envs(EnvSpec("Any-v0", 2))
+    envs.reset()
+    batch = gymnasium.vector.utils.batch_space(space, 2)
+    assert all(envs.step(batch.sample()).reward.tolist() == [1, 1] for _ in range(5))
+
+
+def test_ids_with_a_module(tmp_path, monkeypatch, register):
+    (tmp_path / "corridor_of_mine.py").write_text(
+        "import gymnasium\nfrom gymnasium.envs.classic_control import CartPoleEnv\n"
+        "gymnasium.register('Corridor-v0', CartPoleEnv, max_episode_steps=5)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    envs = make_envs(EnvSpec("corridor_of_mine:Corridor-v0", 1))
+    envs.reset()
+    assert [bool(envs.step([0]).truncated[0]) for _ in range(5)] == [False] * 4 + [True]
+    assert message(EnvSpec("corridor_of_mine:Coridor-v0")) == (
+        "unknown environment 'corridor_of_mine:Coridor-v0'; did you mean 'corridor_of_mine:Corridor-v0'?"
+    )
+
+
+@pytest.fixture
+def plugins(tmp_path, monkeypatch, register):
+    """A package with environments under a namespace and under none, and one that fails."""
+    (tmp_path / "plugin_of_mine.py").write_text(
+        "import gymnasium\n"
+        "def named(): gymnasium.register('Maze-v0', 'gymnasium.envs.classic_control:CartPoleEnv')\n"
+        "def unnamed(): gymnasium.register('Bare-v0', 'gymnasium.envs.classic_control:CartPoleEnv')\n"
+        "def broken(): raise OSError('no licence')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry, "_loaded", set())
+    found = [
+        EntryPoint("Mine", "plugin_of_mine:named", "gymnasium.envs"),
+        EntryPoint("__root__", "plugin_of_mine:unnamed", "gymnasium.envs"),
+        EntryPoint("Bad", "plugin_of_mine:broken", "gymnasium.envs"),
+    ]
+    monkeypatch.setattr(registry, "entry_points", lambda group: found)
+    monkeypatch.delitem(sys.modules, "plugin_of_mine", raising=False)
+
+
+def test_plugins_register_when_they_are_asked_for(plugins):
+    make_envs(EnvSpec("CartPole-v1", 1))
+    assert "plugin_of_mine" not in sys.modules
+    make_envs(EnvSpec("Mine/Maze-v0", 1))
+    assert "Bare-v0" not in gymnasium.registry
+    make_envs(EnvSpec("Bare-v0", 1))
+    assert message(EnvSpec("Mine/Mase-v0")) == (
+        "unknown environment 'Mine/Mase-v0'; did you mean 'Mine/Maze-v0'?"
+    )
+
+
+def test_a_broken_plugin_is_reported_and_harms_no_other(plugins):
+    expected = re.escape(
+        "the environments of plug-in 'Bad = plugin_of_mine:broken' are missing: OSError: no licence"
+    )
+    with pytest.warns(RuntimeWarning, match=f"^{expected}$"):
+        registry.load_plugins()
+    gymnasium.register("Free-v0", Space)
+    assert {"Mine/Maze-v0", "Bare-v0", "Free-v0"} <= gymnasium.registry.keys()
+
+
+def test_render():
+    envs = make_envs(EnvSpec("CartPole-v1", 2, backend="sync", render_mode="rgb_array"))
+    envs.reset()
+    for _ in range(5):
+        envs.step([0, 1])
+    assert envs.render().shape == (400, 600, 3)
+    assert not np.array_equal(envs.render(0), envs.render(1))
+    assert envs.frames_per_second == 50
+    envs.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*not in the possible render_modes")
+def test_unknown_render_modes():
+    text = message(EnvSpec("CartPole-v1", backend="sync", render_mode="ascii"))
+    assert text == "environment 'CartPole-v1' has no render mode 'ascii'; it has ['human', 'rgb_array']"
+    text = message(EnvSpec("palaestra/ProbeAction-v0", render_mode="rgb_array"))
+    assert text == "environment 'palaestra/ProbeAction-v0' cannot be drawn: it takes no render_mode"

@@ -1,0 +1,197 @@
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from palaestra.envs.action_log import ActionLog
+from palaestra.envs.backends import SyncBackend
+from palaestra.envs.make import EnvSpec, make_envs
+from palaestra.envs.vector import Envs, action_clipper, episode_seed
+
+
+def test_episode_seeds_are_fixed_forever():
+    # By `printf 0/0/0 | b2sum -l 32`, little-endian, halved. Every older checkpoint depends on them.
+    assert episode_seed(0, 0, 0) == 1159696137
+    assert episode_seed(7, 3, 1000) == 1113927290
+
+
+def test_episode_seeds_differ():
+    seeds = {episode_seed(run, i, k) for run in range(10) for i in range(10) for k in range(100)}
+    # 10,000 draws from 2^31 collide about 0.02 times.
+    assert len(seeds) == 10_000
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_an_episode_can_be_found_again_by_its_seed():
+    envs = make_envs(EnvSpec("Acrobot-v1", 2, seed=5, kwargs={"max_episode_steps": 7}))
+    firsts = [envs.reset()]
+    episodes = []
+    for _ in range(14):
+        step = envs.step(np.array([0, 2]))
+        episodes += step.episodes
+        if step.first.any():
+            firsts.append(step.obs)
+    assert [(e.env_index, e.length, e.terminated) for e in episodes] == [(0, 7, False), (1, 7, False)] * 2
+    assert [e.seed for e in episodes] == [episode_seed(5, i, k) for k in (0, 1) for i in (0, 1)]
+    single = gymnasium.make("Acrobot-v1")
+    for episode in episodes:
+        obs, _ = single.reset(seed=episode.seed)
+        np.testing.assert_array_equal(obs, firsts[episodes.index(episode) // 2][episode.env_index])
+
+
+@pytest.mark.parametrize("backend", ["sync", "vector"])
+def test_reset_begins_the_same_run_again(backend):
+    envs = make_envs(EnvSpec("CartPole-v1", 3, seed=1, backend=backend))
+    runs = []
+    for _ in range(2):
+        obs = [envs.reset()] + [envs.step(np.array([0, 1, t % 2])).obs for t in range(40)]
+        runs.append(np.stack(obs))
+    np.testing.assert_array_equal(*runs)
+    other = make_envs(EnvSpec("CartPole-v1", 3, seed=2, backend=backend))
+    assert not np.array_equal(other.reset(), runs[0][0])
+
+
+def test_the_native_cartpole_agrees_with_the_single_one():
+    vector = make_envs(EnvSpec("CartPole-v1", 4, backend="vector", kwargs={"max_episode_steps": 30}))
+    single = gymnasium.make("CartPole-v1", max_episode_steps=30)
+    rng = np.random.default_rng(0)
+    obs, first = vector.reset(), np.ones(4, bool)
+    compared = ends = 0
+    for _ in range(200):
+        action = rng.integers(0, 2, 4)
+        # Environment 0 balances a while, so that it is truncated; the others fall.
+        action[0] = obs[0, 2] + obs[0, 3] > 0
+        states = vector._backend.env.state.T.copy()
+        step = vector.step(action)
+        for i in range(4):
+            if step.valid is None or step.valid[i]:
+                single.reset()
+                single.unwrapped.state = states[i]
+                next_obs, reward, terminated, _, _ = single.step(int(action[i]))
+                np.testing.assert_allclose(step.next_obs[i], next_obs, rtol=1e-6)
+                assert (step.reward[i], step.terminated[i]) == (reward, terminated)
+                compared += 1
+        ends += len(step.episodes)
+        assert all(e.episode_return == e.length for e in step.episodes)
+        assert all(e.length == 30 for e in step.episodes if not e.terminated)
+        obs, first = step.obs, step.first
+    assert compared > 700 and ends > 20 and first.dtype == bool
+
+
+class Recorder(gymnasium.Env):
+    """Keeps the actions it is given, and changes them."""
+
+    observation_space = spaces.Box(-1, 1, (1,), np.float32)
+
+    def __init__(self, action_space, fails_at=None):
+        self.action_space, self.fails_at, self.actions = action_space, fails_at, []
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.actions.append(np.copy(action))
+        if isinstance(action, np.ndarray):
+            action[...] = 0
+        if self.fails_at == len(self.actions):
+            raise RuntimeError("the engine exploded")
+        return np.zeros(1, np.float32), 1, False, False, {"seen": len(self.actions)}
+
+
+def test_box_actions_are_clipped_for_the_environment_only():
+    low, high = np.array([-1, 0], np.float32), np.array([1, np.inf], np.float32)
+    inner = [Recorder(spaces.Box(low, high)) for _ in range(2)]
+    envs = Envs(SyncBackend(inner, seed=0))
+    envs.reset()
+    action = np.array([[-3.0, -3.0], [0.5, 7.0]])
+    envs.step(action)
+    np.testing.assert_array_equal(inner[0].actions[0], np.array([-1, 0], np.float32))
+    np.testing.assert_array_equal(inner[1].actions[0], np.array([0.5, 7], np.float32))
+    assert inner[0].actions[0].dtype == np.float32
+    np.testing.assert_array_equal(action, [[-3.0, -3.0], [0.5, 7.0]])
+
+
+@pytest.mark.parametrize(
+    "space", [spaces.MultiDiscrete([3, 4]), spaces.MultiBinary(2), spaces.Box(-9, 9, (2,))]
+)
+def test_environments_cannot_change_what_the_agent_keeps(space):
+    envs = Envs(SyncBackend([Recorder(space)], seed=0))
+    envs.reset()
+    action = np.ones((1, 2), space.dtype)
+    envs.step(action)
+    assert (action == 1).all()
+
+
+def test_nested_actions():
+    space = spaces.Dict({"turn": spaces.Discrete(3), "push": spaces.Tuple([spaces.Box(-1, 1, (2,))])})
+    clipped = action_clipper(space, 2)({"turn": [2, 1], "push": (np.array([[5, 0], [0, -5.0]]),)})
+    assert clipped["turn"].tolist() == [2, 1] and clipped["turn"].dtype == np.int64
+    assert clipped["push"][0].tolist() == [[1, 0], [0, -1]]
+
+    class Nested(Recorder):
+        def step(self, action):
+            self.actions.append(action)
+            return np.zeros(1, np.float32), 0.0, False, False, {}
+
+    inner = [Nested(space) for _ in range(2)]
+    envs = Envs(SyncBackend(inner, seed=0))
+    envs.reset()
+    envs.step({"turn": [2, 1], "push": (np.array([[5, 0], [0, -5.0]]),)})
+    assert inner[1].actions[0]["turn"] == 1
+    assert inner[1].actions[0]["push"][0].tolist() == [0, -1]
+
+
+def test_infos_of_single_environments():
+    envs = Envs(SyncBackend([Recorder(spaces.Discrete(2)) for _ in range(2)], seed=0))
+    envs.reset()
+    assert envs.step([0, 1]).info == {"infos": [{"seen": 1}, {"seen": 1}]}
+
+
+def test_a_failing_environment_is_named():
+    inner = [Recorder(spaces.Discrete(2)), Recorder(spaces.Discrete(2), fails_at=2)]
+    envs = Envs(SyncBackend(inner, seed=4))
+    envs.reset()
+    envs.step([0, 1])
+    with pytest.raises(RuntimeError, match="the engine exploded") as caught:
+        envs.step([0, 1])
+    assert caught.value.__notes__ == [
+        f"raised by environment 1, episode seed {episode_seed(4, 1, 0)}, action 1"
+    ]
+
+
+def test_action_log_keeps_the_running_episodes_and_little_else():
+    log = ActionLog(spaces.Discrete(1000), 2, capacity=4)
+    episodes = [[], []]
+    for t in range(100):
+        log.add(np.array([t, 500 + t]))
+        for i in range(2):
+            episodes[i].append(500 * i + t)
+        # Environment 0 begins anew every 3 steps, environment 1 every 7.
+        done = np.array([t % 3 == 2, t % 7 == 6])
+        log.forget(done)
+        episodes = [[] if over else e for over, e in zip(done, episodes, strict=True)]
+        assert [log.episode(i).tolist() for i in range(2)] == episodes
+    assert log.capacity == 16
+    for t in range(100):
+        log.add(np.array([t, t]))
+    assert log.episode(0).tolist()[-100:] == list(range(100))
+    assert log.capacity == 128
+
+
+def test_action_log_restores_episodes_of_different_length():
+    log = ActionLog(spaces.Box(-1, 1, (2,)), 3, capacity=2)
+    for t in range(9):
+        log.add(np.full((3, 2), t / 10) * [[1], [-1], [0.5]])
+        log.forget(np.array([t == 3, t == 8, False]))
+    state = log.state_dict()
+    assert state["lengths"].tolist() == [5, 0, 9]
+    assert state["actions"][0].shape == (14, 2)
+    other = ActionLog(spaces.Box(-1, 1, (2,)), 3, capacity=2)
+    other.load_state_dict(state)
+    for i in range(3):
+        np.testing.assert_array_equal(other.episode(i), log.episode(i))
+    for each in (log, other):
+        each.add(np.ones((3, 2)))
+        each.forget(np.array([False, False, True]))
+    for i in range(3):
+        np.testing.assert_array_equal(other.episode(i), log.episode(i))
