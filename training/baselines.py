@@ -62,4 +62,5 @@ def evaluate_baseline(model: Any, env: str, episodes: int, seed: int) -> float:
         mean, _ = evaluate_policy(model, envs, n_eval_episodes=episodes, deterministic=True)
     finally:
         envs.close()
-    return float(mean)
+    assert isinstance(mean, float)
+    return mean

@@ -1,7 +1,7 @@
 """Checkpoints: folders of safetensors and JSON, whole or not there at all. Nothing is ever unpickled.
 
 `checkpoints/000100000/` holds `tensors.safetensors` (every array, by its path), `state.json` (everything else) and
-`manifest.json` (schema version, step, SHA-256 of the other two: a flipped bit loads silently otherwise).
+`manifest.json` (schema version, step, SHA-256 of the other two and of itself: a flipped bit loads silently otherwise).
 """
 
 from __future__ import annotations
@@ -24,11 +24,17 @@ from safetensors.torch import load_file, save_file
 from ..agents.agent import Stateful
 from .config import UsageError
 
-SCHEMA = 1
+SCHEMA = 2  # 1 had no seal
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 # Keys that mark, in JSON, what JSON has no word for.
 TENSOR, ARRAY, SCALAR, TUPLE, ITEMS = "__tensor__", "__array__", "__scalar__", "__tuple__", "__items__"
 MARKS = {TENSOR, ARRAY, SCALAR, TUPLE, ITEMS}
+# What safetensors can hold.
+DTYPES = {
+    *(torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+    *(torch.int8, torch.int16, torch.int32, torch.int64, torch.complex64),
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+}
 
 Part = Stateful | np.random.Generator | torch.Generator
 
@@ -44,14 +50,11 @@ def pack(tree: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     """Return `tree` as JSON values; its tensors and arrays go into `tensors`, under their path."""
     match tree:
         case torch.Tensor():
-            tensors[path] = tree.detach().cpu().contiguous().clone()
-            return {TENSOR: path}
+            return {TENSOR: _add(tree, path, tensors)}
         case np.ndarray():
-            tensors[path] = torch.from_numpy(np.array(tree, order="C"))
-            return {ARRAY: path}
+            return {ARRAY: _add(tree, path, tensors)}
         case np.generic():
-            tensors[path] = torch.from_numpy(np.array(tree))
-            return {SCALAR: path}
+            return {SCALAR: _add(np.asarray(tree), path, tensors)}
         case dict() if all(isinstance(key, str) for key in tree) and not MARKS & set(tree):
             return {key: pack(value, f"{path}/{key}", tensors) for key, value in tree.items()}
         case dict():
@@ -65,15 +68,44 @@ def pack(tree: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     raise TypeError(f"{path}: a checkpoint cannot hold {type(tree).__name__}")
 
 
-def unpack(tree: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
-    """Undo `pack`."""
+def _add(value: torch.Tensor | np.ndarray, path: str, tensors: dict[str, torch.Tensor]) -> str:
+    """Put a tensor or an array into `tensors`; returns its name there, which is `path` unless that is taken."""
+    try:
+        if isinstance(value, np.ndarray):
+            tensor = torch.from_numpy(np.require(value, requirements=["C", "W"]))
+        else:
+            tensor = value.detach().cpu().contiguous()
+    except (TypeError, ValueError, RuntimeError):
+        tensor = None
+    if tensor is None or tensor.dtype not in DTYPES:
+        kind = f"{type(value).__name__} of {value.dtype}"
+        raise TypeError(f"{path}: a checkpoint cannot hold a {kind}")
+    while path in tensors:  # {"a/b": ...} beside {"a": {"b": ...}}
+        path += "'"
+    tensors[path] = tensor
+    return path
+
+
+def _unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copy the tensors that share memory with one before them: safetensors refuses those."""
+    seen: set[int] = set()
+    alone = {}
+    for name, tensor in tensors.items():
+        address = tensor.untyped_storage().data_ptr()
+        alone[name] = tensor.clone() if address in seen else tensor
+        seen.add(address)
+    return alone
+
+
+def unpack(tree: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """Undo `pack`; takes what it needs out of `tensors`."""
     match tree:
         case {"__tensor__": name}:
-            return tensors[name]
+            return tensors.pop(name).clone()  # the original is a mapping that would keep the file on the disk
         case {"__array__": name}:
-            return tensors[name].numpy()
+            return tensors.pop(name).clone().numpy()
         case {"__scalar__": name}:
-            return tensors[name].numpy()[()]
+            return tensors.pop(name).numpy()[()]
         case {"__tuple__": values}:
             return tuple(unpack(value, tensors) for value in values)
         case {"__items__": items}:
@@ -106,36 +138,70 @@ def _restore(part: Part, state: Any) -> None:
 
 
 def save_checkpoint(run_dir: Path, step: int, parts: Mapping[str, Part], keep: int = 2) -> Path:
-    """Write all `parts` as the checkpoint of `step`, then remove all but the newest `keep`.
+    """Write all `parts` as the checkpoint of `step`, then remove all but the newest `keep` up to this step.
 
     It is written under another name, synced and renamed: a kill or a full disk leaves the older ones as they are.
+    Checkpoints of later steps are left alone: a run comes by here again only where those are damaged.
+
+    Raises:
+        TypeError: a part holds something that has no place in a checkpoint.
+        OSError: it cannot be written.
     """
+    if keep < 1:
+        raise ValueError(f"keep must be at least 1, got {keep}")
     folder = run_dir / "checkpoints"
-    folder.mkdir(exist_ok=True)
-    for leftover in folder.glob("*.tmp"):
-        shutil.rmtree(leftover)
     target, temporary = folder / f"{step:09d}", folder / f"{step:09d}.tmp"
     tensors: dict[str, torch.Tensor] = {}
     tree = {name: pack(_state_of(part), name, tensors) for name, part in parts.items()}
-    temporary.mkdir()
-    save_file(tensors, temporary / TENSORS)
-    (temporary / STATE).write_text(json.dumps(tree))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        _write(temporary, step, tree, tensors)
+        if target.exists():
+            _retire(target)
+        temporary.rename(target)
+        _sync(folder)
+        _sync(run_dir)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise OSError(f"cannot write {target}, older checkpoints are as they were: {error}") from error
+    for old in [path for path in list_checkpoints(run_dir) if int(path.name) <= step][:-keep]:
+        _retire(old)
+    _sweep(folder)
+    return target
+
+
+def _write(folder: Path, step: int, tree: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write the files of a checkpoint into a new folder and make sure that they are on the disk."""
+    folder.mkdir()
+    save_file(_unshared(tensors), folder / TENSORS)
+    (folder / STATE).write_text(json.dumps(tree))
     manifest = {
         "schema": SCHEMA,
         "step": step,
-        "sha256": {name: _sha256(temporary / name) for name in (TENSORS, STATE)},
+        "sha256": {name: _sha256(folder / name) for name in (TENSORS, STATE)},
         "versions": {"palaestra": version("palaestra"), "torch": torch.__version__, "numpy": np.__version__},
     }
-    (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2))
-    for path in (*temporary.iterdir(), temporary):
+    (folder / MANIFEST).write_text(_sealed(manifest))
+    for path in (*folder.iterdir(), folder):
         _sync(path)
-    if target.exists():
-        shutil.rmtree(target)
-    temporary.rename(target)
-    _sync(folder)
-    for old in list_checkpoints(run_dir)[:-keep]:
-        shutil.rmtree(old)
-    return target
+
+
+def _sealed(manifest: dict[str, Any]) -> str:
+    """Return a manifest as text that ends in the SHA-256 of everything before."""
+    seal = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
+    return json.dumps({**manifest, "seal": seal}, indent=2) + "\n"
+
+
+def _retire(path: Path) -> None:
+    """Give a checkpoint a name that is never loaded, so that a kill cannot leave half of it."""
+    path.rename(path.with_suffix(".old.tmp"))
+
+
+def _sweep(folder: Path) -> None:
+    """Remove retired checkpoints and what an interrupted write has left."""
+    for leftover in folder.glob("*.tmp"):
+        shutil.rmtree(leftover)
 
 
 def load_checkpoint(path: Path, parts: Mapping[str, Part], only_these: bool = False) -> None:
@@ -148,18 +214,24 @@ def load_checkpoint(path: Path, parts: Mapping[str, Part], only_these: bool = Fa
     verify(path)
     tree = json.loads((path / STATE).read_text())
     missing = [name for name in parts if name not in tree]
-    extra = [] if only_these else [name for name in tree if name not in parts]
-    if missing or extra:
-        what = (
-            f"lacks {', '.join(missing)}" if missing else f"holds {', '.join(extra)}, which this run has not"
-        )
-        raise UsageError(f"{path} does not fit: it {what}")
+    if missing:
+        raise UsageError(f"{path} does not fit: it lacks {', '.join(missing)}")
+    extra = [name for name in tree if name not in parts]
+    if extra and not only_these:
+        raise UsageError(f"{path} does not fit: it holds {', '.join(extra)}, which this run has not")
     tensors = load_file(path / TENSORS)
+    try:
+        states = {name: unpack(tree[name], tensors) for name in parts}
+    except KeyError as error:
+        raise CheckpointCorruptError(f"{path} is damaged: there is no tensor {error}") from None
+    if tensors and not only_these:
+        raise CheckpointCorruptError(f"{path} is damaged: nothing refers to tensor {min(tensors)!r}")
     for name, part in parts.items():
         try:
-            _restore(part, unpack(tree[name], tensors))
-        except (RuntimeError, KeyError) as error:
-            raise UsageError(f"{path} does not fit {name}: {str(error).splitlines()[0]}") from error
+            _restore(part, states[name])
+        except (RuntimeError, LookupError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise UsageError(f"{path} does not fit {name}: {type(error).__name__}: {reason}") from error
 
 
 def verify(path: Path) -> dict[str, Any]:
@@ -169,17 +241,22 @@ def verify(path: Path) -> dict[str, Any]:
         CheckpointCorruptError: they are not, or a newer version of the format wrote them.
     """
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        schema, hashes = int(manifest["schema"]), manifest["sha256"]
+        text = (path / MANIFEST).read_text()
+        manifest = json.loads(text)
+        schema = int(manifest["schema"])
         if schema > SCHEMA:
             raise CheckpointCorruptError(
                 f"{path} has format {schema}, this version reads up to {SCHEMA}; update palaestra"
             )
+        if schema > 1:
+            del manifest["seal"]
+            if _sealed(manifest) != text:
+                raise CheckpointCorruptError(f"{path / MANIFEST} has changed since it was written")
         for name in (TENSORS, STATE):
-            if _sha256(path / name) != hashes[name]:
+            if _sha256(path / name) != manifest["sha256"][name]:
                 raise CheckpointCorruptError(f"{path / name} has changed since it was written")
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise CheckpointCorruptError(f"{path} is damaged: {error!r}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointCorruptError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     return manifest
 
 
@@ -202,7 +279,8 @@ def latest_checkpoint(run_dir: Path) -> Path:
 
 def list_checkpoints(run_dir: Path) -> list[Path]:
     """Checkpoints, oldest first, damaged ones included."""
-    return sorted(path for path in (run_dir / "checkpoints").glob("*") if path.name.isdigit())
+    found = (path for path in (run_dir / "checkpoints").glob("*") if path.name.isdecimal())
+    return sorted(found, key=lambda path: int(path.name))
 
 
 def _sha256(path: Path) -> str:

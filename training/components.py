@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import re
 import sys
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from .config import UsageError, nearest
-
-Kind = Literal["agent", "encoder", "memory"]
+from .config import Kind, UsageError, closest, nearest
 
 # Package of our own components, and module and name of the base class.
 _HOMES = {
@@ -20,14 +19,19 @@ _HOMES = {
     "encoder": ("palaestra.networks.encoders", "palaestra.networks.torso", "Encoder"),
     "memory": ("palaestra.networks.memories", "palaestra.networks.torso", "Memory"),
 }
+_PLURALS = {"agent": "agents", "encoder": "encoders", "memory": "memories"}
 
 
 def component_names(kind: Kind) -> list[str]:
     """Names of our own components, found by their source: importing them would import torch."""
     package, _, base = _HOMES[kind]
-    subclass = re.compile(rf"^class \w+\({base}\):", re.MULTILINE)
+    subclass = re.compile(rf"^class \w+\((?:.*[ ,.])?{base}\b.*\):", re.MULTILINE)
     sources = (entry for entry in files(package).iterdir() if entry.name.endswith(".py"))
-    return sorted(entry.name.removesuffix(".py") for entry in sources if subclass.search(entry.read_text()))
+    return sorted(
+        entry.name.removesuffix(".py")
+        for entry in sources
+        if subclass.search(entry.read_text(encoding="utf-8"))
+    )
 
 
 def find_component(kind: Kind, name: str) -> type[Any]:
@@ -42,8 +46,13 @@ def find_component(kind: Kind, name: str) -> type[Any]:
         return _outside(kind, name, base)
     names = component_names(kind)
     if name not in names:
-        raise UsageError(f"unknown {kind} {name!r}; {nearest(name, names)}")
-    return _classes(importlib.import_module(f"{package}.{name}"), base)[0]
+        close = closest(name, names)
+        hint = f"; did you mean {close!r}?" if close else ""
+        raise UsageError(f"unknown {kind} {name!r}{hint} ({_PLURALS[kind]}: {', '.join(names)})")
+    module = importlib.import_module(f"{package}.{name}")
+    # Not what the module imports, nor its helpers: components are defined where they are named.
+    own = (value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__)
+    return next(value for value in own if _is_component(value, base))
 
 
 def _outside(kind: Kind, name: str, base: type) -> type[Any]:
@@ -54,16 +63,20 @@ def _outside(kind: Kind, name: str, base: type) -> type[Any]:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
-        raise UsageError(f"{kind} {name!r}: cannot import {module_name}: {error!r}") from error
-    classes = {found.__name__: found for found in _classes(module, base)}
-    if class_name not in classes:
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"{kind} {name!r}: cannot import {module_name}: {cause}") from error
+    found = getattr(module, class_name, None)
+    if found is None:
+        known = [key for key, value in vars(module).items() if _is_component(value, base)]
+        raise UsageError(f"{kind} {name!r}: {module_name} has no {class_name}; {nearest(class_name, known)}")
+    if not _is_component(found, base):
         raise UsageError(
-            f"{kind} {name!r}: {module_name} has no such {base.__name__}; {nearest(class_name, classes)}"
+            f"{kind} {name!r}: {class_name} is not a concrete subclass of {base.__module__}.{base.__name__}"
         )
-    return classes[class_name]
+    if not dataclasses.is_dataclass(getattr(found, "Config", None)):
+        raise UsageError(f"{kind} {name!r}: {class_name} has no Config, a frozen dataclass of its settings")
+    return found
 
 
-def _classes(module: Any, base: type) -> list[type[Any]]:
-    """Concrete subclasses of `base` that `module` defines."""
-    found = (value for value in vars(module).values() if inspect.isclass(value) and issubclass(value, base))
-    return [value for value in found if value.__module__ == module.__name__ and not inspect.isabstract(value)]
+def _is_component(value: Any, base: type) -> bool:
+    return inspect.isclass(value) and issubclass(value, base) and not inspect.isabstract(value)

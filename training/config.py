@@ -5,17 +5,31 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import reprlib
 import types
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    LiteralString,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import yaml
 from annotated_types import Ge, Gt
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, StrictBool, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 CONFIG_FILE = "config.yaml"
 
@@ -79,21 +93,29 @@ def as_usage_errors() -> Iterator[None]:
         raise UsageError(str(error).partition("\n")[0]) from error
 
 
+Kind = Literal["agent", "encoder", "memory"]
 # Names of the nested blocks, in YAML and on the command line, and the fields that they fill.
-BLOCKS = {"agent": "agent_config", "encoder": "encoder_config", "memory": "memory_config"}
+BLOCKS: dict[Kind, str] = {"agent": "agent_config", "encoder": "encoder_config", "memory": "memory_config"}
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like `name`, if one is."""
+    by_folded = {other.casefold(): other for other in known}
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=1)
+    return by_folded[close[0]] if close else None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint: the nearest of the known names, or all of them."""
     known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known) or 'none'}"
+    close = closest(name, known)
+    return f"did you mean {close!r}?" if close else f"there are: {', '.join(known) or 'none'}"
 
 
 # -- Reading --------------------------------------------------------------------------------------------------------
 
 
-_COUNT = re.compile(r"^([+-]?[\d_]*\.?\d+(?:e[+-]?\d+)?)([kM]?)$", re.IGNORECASE)
+_COUNT = re.compile(r"([+-]?(?:\d[\d_]*(?:\.\d+)?|\.\d+)(?:e[+-]?\d{1,2})?)([kM]?)", re.IGNORECASE)
 
 
 def parse_count(text: str) -> int:
@@ -102,11 +124,13 @@ def parse_count(text: str) -> int:
     Raises:
         ValueError: it is not one.
     """
-    match = _COUNT.match(text.strip())
-    value = float(match[1].replace("_", "")) * {"": 1, "k": 1e3, "m": 1e6}[match[2].lower()] if match else 0.5
-    if value != int(value):
-        raise ValueError(f"not a whole number: {text!r}")
-    return int(value)
+    match = _COUNT.fullmatch(text.strip())
+    if match is not None:
+        # Not a float, which would round large numbers.
+        value = Fraction(match[1].replace("_", "")) * {"": 1, "k": 10**3, "m": 10**6}[match[2].lower()]
+        if value.denominator == 1:
+            return int(value)
+    raise ValueError(f"not a whole number: {text!r}")
 
 
 def build(cls: type[Any], values: dict[str, Any], where: str = "", path: str = "") -> Any:
@@ -119,7 +143,9 @@ def build(cls: type[Any], values: dict[str, Any], where: str = "", path: str = "
     hints = get_type_hints(cls, include_extras=True)
     fields = {item.name: item for item in dataclasses.fields(cls)}
     if not isinstance(values, dict):
-        raise UsageError(f"{where}{path.rstrip('.') or 'top level'}: expected a mapping, got {values!r}")
+        raise UsageError(
+            f"{where}{path.rstrip('.') or 'top level'}: expected a mapping, got {reprlib.repr(values)}"
+        )
     for key in values:
         if key not in fields:
             names = [path + name for name in fields]
@@ -127,10 +153,9 @@ def build(cls: type[Any], values: dict[str, Any], where: str = "", path: str = "
     arguments = {}
     for name, value in values.items():
         hint, full = hints[name], path + name
-        if dataclasses.is_dataclass(hint) and not isinstance(value, hint):
-            arguments[name] = build(hint, value, where, full + ".")
-        elif dataclasses.is_dataclass(hint):
-            arguments[name] = build(hint, shallow_dict(value), where, full + ".")
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            nested = shallow_dict(value) if isinstance(value, hint) else value
+            arguments[name] = build(hint, nested, where, full + ".")
         else:
             arguments[name] = _checked(hint, value, where + full)
     missing = [name for name, item in fields.items() if name not in arguments and _is_required(item)]
@@ -139,70 +164,157 @@ def build(cls: type[Any], values: dict[str, Any], where: str = "", path: str = "
     try:
         return cls(**arguments)
     except ValueError as error:
-        raise UsageError(f"{where}{path}{error}") from None
+        # Checks across fields name the field first.
+        place = path if str(error).partition(":")[0] in fields else path and f"{path.rstrip('.')}: "
+        raise UsageError(f"{where}{place}{error}") from None
 
 
 def _is_required(item: dataclasses.Field) -> bool:
     return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
 
 
+# What a value must be, by pydantic's name of the error.
+_MUST_BE = {
+    "greater_than": "> {gt}",
+    "greater_than_equal": ">= {ge}",
+    "less_than": "< {lt}",
+    "less_than_equal": "<= {le}",
+    "finite_number": "a finite number",
+    "literal_error": "{expected}",
+    "none_required": "null",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("tuple_type", "list_type"), "a list"),
+    "dict_type": "a mapping",
+    "string_type": "text",
+}
+
+
 def _checked(hint: Any, value: Any, place: str) -> Any:
     """Return `value` as the type of an annotation, its range checked."""
-    numbers = {int, float} & set(_plain_types(hint))
     try:
-        if isinstance(value, bool) and numbers and bool not in _plain_types(hint):
-            raise ValueError("expected a number")
-        if isinstance(value, str) and numbers == {int} and str not in _plain_types(hint):
-            value = parse_count(value)
-        return TypeAdapter(hint).validate_python(value)
+        return _adapter(hint).validate_python(value)
     except ValidationError as error:
-        message = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{place}: {message[0].lower()}{message[1:]}, got {value!r}") from None
-    except ValueError as error:
-        raise UsageError(f"{place}: {error}, got {value!r}") from None
+        faults = error.errors(include_url=False)
+    wanted = (_MUST_BE.get(fault["type"], fault["msg"]).format(**fault.get("ctx", {})) for fault in faults)
+    index = "".join(f"[{step}]" for step in faults[0]["loc"] if isinstance(step, int))
+    got = reprlib.repr(faults[0]["input"])
+    raise UsageError(f"{place}{index}: must be {' or '.join(dict.fromkeys(wanted))}, got {got}")
 
 
-def _plain_types(hint: Any) -> list[Any]:
-    """Types that an annotation allows, unions and `Annotated` taken apart."""
-    if get_origin(hint) is Annotated:
-        return _plain_types(get_args(hint)[0])
-    if get_origin(hint) in (Union, types.UnionType):
-        return [plain for part in get_args(hint) for plain in _plain_types(part)]
-    return [hint]
+@cache
+def _adapter(hint: Any) -> TypeAdapter:
+    return TypeAdapter(_strict(hint), config=ConfigDict(allow_inf_nan=False))
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice: the second would win silently."""
+def _strict(hint: Any) -> Any:
+    """Return an annotation that takes counts as people write them, and never one of bool and number for the other."""
+    if hint in _STRICT:
+        return _STRICT[hint]
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return Annotated[_strict(arguments[0]), *arguments[1:]]
+    if origin in (Union, types.UnionType):
+        return Union[tuple(_strict(argument) for argument in arguments)]  # noqa: UP007
+    if origin in (tuple, list, dict):
+        return origin[tuple(_strict(argument) for argument in arguments)]
+    return hint
+
+
+def _read_int(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return parse_count(value)
+        except ValueError:
+            pass
+    return _not_bool(value, "int_type")
+
+
+def _not_bool(value: Any, fault: LiteralString = "float_type") -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError(fault, "a number")
+    return value
+
+
+_STRICT: dict[Any, Any] = {
+    int: Annotated[int, BeforeValidator(_read_int)],
+    float: Annotated[float, BeforeValidator(_not_bool)],
+    bool: StrictBool,
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads YAML without its traps: `on` and `1e-3` are a word and a number, no key stands twice, no aliases.
+
+    Aliases can make a small file hold a structure of any size, or one that contains itself.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict] = {}  # type: ignore[misc]
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="aliases are not supported", problem_mark=mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping = super().construct_mapping(node, deep)  # type: ignore[no-untyped-call]
         seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key!r} stands twice", problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return mapping
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes mappings as blocks and lists in brackets."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+# The scalars of YAML 1.2's core schema. Those of 1.1, PyYAML's own, remain for writing, so that `on` is quoted.
+for _tag, _pattern, _first in (
+    ("null", r"~|null|", ["~", "n", ""]),
+    ("bool", r"[Tt]rue|[Ff]alse", list("tTfF")),
+    ("int", r"[-+]?(?:0|[1-9][0-9_]*)", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
+        list("-+.0123456789"),
+    ),
+):
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
+_Dumper.add_representer(
+    list, lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
+)
 
 
 def parse_yaml(text: str, where: str) -> dict[str, Any]:
     """Read YAML whose top level is a mapping; nothing in it is executed."""
     try:
-        values = yaml.load(text, _UniqueKeyLoader)
+        values = yaml.load(text, _Loader)
+    except RecursionError:
+        raise UsageError(f"{where}: nested too deeply") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise UsageError(f"{where}{line}: {getattr(error, 'problem', None) or error}") from None
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise UsageError(f"{where}{line}: {problem}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise UsageError(f"{where}: expected a mapping at the top level, got {values!r}")
+        raise UsageError(f"{where}: expected a mapping at the top level, got {reprlib.repr(values)}")
     return values
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file whose top level is a mapping."""
     try:
-        return parse_yaml(path.read_text(), str(path))
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
@@ -215,7 +327,11 @@ def preset_path(agent: str, env: str) -> str:
 def find_preset(agent: str, env: str) -> dict[str, Any]:
     """Return the preset for an agent in an environment, empty where there is none."""
     entry = files("palaestra.configs").joinpath(preset_path(agent, env))
-    return parse_yaml(entry.read_text(), f"configs/{preset_path(agent, env)}") if entry.is_file() else {}
+    return (
+        parse_yaml(entry.read_text(encoding="utf-8"), f"configs/{preset_path(agent, env)}")
+        if entry.is_file()
+        else {}
+    )
 
 
 def merge(*layers: dict[str, Any]) -> dict[str, Any]:
@@ -253,7 +369,7 @@ def _default(item: dataclasses.Field) -> dict[str, Any]:
 
 def names_of(values: dict[str, Any]) -> dict[str, str]:
     """Return which agent, encoder and memory a mapping names, in `agent: {name: ...}` or as `agent: ...`."""
-    names = {}
+    names: dict[str, str] = {}
     for block in BLOCKS:
         value = values.get(block)
         name = value.get("name") if isinstance(value, dict) else value
@@ -271,35 +387,25 @@ def run_config(values: dict[str, Any], where: str = "") -> RunConfig:
     if "agent" not in names:
         raise UsageError(f"{where}agent: is missing")
     components = [find_component(kind, names[kind]) for kind in ("agent", "encoder", "memory")]
+    known = [item.name for item in dataclasses.fields(RunConfig) if item.name not in BLOCKS.values()]
+    for key in values:
+        if key not in known:
+            raise UsageError(f"{where}{key}: unknown key; {nearest(str(key), known)}")
     flat = {key: value for key, value in values.items() if key not in BLOCKS} | names
     for (block, target), component in zip(BLOCKS.items(), components, strict=True):
         given = values.get(block)
-        options = (
-            {key: value for key, value in given.items() if key != "name"} if isinstance(given, dict) else {}
-        )
+        options = dict(given) if isinstance(given, dict) else {}
+        options.pop("name", None)
         flat[target] = build(component.Config, options, where, f"{block}.")
-    unknown = [key for key in values if key not in {item.name for item in dataclasses.fields(RunConfig)}]
-    if unknown:
-        known = [item.name for item in dataclasses.fields(RunConfig) if item.name not in BLOCKS.values()]
-        raise UsageError(f"{where}{unknown[0]}: unknown key; {nearest(str(unknown[0]), known)}")
     typed = build(run_config_class(*components), flat, where)
     return RunConfig(**shallow_dict(typed))
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """Return a run's config as plain values, in the layout of `config.yaml`."""
-    values: dict[str, Any] = {}
-    for name, value in shallow_dict(config).items():
-        if name in BLOCKS:
-            values[name] = {"name": value}
-    for name, value in shallow_dict(config).items():
-        block = next((block for block, target in BLOCKS.items() if target == name), None)
-        if block is not None:
-            values[block] |= {key: _plain(item) for key, item in shallow_dict(value).items()}
-        elif name not in BLOCKS:
-            values[name] = _plain(value)
-    order = ["agent", "env", *(key for key in values if key not in ("agent", "env", "encoder", "memory"))]
-    return {key: values[key] for key in (*order, "encoder", "memory")}
+    values = _plain(config)
+    blocks = {block: {"name": values.pop(block), **values.pop(target)} for block, target in BLOCKS.items()}
+    return values | blocks
 
 
 def shallow_dict(instance: Any) -> dict[str, Any]:
@@ -308,14 +414,26 @@ def shallow_dict(instance: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    """Dataclasses as dicts and tuples as lists, at every depth."""
+    if dataclasses.is_dataclass(value):
+        return {name: _plain(item) for name, item in shallow_dict(value).items()}
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def save_config(run_dir: Path, config: RunConfig) -> None:
-    """Write `config.yaml`, complete: `--config` with it trains the same run again."""
-    text = yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None, width=110)
+    """Write `config.yaml`, complete: `--config` with it trains the same run again.
+
+    Raises:
+        UsageError: an argument of the environment is something that YAML cannot say.
+    """
+    try:
+        text = yaml.dump(to_dict(config), Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True)
+    except yaml.representer.RepresenterError as error:
+        raise UsageError(f"env_kwargs: {type(error.args[-1]).__name__} cannot be written to a file") from None
     temporary = run_dir / f"{CONFIG_FILE}.tmp"
-    temporary.write_text(text)
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(run_dir / CONFIG_FILE)
 
 

@@ -166,7 +166,8 @@ def _train(
     if checkpoint is not None:
         load_checkpoint(checkpoint, parts)
     spec = evaluation_spec(config)
-    evaluation, saved_at, speed = None, clock.step, (clock.step, time.perf_counter())
+    evaluation, speed = None, (clock.step, time.perf_counter())
+    saved_at = None if checkpoint is None else clock.step
 
     with caught_signals() as caught:
         while clock.step < config.steps and not caught:
@@ -189,7 +190,7 @@ def _train(
                 save_checkpoint(run_dir, clock.step, parts)
                 saved_at = clock.step
 
-        if clock.step > saved_at or checkpoint is None:
+        if clock.step != saved_at:
             save_checkpoint(run_dir, clock.step, parts)
         if not caught:
             evaluation = evaluate(agent, spec, config.evaluate_episodes)

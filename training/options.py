@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-import yaml
 
 from .cli import option_value, parse
 from .components import find_component
@@ -21,6 +20,7 @@ from .config import (
     load_yaml,
     merge,
     names_of,
+    parse_yaml,
     run_config,
     run_config_class,
     shallow_dict,
@@ -52,7 +52,7 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     run_config(merge(preset, {"env": env}), f"preset {agent}/{env}: ")
     default = run_config(merge(preset, given, {"env": env}), f"{config_file}: " if config_file else "")
 
-    components = [find_component(block, getattr(default, block)) for block in BLOCKS]
+    components = [find_component(kind, getattr(default, kind)) for kind in BLOCKS]
     options = _options_class(run_config_class(*components), default)
     parsed = shallow_dict(parse(options, arguments, f"train {agent}"))
     run_dir = parsed.pop("out")
@@ -67,9 +67,9 @@ def _for_components(values: dict[str, Any], names: dict[str, str]) -> dict[str, 
     written = names_of(values)
     merged = dict(values)
     for block, name in names.items():
-        options = values.get(block)
-        fits = isinstance(options, dict) and written.get(block, name) == name
-        merged[block] = {**options, "name": name} if fits else {"name": name}
+        given = values.get(block)
+        options = given if isinstance(given, dict) and written.get(block, name) == name else {}
+        merged[block] = {**options, "name": name}
     return merged
 
 
@@ -81,7 +81,8 @@ def _options_class(config_class: type[Any], default: RunConfig) -> type[Any]:
     for item in dataclasses.fields(config_class):
         if item.name == "agent":
             continue
-        kind, value, extra = item.type, getattr(default, item.name), {"help": docs.get(item.name)}
+        kind, value = item.type, getattr(default, item.name)
+        extra: dict[str, Any] = {"help": docs.get(item.name)}
         if item.name in renamed:
             extra = {"name": renamed[item.name]}
         if item.name == "env_kwargs":
@@ -116,10 +117,10 @@ def field_docs(cls: type[Any]) -> dict[str, str]:
 
 def parse_assignments(words: Iterable[str], option: str) -> dict[str, Any]:
     """Read `NAME=VALUE` words; values are YAML, so that `true`, `3` and `[1, 2]` are what they look like."""
-    values = {}
+    values: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not equals or not name.isidentifier():
             raise UsageError(f"{option}: expected NAME=VALUE, got {word!r}")
-        values[name] = yaml.safe_load(text)
+        values |= parse_yaml(f"{name}: {text}", option)
     return values

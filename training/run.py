@@ -62,10 +62,8 @@ def resume_run(run_dir: Path, steps: int | None = None) -> Result:
     checkpoint = latest_checkpoint(run_dir) if list_checkpoints(run_dir) else None
     done = int(checkpoint.name) if checkpoint else 0
     if steps is not None and steps != config.steps:
-        if steps < int(checkpoint.name):
-            raise UsageError(
-                f"{run_dir} has {int(checkpoint.name)} steps already; --steps must be more than that"
-            )
+        if steps < done:
+            raise UsageError(f"{run_dir} has {done} steps already; --steps must be more than that")
         config = replace(config, steps=steps)
         save_config(run_dir, config)
     set_threads(config)

@@ -73,7 +73,7 @@ class MLP(Encoder):
         layers = numpy_layers(self.layers)
         if layers is None or not isinstance(self.space, spaces.Box):
             return None
-        if isinstance(self.normalize, nn.Identity):
+        if not isinstance(self.normalize, RunningNormalizer):
             return lambda obs: layers(obs.reshape(len(obs), -1).astype(np.float32, copy=False))
         shift, scale, clip = self.normalize.shift.numpy(), self.normalize.scale.numpy(), self.normalize.clip
 
