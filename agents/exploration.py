@@ -48,6 +48,15 @@ def check_schedules(config: object, *names: str, minimum: float = 0.0) -> None:
                 raise ValueError(f"{name}: must stay >= {minimum:g}, got {getattr(config, name)}")
 
 
+def epsilon_greedy(values: np.ndarray, epsilon: float, generator: np.random.Generator) -> np.ndarray:
+    """Values `[B, A]`, but in a share `epsilon` of the rows random ones: so the best of them is a random action.
+
+    A mask that is applied afterwards holds for random actions, too.
+    """
+    random = generator.random(values.shape, dtype=np.float32)
+    return np.where(generator.random((len(values), 1)) < epsilon, random, values)
+
+
 class CorrelatedNormal:
     """Standard normal noise that remembers: `x_t = c x_{t-1} + sqrt(1 - c^2) n_t`, so every `x_t` is N(0, 1).
 

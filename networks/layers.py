@@ -56,6 +56,14 @@ def _numpy_layer(layer: nn.Module) -> Callable[[np.ndarray], np.ndarray] | None:
         case nn.Linear() if layer.bias is not None:
             weight, bias = layer.weight.detach().numpy().T, layer.bias.detach().numpy()
             return lambda x: x @ weight + bias
+        case nn.LayerNorm(elementwise_affine=True, normalized_shape=(_,)) if layer.bias is not None:
+            gain, shift, epsilon = layer.weight.detach().numpy(), layer.bias.detach().numpy(), layer.eps
+
+            def normalize(x: np.ndarray) -> np.ndarray:
+                centered = x - x.mean(-1, keepdims=True)
+                return centered / np.sqrt((centered**2).mean(-1, keepdims=True) + epsilon) * gain + shift
+
+            return normalize
         case nn.Tanh():
             return np.tanh
         case nn.ReLU():

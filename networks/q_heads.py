@@ -11,7 +11,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from .layers import ACTIVATIONS, Activation, numpy_layers, orthogonal
+from .layers import ACTIVATIONS, Activation, numpy_layers
+from .torso import Torso, leading_rows
+from .tree import tree_map
 
 # (x [N, inputs], noise [P]) -> y [N, outputs]; all NumPy
 NoisyStep = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -25,13 +27,11 @@ class NoisyLinear(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, sigma: float = 0.5):
         super().__init__()
-        bound = inputs**-0.5
+        # Torch's default for the mean, uniform in +-1 / sqrt(inputs), is the paper's (section 3.2) as well.
         self.mean = nn.Linear(inputs, outputs)
         self.deviation = nn.Linear(inputs, outputs)
-        for parameter in self.mean.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
         for parameter in self.deviation.parameters():
-            nn.init.constant_(parameter, sigma * bound)
+            nn.init.constant_(parameter, sigma * inputs**-0.5)
         self.sizes = [inputs, outputs]
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
@@ -54,17 +54,21 @@ def draw_noise(shape: tuple[int, ...], generator: np.random.Generator) -> np.nda
 
 
 class Stream(nn.Module):
-    """Linear layers `sizes[0] -> sizes[1] -> ...` with activations between them, noisy or not."""
+    """Linear layers `sizes[0] -> sizes[1] -> ...` with (layer norms and) activations between them, noisy or not.
 
-    def __init__(self, sizes: tuple[int, ...], activation: Activation, noisy: bool):
+    They start as torch's layers do, uniform in `+-1 / sqrt(inputs)`: published learning rates of Q-networks
+    assume it, and orthogonal layers of gain sqrt(2) need about a third of them.
+    """
+
+    def __init__(self, sizes: tuple[int, ...], activation: Activation, noisy: bool, layer_norm: bool):
         super().__init__()
         self.layers = nn.ModuleList()
         for index, (inputs, outputs) in enumerate(pairwise(sizes)):
+            if index and layer_norm:
+                self.layers.append(nn.LayerNorm(inputs))
             if index:
                 self.layers.append(ACTIVATIONS[activation]())
-            gain = 1.0 if index == len(sizes) - 2 else 2**0.5
-            linear = NoisyLinear(inputs, outputs) if noisy else orthogonal(nn.Linear(inputs, outputs), gain)
-            self.layers.append(linear)
+            self.layers.append(NoisyLinear(inputs, outputs) if noisy else nn.Linear(inputs, outputs))
         self.noise_sizes = [
             sum(layer.sizes) if isinstance(layer, NoisyLinear) else 0 for layer in self.layers
         ]
@@ -117,12 +121,14 @@ class QHead(nn.Module):
         activation: Activation = "relu",
         dueling: bool = False,
         noisy: bool = False,
+        layer_norm: bool = False,
     ):
         super().__init__()
         self.shape = (num_actions, atoms)
         self.register_buffer("support", support, persistent=False)
-        self.action_stream = Stream((size, *hidden, num_actions * atoms), activation, noisy)
-        self.state_stream = Stream((size, *hidden, atoms), activation, noisy) if dueling else None
+        options = (activation, noisy, layer_norm)
+        self.action_stream = Stream((size, *hidden, num_actions * atoms), *options)
+        self.state_stream = Stream((size, *hidden, atoms), *options) if dueling else None
         streams = [self.action_stream] + ([self.state_stream] if self.state_stream is not None else [])
         self.noise_sizes = [sum(stream.noise_sizes) for stream in streams]
 
@@ -172,6 +178,22 @@ class QHead(nn.Module):
             return self.values(self(*inputs)).cpu().numpy()
 
         return run
+
+
+class QNetwork(nn.Module):
+    """A torso without a memory and a head: observations `[N, ...]` to what the head makes of them, `[N, A, K]`."""
+
+    def __init__(self, torso: Torso, head: QHead):
+        super().__init__()
+        self.torso = torso
+        self.head = head
+
+    def forward(self, obs: Any, noise: Tensor) -> Tensor:
+        """Logits, quantiles or values `[N, A, K]`."""
+        first = noise.new_ones(1, leading_rows(obs), dtype=torch.bool)
+        rows = tree_map(lambda x: x.unsqueeze(0), obs)
+        features, _ = self.torso(rows, self.torso.initial_state(first.shape[1]), first)
+        return self.head(features.squeeze(0), noise)
 
 
 def categorical_projection(
@@ -237,3 +259,13 @@ class JointActions:
 def best_action(values: Any, mask: Any | None) -> Any:
     """Index `[N]` of the largest of `values [N, A]` where `mask [N, A]` is true; NumPy arrays or tensors."""
     return (values if mask is None else values - 1e30 * ~mask).argmax(-1)
+
+
+def action_mask(obs: Any) -> Any | None:
+    """Which actions are allowed `[N, A]`, where the observation says so under the key `action_mask`."""
+    return obs["action_mask"] != 0 if isinstance(obs, dict) and "action_mask" in obs else None
+
+
+def of_action(outputs: Tensor, action: Tensor) -> Tensor:
+    """Rows `[N, K]` of `outputs [N, A, K]` for action numbers `[N]`."""
+    return outputs.gather(1, action[:, None, None].expand(-1, 1, outputs.shape[2])).squeeze(1)

@@ -61,6 +61,8 @@ def test_a_layer_used_twice_runs_twice():
     np.testing.assert_allclose(numpy_layers(network)(x.numpy()), network(x).detach().numpy(), atol=1e-6)
 
 
-@pytest.mark.parametrize("layer", [nn.LayerNorm(3), nn.Linear(3, 3, bias=False), nn.Conv2d(1, 1, 1)])
+@pytest.mark.parametrize(
+    "layer", [nn.LayerNorm(3, bias=False), nn.Linear(3, 3, bias=False), nn.Conv2d(1, 1, 1)]
+)
 def test_unknown_layers_have_no_twin(layer):
     assert numpy_layers(nn.Sequential(nn.Linear(3, 3), layer)) is None
