@@ -87,8 +87,8 @@ class Stream(nn.Module):
             return lambda x, noise: plain(x)
         steps: list[tuple[Any, bool]] = []
         for layer in self.layers:
-            noisy = isinstance(layer, NoisyLinear)
-            steps.append((layer.as_numpy() if noisy else numpy_layers(layer), noisy))
+            step = layer.as_numpy() if isinstance(layer, NoisyLinear) else numpy_layers(layer)
+            steps.append((step, isinstance(layer, NoisyLinear)))
         places = np.cumsum(self.noise_sizes)[:-1]
 
         def run(x: np.ndarray, noise: np.ndarray) -> np.ndarray:
