@@ -22,7 +22,7 @@ from .config import RunConfig, UsageError, as_usage_errors, load_config, save_co
 from .evaluate import evaluate, record_video
 from .loop import Result, train
 from .plots import plot_learning_curve
-from .progress import Progress
+from .progress import Progress, say
 from .tracking import check_tracking, open_tracker
 
 
@@ -50,6 +50,8 @@ def start_run(config: RunConfig, run_dir: Path) -> Result:
         with closing(make_envs(env_spec(config))) as envs:
             config = replace(config, backend=envs.backend)  # type: ignore[arg-type]
             build_agent(config, envs.observation_space, envs.action_space)
+            if not envs.exact_resume:
+                say(f"note: {config.env} cannot be restored in mid-episode; a resumed run begins new episodes")
     run_dir.mkdir(parents=True, exist_ok=True)
     save_config(run_dir, config)
     return _run(config, run_dir, None, resume_step=None)
