@@ -51,7 +51,9 @@ def start_run(config: RunConfig, run_dir: Path) -> Result:
             config = replace(config, backend=envs.backend)  # type: ignore[arg-type]
             build_agent(config, envs.observation_space, envs.action_space)
             if not envs.exact_resume:
-                say(f"note: {config.env} cannot be restored in mid-episode; a resumed run begins new episodes")
+                say(
+                    f"note: {config.env} cannot be restored in mid-episode; a resumed run begins new episodes"
+                )
     run_dir.mkdir(parents=True, exist_ok=True)
     save_config(run_dir, config)
     return _run(config, run_dir, None, resume_step=None)
