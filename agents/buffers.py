@@ -72,7 +72,7 @@ class Rollout:
         self.first[t] = transition.first
         self.state[t] = transition.state
         self.valid[t] = True if transition.valid is None else transition.valid
-        if transition.truncated.any():
+        if np.count_nonzero(transition.truncated):
             for index in np.flatnonzero(transition.truncated & ~transition.terminated):
                 successor = tree_map(
                     lambda x, i=index: x[i].astype(storage_dtype(x.dtype)), transition.next_obs

@@ -218,12 +218,15 @@ class PPO(Agent):
 
     def _policy_and_value(self, obs: Any, first: Tensor) -> tuple[Any, Tensor]:
         """Distribution over actions and value `[T, B]` of observations `[T, B, ...]`."""
-        state = self.torso.initial_state(first.shape[1])
-        features, _ = self.torso(obs, state, first)
-        value_features = features
-        if self.value_torso is not self.torso:
-            value_features, _ = self.value_torso(obs, state, first)
-        return self.head(features), self.networks["value_head"](value_features).squeeze(-1)
+        features, _ = self.torso(obs, self.torso.initial_state(first.shape[1]), first)
+        shared = self.value_torso is self.torso
+        value = self.networks["value_head"](features).squeeze(-1) if shared else self._value(obs, first)
+        return self.head(features), value
+
+    def _value(self, obs: Any, first: Tensor) -> Tensor:
+        """Value `[T, B]` of observations `[T, B, ...]`."""
+        features, _ = self.value_torso(obs, self.value_torso.initial_state(first.shape[1]), first)
+        return self.networks["value_head"](features).squeeze(-1)
 
     @torch.no_grad()
     def _look_back(
@@ -243,7 +246,7 @@ class PPO(Agent):
             *(end for _, _, end in rollout.ends),
         )
         count = first.shape[1] + len(rows)
-        _, successor_value = self._policy_and_value(successors, first.new_ones(1, count))
+        successor_value = self._value(successors, first.new_ones(1, count))
         values, extra = value.cpu().numpy(), successor_value[0].cpu().numpy()
         next_value = np.concatenate([values[1:], extra[None, : first.shape[1]]])
         next_value[rows, columns] = extra[first.shape[1] :]
@@ -254,9 +257,9 @@ class PPO(Agent):
         size = min(self.config.batch_size, num_windows)
         for _ in range(self.config.epochs):
             order = torch.from_numpy(self.shuffle_generator.permutation(num_windows)).to(self.device)
-            shuffled = tree_map(lambda x, order=order: x.index_select(1, order), windows)
-            for start in range(0, num_windows, size):
-                yield tree_map(lambda x, start=start: x[:, start : start + size], shuffled)
+            shuffled = tree_map(lambda x, order=order: [*x.index_select(1, order).split(size, 1)], windows)
+            for k in range(-(-num_windows // size)):
+                yield tree_map(lambda parts, k=k: parts[k], shuffled)
 
     def _update_statistics(self, obs: Any, valid: Tensor) -> None:
         """Show the rollout's observations to the normalisers, before anything is computed with them."""

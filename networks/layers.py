@@ -8,12 +8,25 @@ from itertools import pairwise
 from typing import Literal, TypeVar
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 Activation = Literal["tanh", "relu", "elu", "silu"]
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}
 
+class Tanh(nn.Module):
+    """Hyperbolic tangent by way of the sigmoid (error below 2e-7), which takes torch a third of the time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Squash into (-1, 1), element by element."""
+        return torch.sigmoid(x * 2) * 2 - 1
+
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}
+
+# NumPy multiplies larger matrices with all cores, which costs milliseconds where others use them too, and on one
+# core takes twice as long as torch. A single row is faster in NumPy at any size.
+TORCH_PRODUCT_FROM = 128 * 128
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
@@ -55,7 +68,16 @@ def _numpy_layer(layer: nn.Module) -> Callable[[np.ndarray], np.ndarray] | None:
     match layer:
         case nn.Linear() if layer.bias is not None:
             weight, bias = layer.weight.detach().numpy().T, layer.bias.detach().numpy()
-            return lambda x: x @ weight + bias
+            if weight.size < TORCH_PRODUCT_FROM:
+                return lambda x: x @ weight + bias
+            tensors = layer.bias.detach(), layer.weight.detach().T
+
+            def product(x: np.ndarray) -> np.ndarray:
+                if len(x) == 1:
+                    return x @ weight + bias
+                return torch.addmm(tensors[0], torch.from_numpy(x), tensors[1]).numpy()
+
+            return product
         case nn.LayerNorm(elementwise_affine=True, normalized_shape=(_,)) if layer.bias is not None:
             gain, shift, epsilon = layer.weight.detach().numpy(), layer.bias.detach().numpy(), layer.eps
 
@@ -64,7 +86,7 @@ def _numpy_layer(layer: nn.Module) -> Callable[[np.ndarray], np.ndarray] | None:
                 return centered / np.sqrt((centered**2).mean(-1, keepdims=True) + epsilon) * gain + shift
 
             return normalize
-        case nn.Tanh():
+        case Tanh():
             return np.tanh
         case nn.ReLU():
             return lambda x: np.maximum(x, 0.0)

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from .layers import ACTIVATIONS, Activation
+from .layers import ACTIVATIONS, Activation, Tanh
 
 
 class ActionValues(nn.Module):
@@ -63,7 +63,7 @@ def deterministic_actor(
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
-    return nn.Sequential(*layers[:-1], nn.Tanh())
+    return nn.Sequential(*layers[:-1], Tanh())
 
 
 class ActionBounds:
