@@ -49,6 +49,8 @@ class NoisyLinear(nn.Module):
 
 def draw_noise(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     """Noise for the layers of a head: `sign(e) sqrt|e|` of standard normal `e`, float32."""
+    if 0 in shape:
+        return np.zeros(shape, np.float32)
     normal = generator.standard_normal(shape, np.float32)
     return np.copysign(np.sqrt(np.abs(normal)), normal)
 
