@@ -67,6 +67,8 @@ class Agent(ABC):
     """
 
     Config: ClassVar[type]
+    # Options of encoders, by the encoder's name, that suit this agent better than the encoder's own defaults.
+    encoder_defaults: ClassVar[dict[str, dict[str, Any]]] = {}
 
     @abstractmethod
     def __init__(

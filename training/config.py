@@ -326,12 +326,22 @@ def preset_path(agent: str, env: str) -> str:
 
 def find_preset(agent: str, env: str) -> dict[str, Any]:
     """Return the preset for an agent in an environment, empty where there is none."""
-    entry = files("palaestra.configs").joinpath(preset_path(agent, env))
-    return (
-        parse_yaml(entry.read_text(encoding="utf-8"), f"configs/{preset_path(agent, env)}")
-        if entry.is_file()
-        else {}
-    )
+    return _read_preset(preset_path(agent, env)) or {}
+
+
+def read_config(agent: str, name: str) -> dict[str, Any]:
+    """Read what `--config` names: a file, or one of the agent's own presets, such as `td3`.
+
+    Raises:
+        UsageError: there is neither, or it is not a mapping.
+    """
+    preset = _read_preset(f"{agent}/{name}.yaml") if name.isidentifier() and not Path(name).exists() else None
+    return load_yaml(Path(name)) if preset is None else preset
+
+
+def _read_preset(path: str) -> dict[str, Any] | None:
+    entry = files("palaestra.configs").joinpath(path)
+    return parse_yaml(entry.read_text(encoding="utf-8"), f"configs/{path}") if entry.is_file() else None
 
 
 def merge(*layers: dict[str, Any]) -> dict[str, Any]:
@@ -392,9 +402,10 @@ def run_config(values: dict[str, Any], where: str = "") -> RunConfig:
         if key not in known:
             raise UsageError(f"{where}{key}: unknown key; {nearest(str(key), known)}")
     flat = {key: value for key, value in values.items() if key not in BLOCKS} | names
+    suited = {"encoder": components[0].encoder_defaults.get(names["encoder"], {})}
     for (block, target), component in zip(BLOCKS.items(), components, strict=True):
         given = values.get(block)
-        options = dict(given) if isinstance(given, dict) else {}
+        options = suited.get(block, {}) | (given if isinstance(given, dict) else {})
         options.pop("name", None)
         flat[target] = build(component.Config, options, where, f"{block}.")
     typed = build(run_config_class(*components), flat, where)

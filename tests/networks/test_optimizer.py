@@ -73,6 +73,20 @@ def test_compiled_step_equals_torch_adam_with_clipping():
     follow_torch(True, 0.5, 1e-5)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_steps_of_two_optimizers_are_not_mixed_up(monkeypatch):
+    """What is compiled is found again by its code and its tensors: two losses must not share both."""
+    inner = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda step, **options: inner(step, backend="eager", **options))
+    layers = [nn.Linear(3, 1), nn.Linear(3, 1)]
+    up, down = (FlatAdam(layer, compile=True) for layer in layers)
+    batch = (torch.randn(4, 3),)
+    for _ in range(2):
+        rising = up.step(lambda x: (layers[0](x).mean(), {"sign": torch.tensor(1.0)}), batch, 0.1)
+        falling = down.step(lambda x: (-layers[1](x).mean(), {"sign": torch.tensor(-1.0)}), batch, 0.1)
+    assert rising["sign"] == 1 and falling["sign"] == -1
+
+
 def test_first_step_by_hand():
     """After one step the moments' corrections cancel: every parameter moves by rate * g / (|g| + epsilon)."""
     layer = nn.Linear(2, 1, bias=False)
