@@ -52,7 +52,9 @@ class Episodes:
         columns, step = self.columns, transition
         if transition.valid is not None:
             columns = np.flatnonzero(transition.valid)
-            step = Transition(*tree_map(lambda x: x[columns], tuple(transition)))
+            step = Transition(
+                *(None if part is None else tree_map(lambda x: x[columns], part) for part in transition)
+            )
         if step.first.any():
             opened = columns[step.first]
             # Nothing, unless the episode before was given up: then a run went on at an episode boundary.

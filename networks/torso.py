@@ -88,9 +88,14 @@ class Torso(nn.Module):
         return self.encoder.shared_by_default
 
     @property
+    def state_size(self) -> int:
+        """Width S of the state; 0 without a memory."""
+        return self.memory.state_size
+
+    @property
     def has_memory(self) -> bool:
         """Whether features depend on earlier steps."""
-        return self.memory.state_size > 0
+        return self.state_size > 0
 
     def update_statistics(self, obs: Any) -> None:
         """Let running statistics see observations `[N, ...]`."""
