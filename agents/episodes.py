@@ -52,8 +52,13 @@ class Episodes:
         columns, step = self.columns, transition
         if transition.valid is not None:
             columns = np.flatnonzero(transition.valid)
-            step = Transition(
-                *(None if part is None else tree_map(lambda x: x[columns], part) for part in transition)
+            step = transition._replace(
+                obs=tree_map(lambda x: x[columns], transition.obs),
+                action=transition.action[columns],
+                reward=transition.reward[columns],
+                terminated=transition.terminated[columns],
+                truncated=transition.truncated[columns],
+                first=transition.first[columns],
             )
         if step.first.any():
             opened = columns[step.first]

@@ -38,38 +38,38 @@ class GRU(Memory):
     def __init__(self, input_size: int, config: GRUConfig):
         super().__init__()
         self.size = self.state_size = config.hidden
-        self.cell = nn.GRU(input_size, config.hidden)
-        nn.init.orthogonal_(self.cell.weight_hh_l0)
-        for gate in self.cell.weight_ih_l0.detach().chunk(3):
-            nn.init.xavier_uniform_(gate)
-        for bias in (self.cell.bias_ih_l0, self.cell.bias_hh_l0):
-            nn.init.zeros_(bias)
+        self.into = nn.Parameter(torch.empty(3 * config.hidden, input_size))
+        self.back = nn.Parameter(torch.empty(3 * config.hidden, config.hidden))
+        self.bias, self.bias_back = (nn.Parameter(torch.zeros(3 * config.hidden)) for _ in range(2))
+        for into, back in zip(self.into.detach().chunk(3), self.back.detach().chunk(3), strict=True):
+            nn.init.xavier_uniform_(into)
+            nn.init.orthogonal_(back)
 
     def forward(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """Unroll a chunk `[T, B, D]`."""
         state = state * ~first[0].unsqueeze(-1)
         if len(first) == 1 or not first[1:].any():
-            return self._run(x, state, self.cell.weight_ih_l0)
+            return self._run(x, state, self.into)
         segments = find_segments(first)
         x = x.flatten(0, 1)[segments.rows] * ~segments.padding.unsqueeze(-1)
         state = state[segments.columns] * (segments.starts == 0).unsqueeze(-1)
         # Gates in torch's order: reset, update, new.
         shut = x.new_tensor([0.0, SHUT, 0.0]).repeat_interleave(self.size)
-        weight = torch.cat([self.cell.weight_ih_l0, shut.unsqueeze(-1)], -1)
+        weight = torch.cat([self.into, shut.unsqueeze(-1)], -1)
         y, last = self._run(torch.cat([x, segments.padding.unsqueeze(-1).to(x.dtype)], -1), state, weight)
         return y.flatten(0, 1)[segments.places].reshape(*first.shape, -1), last[segments.last]
 
     def _run(self, x: Tensor, state: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Run without episode starts: outputs `[L, K, H]` and the state `[K, H]` after the last row."""
-        parameters = (weight, self.cell.weight_hh_l0, self.cell.bias_ih_l0, self.cell.bias_hh_l0)
+        parameters = (weight, self.back, self.bias, self.bias_back)
         y, last = torch.gru(x, state.unsqueeze(0), parameters, True, 1, 0.0, self.training, False, False)
         return y, last[0]
 
     def as_numpy(self) -> Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
         """Return one step in NumPy."""
         size = self.size
-        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-        into, back, bias, bias_back = (getattr(self.cell, name).detach().numpy() for name in names)
+        parameters = (self.into, self.back, self.bias, self.bias_back)
+        into, back, bias, bias_back = (parameter.detach().numpy() for parameter in parameters)
         into, back = into.T, back.T
 
         def step(x: np.ndarray, state: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
