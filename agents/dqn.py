@@ -29,9 +29,10 @@ from ..networks.q_heads import (
 )
 from ..networks.torso import Torso
 from ..networks.tree import tree_map
-from .agent import Agent, Counter, Metrics, Stateful, Transition, named_generator
+from .agent import Agent, Counter, Metrics, Stateful, Transition, masked_mean, named_generator
 from .exploration import Schedule, check_schedules, epsilon_greedy, scheduled
 from .replay import Replay
+from .windows import pick, sample_windows
 
 # Batches that are sampled in one go when many gradient steps follow each other.
 BATCHES_AT_ONCE = 32
@@ -48,7 +49,11 @@ class DQNConfig:
     replay_capacity: Annotated[int, Gt(0)] = 100_000
     """Steps that the replay memory holds."""
     batch_size: Annotated[int, Gt(0)] = 64
-    """Transitions in a gradient step."""
+    """Steps in a gradient step; with a memory, as many whole windows as they fill."""
+    sequence_length: Annotated[int, Gt(0)] = 16
+    """With a memory: steps of a window, which begins with the memory that was stored beside it."""
+    burn_in: Annotated[int, Ge(0)] = 8
+    """With a memory: steps before a window that only bring the stored memory up to date."""
     learning_starts: Annotated[int, Ge(0)] = 1000
     """Steps of uniformly random actions before learning."""
     train_every: Annotated[int, Gt(0)] = 4
@@ -127,8 +132,6 @@ class DQN(Agent):
         self.device = device
         self.actions = JointActions(action_space)
         torso = make_torso()
-        if torso.has_memory:
-            raise ValueError("agent 'dqn' replays single steps and cannot use a memory: choose memory 'none'")
         support = torch.linspace(config.value_min, config.value_max, config.atoms)
         head = QHead(
             torso.size,
@@ -141,6 +144,8 @@ class DQN(Agent):
             noisy=config.noisy,
         )
         self.network = QNetwork(torso, head).to(device)
+        # With a memory every batch has another shape, and each would be compiled anew.
+        compile = compile and not torso.has_memory
         self.optimizer = FlatAdam(self.network, max_grad_norm=config.max_grad_norm, compile=compile)
         # Parameters of its own, but the same running statistics of observations.
         self.target = copy.deepcopy(self.network, {id(buffer): buffer for buffer in self.network.buffers()})
@@ -156,6 +161,7 @@ class DQN(Agent):
             n_step=config.n_step,
             gamma=config.gamma,
             prioritized=config.priority_exponent if config.prioritized else None,
+            state_size=torso.replayed_size,
         )
         self.steps = Counter(total_steps)
         self.act_generator = named_generator(seed, "dqn/act")
@@ -163,7 +169,7 @@ class DQN(Agent):
         self.noise_generator = named_generator(seed, "dqn/noise")
 
     def initial_state(self, num_envs: int) -> np.ndarray:
-        """Nothing is remembered: `[num_envs, 0]`."""
+        """The torso's memory `[num_envs, S]` before anything was seen."""
         return self.network.torso.initial_state(num_envs).cpu().numpy()
 
     @property
@@ -201,13 +207,16 @@ class DQN(Agent):
     def update(self, gradient_steps: int) -> Metrics:
         """Fit the values to their targets on new samples of the replay."""
         config, progress = self.config, self.steps.progress
-        learning_rate = scheduled(config.learning_rate, progress)
+        learning_rate, beta = (scheduled(x, progress) for x in (config.learning_rate, config.priority_beta))
+        has_memory = self.network.torso.has_memory
+        loss = self.window_loss if has_memory else self.loss
+        batches = self._windows if has_memory else self._batches
         steps: list[dict[str, Tensor]] = []
-        for indices, batch in self._batches(gradient_steps, scheduled(config.priority_beta, progress)):
-            steps.append(self.optimizer.step(self.loss, batch, learning_rate))
+        for indices, counts, batch in batches(gradient_steps, beta):
+            steps.append(self.optimizer.step(loss, batch, learning_rate))
             priority = steps[-1].pop("priority")
             if config.prioritized:
-                self.replay.update_priorities(indices, priority.cpu().numpy() + 1e-6)
+                self.replay.update_priorities(indices[counts], priority.cpu().numpy()[counts] + 1e-6)
         metrics: Metrics = {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]}
         metrics["policy/epsilon"] = self.epsilon
         metrics["policy/learning_rate"] = learning_rate
@@ -224,13 +233,61 @@ class DQN(Agent):
         noise: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of transitions `[N, ...]`, with noise `[2, P]` for the network and its target."""
-        config, head = self.config, self.network.head
         outputs = self.network(obs, noise[0])
-        chosen = of_action(outputs, action)
         with torch.no_grad():
             next_outputs = self.target(next_obs, noise[1])
-            judge = self.network(next_obs, noise[0]) if config.double else next_outputs
-            best = best_action(head.values(judge), action_mask(next_obs))
+            judge = self.network(next_obs, noise[0]) if self.config.double else next_outputs
+        mask = action_mask(next_obs)
+        return self.temporal_difference(outputs, judge, next_outputs, mask, action, reward, discount, weights)
+
+    def window_loss(
+        self,
+        obs: Any,
+        first: Tensor,
+        state: Tensor,
+        at: Tensor,
+        boot: Tensor,
+        action: Tensor,
+        reward: Tensor,
+        discount: Tensor,
+        weights: Tensor,
+        noise: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same of windows `[L, N]` out of rows `[M, N, ...]` that are unrolled from `state [N, S]` on."""
+        outputs = self.network.unroll(obs, state, first, noise[0])
+        with torch.no_grad():
+            next_outputs = self.target.unroll(obs, state, first, noise[1])
+        judge = outputs.detach() if self.config.double else next_outputs
+        mask = action_mask(obs)
+        if mask is not None:
+            mask = pick(mask, boot).flatten(0, 1)
+        return self.temporal_difference(
+            pick(outputs, at).flatten(0, 1),
+            pick(judge, boot).flatten(0, 1),
+            pick(next_outputs, boot).flatten(0, 1),
+            mask,
+            *(x.flatten(0, 1) for x in (action, reward, discount, weights)),
+        )
+
+    def temporal_difference(
+        self,
+        outputs: Tensor,
+        judge: Tensor,
+        next_outputs: Tensor,
+        next_mask: Tensor | None,
+        action: Tensor,
+        reward: Tensor,
+        discount: Tensor,
+        weights: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """How far `outputs [N, A, K]` are from their targets; `judge` chooses the next action.
+
+        Rows of weight 0 do not count.
+        """
+        config, head = self.config, self.network.head
+        chosen = of_action(outputs, action)
+        with torch.no_grad():
+            best = best_action(head.values(judge), next_mask)
             next_chosen = of_action(next_outputs, best)
             target = reward[:, None] + discount[:, None] * next_chosen
             if head.support is not None:
@@ -246,12 +303,13 @@ class DQN(Agent):
         else:
             error = nn.functional.smooth_l1_loss(chosen, target, reduction="none").squeeze(-1)
             priority = (chosen - target).abs().squeeze(-1)
-        loss = (weights * error).mean()
-        value = head.values(chosen).mean()
+        counts = weights > 0
+        loss = (weights * error).sum() / counts.sum()
+        value = masked_mean(head.values(chosen), counts)
         return loss, {"loss/q": loss, "value/mean": value, "priority": priority}
 
-    def _batches(self, count: int, beta: float) -> Iterator[tuple[np.ndarray, tuple[Any, ...]]]:
-        """Yield `count` samples of the replay: where they come from, and the arguments of `loss`."""
+    def _batches(self, count: int, beta: float) -> Iterator[tuple[np.ndarray, Any, tuple[Any, ...]]]:
+        """Yield `count` samples of the replay: where they come from, which count, and the arguments of `loss`."""
         size = self.config.batch_size
         # Priorities change with every gradient step, so each needs a sample of its own.
         at_once = 1 if self.config.prioritized else BATCHES_AT_ONCE
@@ -265,7 +323,19 @@ class DQN(Agent):
             )
             data = (obs, action, reward, discount, next_obs, weights, self._tensor(noise))
             for index in range(number):
-                yield indices[index], tree_map(lambda x, i=index: x[i], data)
+                yield indices[index], slice(None), tree_map(lambda x, i=index: x[i], data)
+
+    def _windows(self, count: int, beta: float) -> Iterator[tuple[np.ndarray, Any, tuple[Any, ...]]]:
+        """Yield the same in windows, for `window_loss`."""
+        config, length = self.config, self.config.sequence_length
+        number = max(1, config.batch_size // length)
+        for _ in range(count):
+            windows = sample_windows(self.replay, number, length, config.burn_in, self.sample_generator, beta)
+            noise = draw_noise((2, self.noise_size), self.noise_generator)
+            tensors = tree_map(self._tensor, windows._asdict() | {"noise": noise})
+            del tensors["indices"]
+            tensors["state"] = self.network.torso.replayed_state(tensors["state"])
+            yield windows.indices.ravel(), windows.weights.ravel() > 0, tuple(tensors.values())
 
     def _update_statistics(self, transition: Transition) -> None:
         """Show new observations to the normalisers, where the torso has any."""

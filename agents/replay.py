@@ -51,10 +51,18 @@ class Replay:
     valid: np.ndarray
     continues: np.ndarray  # the next row is the next step of the same episode
     end: np.ndarray  # place of the true successor in `ends`; -1: it is the observation of the next row
-    _arrays = ("obs", "action", "reward", "terminated", "truncated", "valid", "continues")
+    first: np.ndarray
+    state: np.ndarray
+    _arrays = ("obs", "action", "reward", "terminated", "truncated", "valid", "continues", "first", "state")
 
     def __init__(
-        self, capacity: int, *, n_step: int = 1, gamma: float = 0.99, prioritized: float | None = None
+        self,
+        capacity: int,
+        *,
+        n_step: int = 1,
+        gamma: float = 0.99,
+        prioritized: float | None = None,
+        state_size: int = 0,
     ):
         if n_step < 1:
             raise ValueError(f"n_step must be at least 1, got {n_step}")
@@ -62,6 +70,7 @@ class Replay:
         self.n_step = n_step
         self.gamma = gamma
         self.prioritized = prioritized
+        self.state_size = state_size
         self.num_envs = 0  # nothing is allocated yet
         self.rows = 0
         self.position = 0  # the row that the next `add` writes
@@ -75,24 +84,25 @@ class Replay:
         """Steps that can be sampled."""
         return self.size * self.num_envs - self.invalid
 
-    def _allocate(self, obs: Any, action: np.ndarray, num_envs: int) -> None:
-        """Make room for steps like those in `obs` and `action` `[N, ...]`."""
+    def _allocate(self, obs: Any, action: np.ndarray, state: np.ndarray, num_envs: int) -> None:
+        """Make room for steps like those in `obs`, `action` and `state` `[N, ...]`."""
         if self.capacity < num_envs:
             raise ValueError(f"a replay of {self.capacity} steps is too small for {num_envs} environments")
         self.num_envs, self.rows = num_envs, self.capacity // num_envs + 1
         slots = self.rows * num_envs
-        self.obs, self.action = tree_map(
-            lambda x: np.zeros((slots, *x.shape[1:]), storage_dtype(x.dtype)), (obs, action)
+        self.obs, self.action, self.state = tree_map(
+            lambda x: np.zeros((slots, *x.shape[1:]), storage_dtype(x.dtype)), (obs, action, state)
         )
         self.reward = np.zeros(slots, np.float32)
-        self.terminated, self.truncated, self.valid, self.continues = np.zeros((4, slots), bool)
+        self.terminated, self.truncated, self.valid, self.continues, self.first = np.zeros((5, slots), bool)
         self.end = np.full(slots, -1, np.int32)
         self.tree = None if self.prioritized is None else SumTree(slots)
 
     def add(self, transition: Transition) -> None:
         """Write one step of all environments; drops the oldest row when all are taken."""
         if self.num_envs == 0:
-            self._allocate(transition.obs, transition.action, len(transition.reward))
+            state = transition.state[:, : self.state_size]
+            self._allocate(transition.obs, transition.action, state, len(transition.reward))
         row, before, after = (self._slots_of(self.position + offset) for offset in (0, -1, 1))
         if self.size == self.rows - 1:
             self._drop(after)
@@ -108,6 +118,8 @@ class Replay:
         self.reward[row] = transition.reward
         self.terminated[row] = transition.terminated
         self.truncated[row] = transition.truncated
+        self.first[row] = transition.first
+        self.state[row] = transition.state[:, : self.state_size]
         self.valid[row] = valid
         ended = np.flatnonzero(transition.done & valid)
         if len(ended):
@@ -133,15 +145,20 @@ class Replay:
 
     def sample(self, batch_size: int, generator: np.random.Generator, beta: float = 1.0) -> Batch:
         """Draw transitions with replacement; `beta` (0 to 1) is how far their weights undo the priorities."""
+        slots, weights = self.draw(batch_size, generator, beta)
+        return self.transitions(slots)._replace(weights=weights)
+
+    def draw(self, count: int, generator: np.random.Generator, beta: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return slots `[N]` and their importance weights."""
         if len(self) == 0:
             raise ValueError("the replay is empty: there is nothing to sample")
         if self.tree is None:
-            return self.transitions(self._draw_uniformly(batch_size, generator))
-        # One draw from each of `batch_size` equal parts of all priorities (Schaul et al., appendix B.2.1).
-        parts = (np.arange(batch_size) + generator.random(batch_size)) / batch_size
+            return self._draw_uniformly(count, generator), np.ones(count, np.float32)
+        # One draw from each of `count` equal parts of all priorities (Schaul et al., appendix B.2.1).
+        parts = (np.arange(count) + generator.random(count)) / count
         slots = self.tree.find(parts * self.tree.total)
         weights = self.tree.priorities[slots] ** -beta
-        return self.transitions(slots)._replace(weights=(weights / weights.max()).astype(np.float32))
+        return slots, (weights / weights.max()).astype(np.float32)
 
     def _draw_uniformly(self, count: int, generator: np.random.Generator) -> np.ndarray:
         limit, oldest = self.size * self.num_envs, (self.position - self.size) * self.num_envs
@@ -152,15 +169,8 @@ class Replay:
 
     def transitions(self, slots: np.ndarray) -> Batch:
         """Return the n-step transitions that begin at slots `[N]`, with weight 1."""
-        reward, discount, last = self.reward[slots], np.full(len(slots), self.gamma, np.float32), slots
-        going = self.continues[slots] if self.n_step > 1 else np.zeros(0, bool)
-        for _ in range(self.n_step - 1):
-            last = np.where(going, self._successors(last), last)
-            reward += discount * self.reward[last] * going
-            discount[going] *= self.gamma
-            going &= self.continues[last]
-        discount *= ~self.terminated[last]
-        next_obs = tree_map(lambda x: x.take(self._successors(last), 0), self.obs)
+        reward, discount, last = self.n_step_returns(slots)
+        next_obs = tree_map(lambda x: x.take(self.successors(last), 0), self.obs)
         end = self.end[last]
         apart = np.flatnonzero(end >= 0)
         if len(apart):
@@ -175,7 +185,20 @@ class Replay:
             weights=np.ones(len(slots), np.float32),
         )
 
-    def _successors(self, slots: np.ndarray) -> np.ndarray:
+    def n_step_returns(self, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """n-step reward and discount `[N]` from slots `[N]` on, and the slots of the last steps they reach."""
+        reward, discount, last = self.reward[slots], np.full(len(slots), self.gamma, np.float32), slots
+        going = self.continues[slots] if self.n_step > 1 else np.zeros(0, bool)
+        for _ in range(self.n_step - 1):
+            last = np.where(going, self.successors(last), last)
+            reward += discount * self.reward[last] * going
+            discount[going] *= self.gamma
+            going &= self.continues[last]
+        discount *= ~self.terminated[last]
+        return reward, discount, last
+
+    def successors(self, slots: np.ndarray) -> np.ndarray:
+        """Slots of the next row; it holds the successor unless the episode ended."""
         return (slots + self.num_envs) % len(self.reward)
 
     def update_priorities(self, indices: np.ndarray, priorities: np.ndarray) -> None:
@@ -209,7 +232,7 @@ class Replay:
         """Go on from what `state_dict` gave."""
         if state["num_envs"]:
             arrays = state["arrays"]
-            self._allocate(arrays["obs"], arrays["action"], state["num_envs"])
+            self._allocate(arrays["obs"], arrays["action"], arrays["state"], state["num_envs"])
             used = slice(0, len(arrays["reward"]))
             for name in self._arrays:
                 tree_map(lambda ring, x: ring.__setitem__(used, x), getattr(self, name), arrays[name])

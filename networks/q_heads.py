@@ -183,7 +183,7 @@ class QHead(nn.Module):
 
 
 class QNetwork(nn.Module):
-    """A torso without a memory and a head: observations `[N, ...]` to what the head makes of them, `[N, A, K]`."""
+    """A torso and a head: observations to what the head makes of them."""
 
     def __init__(self, torso: Torso, head: QHead):
         super().__init__()
@@ -191,11 +191,15 @@ class QNetwork(nn.Module):
         self.head = head
 
     def forward(self, obs: Any, noise: Tensor) -> Tensor:
-        """Logits, quantiles or values `[N, A, K]`."""
+        """Logits, quantiles or values `[N, A, K]` of single observations `[N, ...]`, without a memory."""
         first = noise.new_ones(1, leading_rows(obs), dtype=torch.bool)
         rows = tree_map(lambda x: x.unsqueeze(0), obs)
-        features, _ = self.torso(rows, self.torso.initial_state(first.shape[1]), first)
-        return self.head(features.squeeze(0), noise)
+        return self.unroll(rows, self.torso.initial_state(first.shape[1]), first, noise).squeeze(0)
+
+    def unroll(self, obs: Any, state: Tensor, first: Tensor, noise: Tensor) -> Tensor:
+        """The same `[T, B, A, K]` of chunks `[T, B, ...]`, from memory `[B, S]` on."""
+        features, _ = self.torso(obs, state, first)
+        return self.head(features, noise)
 
 
 def categorical_projection(
@@ -269,5 +273,6 @@ def action_mask(obs: Any) -> Any | None:
 
 
 def of_action(outputs: Tensor, action: Tensor) -> Tensor:
-    """Rows `[N, K]` of `outputs [N, A, K]` for action numbers `[N]`."""
-    return outputs.gather(1, action[:, None, None].expand(-1, 1, outputs.shape[2])).squeeze(1)
+    """Rows `[..., K]` of `outputs [..., A, K]` for action numbers `[...]`."""
+    index = action[..., None, None].expand(*action.shape, 1, outputs.shape[-1])
+    return outputs.gather(-2, index).squeeze(-2)

@@ -47,6 +47,8 @@ class Memory(nn.Module, ABC):
     Config: ClassVar[type]
     size: int
     state_size: int
+    # Whether a replay memory keeps the state beside every step; a large one is better built again from a few steps.
+    replayed: ClassVar[bool] = True
 
     @abstractmethod
     def forward(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,6 +98,15 @@ class Torso(nn.Module):
     def has_memory(self) -> bool:
         """Whether features depend on earlier steps."""
         return self.state_size > 0
+
+    @property
+    def replayed_size(self) -> int:
+        """Width of the state that a replay memory keeps beside every step; 0 where it is built again."""
+        return self.state_size if self.memory.replayed else 0
+
+    def replayed_state(self, state: Tensor) -> Tensor:
+        """State `[B, S]` to begin with, of what the replay kept."""
+        return state if self.memory.replayed else self.initial_state(len(state))
 
     def update_statistics(self, obs: Any) -> None:
         """Let running statistics see observations `[N, ...]`."""

@@ -42,6 +42,7 @@ class Transformer(Memory):
     """
 
     Config = TransformerConfig
+    replayed = False
 
     def __init__(self, input_size: int, config: TransformerConfig):
         super().__init__()

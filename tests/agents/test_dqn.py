@@ -10,12 +10,35 @@ from gymnasium import spaces
 from palaestra.agents.agent import Transition
 from palaestra.agents.dqn import DQN, DQNConfig
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
-from palaestra.networks.memories.none import NoMemory
+from palaestra.networks.memories.lstm import LSTM, LSTMConfig
+from palaestra.networks.memories.none import NoMemory, NoMemoryConfig
+from palaestra.networks.memories.transformer import Transformer, TransformerConfig
 from palaestra.networks.q_heads import action_mask
-from palaestra.networks.torso import build_torso
+from palaestra.networks.torso import Memory, build_torso
 
 BOX = spaces.Box(-1, 1, (3,), np.float32)
 SMALL = MLPConfig(hidden=(16,))
+
+
+class Forgetful(Memory):
+    """Has a state, but makes nothing of it: windows must then give what single transitions give."""
+
+    Config = NoMemoryConfig
+
+    def __init__(self, size, config):
+        super().__init__()
+        self.size, self.state_size = size, 1
+
+    def forward(self, x, state, first):
+        return x, state
+
+
+MEMORIES = {
+    "none": (NoMemory, NoMemoryConfig()),
+    "forgetful": (Forgetful, NoMemoryConfig()),
+    "lstm": (LSTM, LSTMConfig(hidden=5)),
+    "transformer": (Transformer, TransformerConfig(size=4, heads=2, window=4, hidden=4)),
+}
 RAINBOW = {
     "dueling": True,
     "noisy": True,
@@ -28,14 +51,21 @@ RAINBOW = {
 
 
 def make_agent(
-    action_space, obs_space=BOX, seed=0, encoder=SMALL, compile=False, total_steps=10_000, **options
+    action_space,
+    obs_space=BOX,
+    seed=0,
+    encoder=SMALL,
+    memory="none",
+    compile=False,
+    total_steps=10_000,
+    **options,
 ) -> DQN:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return DQN(
             DQNConfig(**options),
             action_space,
-            lambda: build_torso(obs_space, MLP, NoMemory, encoder),
+            lambda: build_torso(obs_space, MLP, MEMORIES[memory][0], encoder, MEMORIES[memory][1]),
             seed=seed,
             total_steps=total_steps,
             device=torch.device("cpu"),
@@ -49,7 +79,7 @@ def random_transitions(agent, num_envs, obs_space=BOX, seed=0, episode=5):
     obs = generator.standard_normal((num_envs, *obs_space.shape)).astype(np.float32)
     first, state = np.ones(num_envs, bool), agent.initial_state(num_envs)
     for t in itertools.count(1):
-        action, state = agent.act(obs, state, first)
+        action, next_state = agent.act(obs, state, first)
         next_obs = generator.standard_normal(obs.shape).astype(np.float32)
         ends = np.full(num_envs, t % episode == 0)
         truncated = ends & (np.arange(num_envs) % 2 == 0)
@@ -63,7 +93,7 @@ def random_transitions(agent, num_envs, obs_space=BOX, seed=0, episode=5):
             first=first,
             state=state,
         )
-        obs, first = np.where(ends[:, None], -next_obs, next_obs), ends
+        obs, first, state = np.where(ends[:, None], -next_obs, next_obs), ends, next_state
 
 
 def constant_networks(agent, values, target_values) -> None:
@@ -327,6 +357,42 @@ def test_noise_explores_without_epsilon():
 )
 def test_learning_goes_on_exactly_from_its_parts(action_space, options):
     """State put into a fresh agent with other weights gives bit-equal actions and parameters; the ring wraps."""
+    go_on_from_parts(action_space, options)
+
+
+@pytest.mark.parametrize("memory", ["lstm", "transformer"])
+def test_learning_with_a_memory_goes_on_exactly_from_its_parts(memory):
+    go_on_from_parts(
+        spaces.Discrete(3), {"memory": memory, "sequence_length": 4, "burn_in": 2, "prioritized": True}
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"double": False}, {"n_step": 3}, {"distribution": "c51", "atoms": 7}, {"distribution": "quantile"}],
+    ids=str,
+)
+def test_windows_give_the_loss_of_their_transitions(options):
+    agent = make_agent(spaces.Discrete(3), memory="forgetful", sequence_length=4, batch_size=64, **options)
+    agent.target_vector.mul_(0.5)
+    for transition in itertools.islice(random_transitions(agent, num_envs=3), 40):
+        agent.replay.add(transition)
+    ((indices, counts, batch),) = agent._windows(1, beta=1.0)
+    loss, metrics = agent.window_loss(*batch)
+
+    sample = agent.replay.transitions(indices[counts])
+    obs, action, reward, discount, next_obs = (torch.from_numpy(x) for x in tuple(sample)[:5])
+    expected, by_hand = agent.loss(
+        obs, action, reward, discount, next_obs, torch.ones(len(obs)), torch.zeros(2, 0)
+    )
+    assert 16 * 3 < len(obs) < 64  # some windows reach beyond the newest step
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(metrics["value/mean"], by_hand["value/mean"], rtol=1e-5, atol=1e-6)
+    priority = metrics["priority"][torch.from_numpy(counts)]
+    torch.testing.assert_close(priority, by_hand["priority"], rtol=1e-4, atol=1e-6)
+
+
+def go_on_from_parts(action_space, options):
     options = {
         "learning_starts": 6,
         "batch_size": 8,

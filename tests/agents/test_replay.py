@@ -32,6 +32,7 @@ class World:
         self.marks = 0
         self.now = [self.new_mark() for _ in range(num_envs)]
         self.resetting = [False] * num_envs
+        self.opens = [True] * num_envs
         self.history: list[list[Step]] = []
 
     def new_mark(self) -> int:
@@ -39,7 +40,7 @@ class World:
         return self.marks
 
     def step(self) -> Transition:
-        row = []
+        row, firsts = [], []
         for index in range(self.num_envs):
             mark, reset = self.now[index], self.resetting[index]
             ends = not reset and self.generator.random() < 0.3
@@ -50,6 +51,8 @@ class World:
             # In next-step mode the row after an end repeats the last observation and leads to the reset one.
             self.now[index] = step.after if not ends or self.next_step_resets else self.new_mark()
             self.resetting[index] = ends and self.next_step_resets
+            firsts.append(self.opens[index])
+            self.opens[index] = reset if self.next_step_resets else ends
             row.append(step)
         self.history.append(row)
         columns = Step(*(np.array(column) for column in zip(*row, strict=True)))
@@ -60,7 +63,7 @@ class World:
             terminated=columns.terminated,
             truncated=columns.truncated,
             next_obs=self.observe(columns.after),
-            first=np.zeros(self.num_envs, bool),
+            first=np.array(firsts),
             state=np.zeros((self.num_envs, 0), np.float32),
             valid=columns.valid if self.next_step_resets else None,
         )
