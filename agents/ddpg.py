@@ -6,10 +6,9 @@ against an actor that exploits what its critic overestimates.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,16 +18,15 @@ from torch import Tensor, nn
 
 from ..networks.acting import make_step
 from ..networks.layers import Activation
-from ..networks.optimizer import FlatAdam, flatten_parameters
-from ..networks.q_value import ActionBounds, ActionValues, deterministic_actor
-from ..networks.torso import Torso, leading_rows
+from ..networks.optimizer import FlatAdam, make_target
+from ..networks.q_value import ActionBounds, Actor, Critic
+from ..networks.torso import Torso
 from ..networks.tree import tree_map
-from .agent import Agent, Counter, Metrics, Stateful, Transition, named_generator
+from .agent import Agent, Counter, Metrics, Stateful, Transition, masked_mean, named_generator
 from .exploration import Schedule, check_schedules, scheduled
 from .noise import NoiseName, make_noise
 from .replay import Replay
-
-Network = TypeVar("Network", bound=nn.Module)
+from .windows import sample_windows
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,11 @@ class DDPGConfig:
     replay_capacity: Annotated[int, Gt(0)] = 1_000_000
     """Steps that the replay memory holds."""
     batch_size: Annotated[int, Gt(0)] = 256
-    """Transitions in a gradient step."""
+    """Steps in a gradient step; with a memory, as many whole windows as they fill."""
+    sequence_length: Annotated[int, Gt(0)] = 16
+    """With a memory: steps of a window, which begins with the memory that was stored beside it."""
+    burn_in: Annotated[int, Ge(0)] = 8
+    """With a memory: steps before a window that only bring the stored memory up to date."""
     learning_starts: Annotated[int, Ge(0)] = 1000
     """Steps of uniformly random actions before learning."""
     train_every: Annotated[int, Gt(0)] = 1
@@ -116,16 +118,29 @@ class DDPG(Agent):
         self.device = device
         self.bounds = ActionBounds(action_space)
         self.torso, critic_torso = make_torso(), make_torso()
-        if self.torso.has_memory:
-            raise ValueError("agent 'ddpg' replays single steps, without a memory: choose memory 'none'")
-        self.actor = Actor(config, self.torso, self.bounds.size).to(device)
-        self.critic = Critic(config, critic_torso, self.bounds.size).to(device)
+        self.actor = Actor(self.torso, self.bounds.size, config.actor_hidden, config.activation).to(device)
+        self.critic = Critic(
+            critic_torso,
+            self.bounds.size,
+            config.critic_hidden,
+            config.activation,
+            count=2 if config.twin_critics else 1,
+        ).to(device)
         self.target_actor, self.target_actor_vector = make_target(self.actor)
         self.target_critic, self.target_critic_vector = make_target(self.critic)
+        # With a memory every batch has another shape, and each would be compiled anew.
+        compile = compile and not self.torso.has_memory
         self.actor_optimizer = FlatAdam(self.actor, max_grad_norm=config.max_grad_norm, compile=compile)
         self.critic_optimizer = FlatAdam(self.critic, max_grad_norm=config.max_grad_norm, compile=compile)
         self.forward = make_step(self.torso, self.actor.head, device)
-        self.replay = Replay(config.replay_capacity, n_step=config.n_step, gamma=config.gamma)
+        # The critic sees every step too, if only to remember it.
+        self.remember = make_step(critic_torso, nn.Sequential(), device) if self.torso.has_memory else None
+        self.replay = Replay(
+            config.replay_capacity,
+            n_step=config.n_step,
+            gamma=config.gamma,
+            state_size=self.torso.replayed_size + critic_torso.replayed_size,
+        )
         self.steps = Counter(total_steps)
         self.updates = Counter(total_steps)
         self.act_generator = named_generator(seed, "ddpg/act")
@@ -134,21 +149,29 @@ class DDPG(Agent):
         self.noise = make_noise(config.noise, self.act_generator)
 
     def initial_state(self, num_envs: int) -> np.ndarray:
-        """Nothing is remembered: `[num_envs, 0]`."""
-        return self.torso.initial_state(num_envs).cpu().numpy()
+        """Memories of actor and critic `[num_envs, S]` before anything was seen."""
+        states = [torso.initial_state(num_envs) for torso in (self.torso, self.critic.torso)]
+        return torch.cat(states, 1).cpu().numpy()
 
     def act(
         self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
         """Take the actor's actions, with noise on them; or uniformly random ones during warm-up."""
-        if explore and self.steps.count < self.config.learning_starts:
+        warming_up = explore and self.steps.count < self.config.learning_starts
+        if warming_up and self.remember is None:
             action = self.act_generator.uniform(-1, 1, (len(first), self.bounds.size))
             return self.bounds.unscale(action), state
-        action, state = self.forward(obs, state, first)
-        if explore:
+        size = self.torso.state_size
+        action, next_state = self.forward(obs, state[:, :size], first)
+        if self.remember is not None:
+            _, critic_state = self.remember(obs, state[:, size:], first)
+            next_state = np.concatenate([next_state, critic_state], 1)
+        if warming_up:
+            action = self.act_generator.uniform(-1, 1, action.shape)
+        elif explore:
             std = scheduled(self.config.noise_std, self.steps.progress)
             action = np.clip(action + self.noise.sample(std, self.bounds.size, first), -1, 1)
-        return self.bounds.unscale(action), state
+        return self.bounds.unscale(action), next_state
 
     def learn(self, transition: Transition) -> Metrics:
         """Add a step to the replay; update when it is time."""
@@ -165,14 +188,20 @@ class DDPG(Agent):
         """Improve the critics on new samples; every `policy_delay` times also the actor and the targets."""
         config = self.config
         learning_rate = scheduled(config.learning_rate, self.steps.progress)
+        # The actor's loss takes the first of the critic's arguments.
+        sample, critic_loss, actor_loss, shared = (
+            (self._sample_windows, self.critic_window_loss, self.actor_window_loss, 5)
+            if self.torso.has_memory
+            else (self._sample, self.critic_loss, self.actor_loss, 1)
+        )
         reports: dict[str, list[Tensor]] = {}
         for _ in range(gradient_steps):
-            batch = self._sample()
-            metrics = self.critic_optimizer.step(self.critic_loss, batch, learning_rate)
+            batch = sample()
+            metrics = self.critic_optimizer.step(critic_loss, batch, learning_rate)
             metrics["value/gradient_norm"] = metrics.pop("gradient_norm")
             self.updates.add(1)
             if self.updates.count % config.policy_delay == 0:
-                metrics |= self.actor_optimizer.step(self.actor_loss, batch[:1], learning_rate)
+                metrics |= self.actor_optimizer.step(actor_loss, batch[:shared], learning_rate)
                 metrics["policy/gradient_norm"] = metrics.pop("gradient_norm")
                 self.target_actor_vector.lerp_(self.actor_optimizer.vector, config.tau)
                 self.target_critic_vector.lerp_(self.critic_optimizer.vector, config.tau)
@@ -191,37 +220,88 @@ class DDPG(Agent):
         noise: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Squared temporal-difference errors of all critics on `[N, ...]`; smoothing takes noise `[N, D]`."""
-        config = self.config
         with torch.no_grad():
-            next_action = self.target_actor(next_obs)
-            if noise is not None:
-                limit = config.target_smoothing_clip
-                smoothing = (noise * config.target_smoothing).clamp(-limit, limit)
-                next_action = (next_action + smoothing).clamp(-1, 1)
+            next_action = self.smoothed(self.target_actor(next_obs), noise)
             next_value = self.target_critic(next_obs, next_action).amin(0)
             target = reward + discount * next_value
-        value = self.critic(obs, action)
-        loss = (value - target).square().mean(1).sum()
-        return loss, {"loss/value": loss, "value/mean": value.mean()}
+        return squared_errors(self.critic(obs, action), target, torch.ones_like(reward))
+
+    def critic_window_loss(
+        self,
+        obs: Any,
+        first: Tensor,
+        state: Tensor,
+        at: Tensor,
+        weights: Tensor,
+        boot: Tensor,
+        action: Tensor,
+        reward: Tensor,
+        discount: Tensor,
+        noise: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same of windows `[L, N]` out of rows `[M, N, ...]` that are unrolled from `state [N, S]` on."""
+        actor_state, critic_state = self._split(state)
+        action, reward, discount, weights = (x.flatten(0, 1) for x in (action, reward, discount, weights))
+        with torch.no_grad():
+            seen = self.target_actor.torso.see_windows(obs, actor_state, first, boot)
+            next_action = self.smoothed(self.target_actor.head(seen), noise)
+            seen = self.target_critic.torso.see_windows(obs, critic_state, first, boot)
+            target = reward + discount * self.target_critic.head(seen, next_action).amin(0)
+        seen = self.critic.torso.see_windows(obs, critic_state, first, at)
+        return squared_errors(self.critic.head(seen, action), target, weights)
+
+    def smoothed(self, action: Tensor, noise: Tensor | None) -> Tensor:
+        """Target actions `[N, D]` with clipped noise on them, where there is any."""
+        if noise is None:
+            return action
+        limit = self.config.target_smoothing_clip
+        return (action + (noise * self.config.target_smoothing).clamp(-limit, limit)).clamp(-1, 1)
 
     def actor_loss(self, obs: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus the mean value, by the first critic, of the actor's actions for observations `[N, ...]`."""
         loss = -self.critic.first(obs, self.actor(obs)).mean()
         return loss, {"loss/policy": loss}
 
+    def actor_window_loss(
+        self, obs: Any, first: Tensor, state: Tensor, at: Tensor, weights: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same of windows."""
+        actor_state, critic_state = self._split(state)
+        action = self.actor.head(self.actor.torso.see_windows(obs, actor_state, first, at))
+        with torch.no_grad():
+            seen = self.critic.torso.see_windows(obs, critic_state, first, at)
+        loss = -masked_mean(self.critic.head.first(seen, action), weights.flatten())
+        return loss, {"loss/policy": loss}
+
+    def _split(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Memories of actor and critic."""
+        size = self.torso.state_size
+        return state[:, :size], state[:, size:]
+
     def _sample(self) -> tuple[Any, ...]:
-        """Draw the arguments of `critic_loss`."""
+        """Draw transitions: the arguments of `critic_loss`."""
         sample = self.replay.sample(self.config.batch_size, self.sample_generator)
-        arrays: tuple[Any, ...] = (
-            sample.obs,
-            sample.action,
-            sample.reward,
-            sample.discount,
-            sample.next_obs,
+        arrays = (sample.obs, sample.action, sample.reward, sample.discount, sample.next_obs)
+        return tree_map(self._tensor, (*arrays, *self._smoothing(len(sample.reward))))
+
+    def _sample_windows(self) -> tuple[Any, ...]:
+        """Draw windows: the arguments of `critic_window_loss`."""
+        config, length = self.config, self.config.sequence_length
+        number = max(1, config.batch_size // length)
+        windows = sample_windows(self.replay, number, length, config.burn_in, self.sample_generator)
+        states = zip((self.torso, self.critic.torso), np.split(windows.state, 2, axis=1), strict=True)
+        state = torch.cat([torso.replayed_state(self._tensor(part)) for torso, part in states], 1)
+        steps = (windows.at, windows.weights, windows.boot, windows.action, windows.reward, windows.discount)
+        obs, first, *rest = tree_map(
+            self._tensor, (windows.obs, windows.first, *steps, *self._smoothing(length * number))
         )
-        if self.config.target_smoothing > 0:
-            arrays += (self.smoothing_generator.standard_normal(sample.action.shape, dtype=np.float32),)
-        return tree_map(self._tensor, arrays)
+        return (obs, first, state, *rest)
+
+    def _smoothing(self, count: int) -> tuple[np.ndarray, ...]:
+        """Noise `[N, D]` for `smoothed`, if it is wanted."""
+        if self.config.target_smoothing == 0:
+            return ()
+        return (self.smoothing_generator.standard_normal((count, self.bounds.size), dtype=np.float32),)
 
     def _update_statistics(self, transition: Transition) -> None:
         """Show new observations to the normalisers."""
@@ -252,52 +332,7 @@ class DDPG(Agent):
         }
 
 
-class Actor(nn.Module):
-    """Observations `[N, ...]` to actions `[N, D]` in [-1, 1]."""
-
-    def __init__(self, config: DDPGConfig, torso: Torso, action_size: int):
-        super().__init__()
-        self.torso = torso
-        self.head = deterministic_actor(torso.size, action_size, config.actor_hidden, config.activation)
-
-    def forward(self, obs: Any) -> Tensor:
-        """Choose actions."""
-        return self.head(features(self.torso, obs))
-
-
-class Critic(nn.Module):
-    """Observations `[N, ...]` and actions `[N, D]` in [-1, 1] to their values."""
-
-    def __init__(self, config: DDPGConfig, torso: Torso, action_size: int):
-        super().__init__()
-        self.torso = torso
-        count = 2 if config.twin_critics else 1
-        self.head = ActionValues(torso.size, action_size, config.critic_hidden, config.activation, count)
-
-    def forward(self, obs: Any, action: Tensor) -> Tensor:
-        """Values `[count, N]` by each critic."""
-        return self.head(features(self.torso, obs), action)
-
-    def first(self, obs: Any, action: Tensor) -> Tensor:
-        """Values `[N]` by the first critic, with everything held fixed but the action."""
-        with torch.no_grad():
-            seen = features(self.torso, obs)
-        return self.head.first(seen, action)
-
-
-def features(torso: Torso, obs: Any) -> Tensor:
-    """What a torso without a memory makes `[N, F]` of observations `[N, ...]`."""
-    state = torso.initial_state(leading_rows(obs))
-    first = state.new_ones(1, len(state), dtype=torch.bool)
-    return torso(tree_map(lambda x: x.unsqueeze(0), obs), state, first)[0].squeeze(0)
-
-
-def make_target(network: Network) -> tuple[Network, Tensor]:
-    """Copy a network and lay out the copy's parameters as views of a vector `[P]`, which is returned too.
-
-    The copy gets no gradients and shares the running statistics of observations.
-    """
-    target = copy.deepcopy(network, {id(buffer): buffer for buffer in network.buffers()})
-    vector, _ = flatten_parameters(target)
-    target.requires_grad_(False).zero_grad()
-    return target, vector
+def squared_errors(value: Tensor, target: Tensor, weights: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss of all critics' values `[count, N]`: mean squared errors over what has weight, summed over critics."""
+    loss = masked_mean((value - target).square().sum(0), weights)
+    return loss, {"loss/value": loss, "value/mean": masked_mean(value.mean(0), weights)}

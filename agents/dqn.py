@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from ..networks.acting import make_step
 from ..networks.layers import Activation
-from ..networks.optimizer import FlatAdam, flatten_parameters
+from ..networks.optimizer import FlatAdam, make_target
 from ..networks.q_heads import (
     JointActions,
     QHead,
@@ -27,12 +26,12 @@ from ..networks.q_heads import (
     of_action,
     quantile_huber_loss,
 )
-from ..networks.torso import Torso
+from ..networks.torso import Torso, pick
 from ..networks.tree import tree_map
 from .agent import Agent, Counter, Metrics, Stateful, Transition, masked_mean, named_generator
 from .exploration import Schedule, check_schedules, epsilon_greedy, scheduled
 from .replay import Replay
-from .windows import pick, sample_windows
+from .windows import sample_windows
 
 # Batches that are sampled in one go when many gradient steps follow each other.
 BATCHES_AT_ONCE = 32
@@ -147,10 +146,7 @@ class DQN(Agent):
         # With a memory every batch has another shape, and each would be compiled anew.
         compile = compile and not torso.has_memory
         self.optimizer = FlatAdam(self.network, max_grad_norm=config.max_grad_norm, compile=compile)
-        # Parameters of its own, but the same running statistics of observations.
-        self.target = copy.deepcopy(self.network, {id(buffer): buffer for buffer in self.network.buffers()})
-        self.target_vector, _ = flatten_parameters(self.target)
-        self.target.requires_grad_(False).zero_grad()
+        self.target, self.target_vector = make_target(self.network)
         self.features = make_step(torso, nn.Sequential(), device)
         self.values = head.as_numpy(device)
         self.noise_size = head.noise_size

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..networks.tree import tree_map
 from .replay import Replay
@@ -94,8 +92,3 @@ def sample_windows(
         indices=indices,
         weights=weights * (counts & replay.valid[indices]),
     )
-
-
-def pick(x: Tensor, rows: Tensor) -> Tensor:
-    """Of each column of `x [M, N, ...]`, the rows `[L, N]`."""
-    return x[rows, torch.arange(rows.shape[1], device=rows.device)]

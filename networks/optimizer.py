@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad
 
 # (loss, metrics) of a batch, computed with the modules that the optimiser holds.
+Network = TypeVar("Network", bound=nn.Module)
 LossFunction = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 
 
@@ -139,3 +141,14 @@ def flatten_parameters(modules: nn.Module) -> tuple[Tensor, Tensor]:
         parameter.data = values.view_as(parameter)
         parameter.grad = gradients.view_as(parameter)
     return vector, gradient
+
+
+def make_target(network: Network) -> tuple[Network, Tensor]:
+    """Copy a network and lay out the copy's parameters as views of a vector `[P]`, which is returned too.
+
+    The copy gets no gradients and shares the running statistics of observations.
+    """
+    target = copy.deepcopy(network, {id(buffer): buffer for buffer in network.buffers()})
+    vector, _ = flatten_parameters(target)
+    target.requires_grad_(False).zero_grad()
+    return target, vector

@@ -12,8 +12,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from .layers import ACTIVATIONS, Activation, numpy_layers
-from .torso import Torso, leading_rows
-from .tree import tree_map
+from .torso import Torso
 
 # (x [N, inputs], noise [P]) -> y [N, outputs]; all NumPy
 NoisyStep = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -192,9 +191,7 @@ class QNetwork(nn.Module):
 
     def forward(self, obs: Any, noise: Tensor) -> Tensor:
         """Logits, quantiles or values `[N, A, K]` of single observations `[N, ...]`, without a memory."""
-        first = noise.new_ones(1, leading_rows(obs), dtype=torch.bool)
-        rows = tree_map(lambda x: x.unsqueeze(0), obs)
-        return self.unroll(rows, self.torso.initial_state(first.shape[1]), first, noise).squeeze(0)
+        return self.head(self.torso.see(obs), noise)
 
     def unroll(self, obs: Any, state: Tensor, first: Tensor, noise: Tensor) -> Tensor:
         """The same `[T, B, A, K]` of chunks `[T, B, ...]`, from memory `[B, S]` on."""

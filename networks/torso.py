@@ -80,6 +80,16 @@ class Torso(nn.Module):
         features = self.encoder(tree_map(lambda x: x.reshape(-1, *x.shape[2:]), obs))
         return self.memory(features.reshape(*lead, -1), state, first)
 
+    def see(self, obs: Any) -> Tensor:
+        """Features `[N, size]` of single observations `[N, ...]`, without a memory."""
+        state = self.initial_state(leading_rows(obs))
+        first = state.new_ones(1, len(state), dtype=torch.bool)
+        return self(tree_map(lambda x: x.unsqueeze(0), obs), state, first)[0].squeeze(0)
+
+    def see_windows(self, obs: Any, state: Tensor, first: Tensor, rows: Tensor) -> Tensor:
+        """Features `[L * N, size]` of those `rows [L, N]` of a chunk `[M, N, ...]` that is unrolled whole."""
+        return pick(self(obs, state, first)[0], rows).flatten(0, 1)
+
     def initial_state(self, num_envs: int) -> Tensor:
         """State `[num_envs, S]` before anything was seen; S = 0 without a memory."""
         return self.memory.initial_state(num_envs)
@@ -133,6 +143,11 @@ def build_torso(
     # The classes of components agree on their constructors by convention: (space or input size, config).
     built = encoder(obs_space, encoder_config or encoder.Config())  # type: ignore[call-arg]
     return Torso(built, memory(built.size, memory_config or memory.Config()))  # type: ignore[call-arg]
+
+
+def pick(x: Tensor, rows: Tensor) -> Tensor:
+    """Of each column of `x [M, N, ...]`, the rows `[L, N]`."""
+    return x[rows, torch.arange(rows.shape[1], device=rows.device)]
 
 
 def leading_rows(obs: Any) -> int:

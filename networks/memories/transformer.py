@@ -60,15 +60,18 @@ class Transformer(Memory):
         may_see, distance = self._visible(first, known)
 
         x = self.embed(x).transpose(0, 1)
-        seen = []
+        history_after = []
         for index, block in enumerate(self.blocks):
             history = torch.cat([caches[:, index], x], 1)
-            seen.append(history[:, length:])
+            history_after.append(history[:, length:])
             x = block(x, history, may_see, distance)
         steps = torch.arange(1, length + 1, device=x.device).unsqueeze(-1)
         opened = (steps * first).amax(0)  # 1 + the row of the last episode start; 0 where there is none
         known = torch.where(opened > 0, length + 1 - opened, known + length).clamp(max=self.past)
-        after = torch.cat([torch.stack(seen, 1).flatten(1), known.unsqueeze(-1)], -1)
+        # What is not known is zero: nothing of an earlier episode stays behind.
+        kept = torch.arange(self.past, 0, -1, device=x.device) <= known.unsqueeze(-1)
+        seen = torch.stack(history_after, 1) * kept[:, None, :, None]
+        after = torch.cat([seen.flatten(1), known.unsqueeze(-1)], -1)
         return self.norm(x).transpose(0, 1), after
 
     def _visible(self, first: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:

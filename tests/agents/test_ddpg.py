@@ -9,11 +9,13 @@ from gymnasium import spaces
 
 from palaestra.agents.agent import Transition
 from palaestra.agents.ddpg import DDPG, DDPGConfig
+from palaestra.agents.windows import sample_windows
 from palaestra.envs.probes import action, action_observation
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
-from palaestra.networks.memories.none import NoMemory
 from palaestra.networks.q_value import ActionBounds, ActionValues
 from palaestra.networks.torso import build_torso
+
+from .memories import MEMORIES
 
 torch.set_num_threads(1)  # more only slow such small networks down
 
@@ -27,14 +29,20 @@ SMALL = {"actor_hidden": (16, 16), "critic_hidden": (16, 16), "batch_size": 8}
 
 
 def make_agent(
-    action_space=ACTIONS, obs_space=OBS, seed=0, encoder=PASS_ON, compile=False, **options
+    action_space=ACTIONS,
+    obs_space=OBS,
+    seed=0,
+    encoder=PASS_ON,
+    memory="none",
+    compile=False,
+    **options,
 ) -> DDPG:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return DDPG(
             DDPGConfig(**{"learning_starts": 0, "replay_capacity": 1000} | SMALL | options),
             action_space,
-            lambda: build_torso(obs_space, MLP, NoMemory, encoder),
+            lambda: build_torso(obs_space, MLP, MEMORIES[memory][0], encoder, MEMORIES[memory][1]),
             seed=seed,
             total_steps=10_000,
             device=torch.device("cpu"),
@@ -48,14 +56,14 @@ def random_transitions(agent, num_envs, seed=0, episode=5, obs_size=3):
     obs = generator.standard_normal((num_envs, obs_size)).astype(np.float32)
     first, state = np.ones(num_envs, bool), agent.initial_state(num_envs)
     for t in itertools.count(1):
-        chosen, _ = agent.act(obs, state, first)
+        chosen, next_state = agent.act(obs, state, first)
         next_obs = generator.standard_normal(obs.shape).astype(np.float32)
         ends = np.full(num_envs, t % episode == 0)
         truncated = ends & (np.arange(num_envs) % 2 == 0)
         reward = generator.standard_normal(num_envs)
         yield Transition(obs, chosen, reward, ends & ~truncated, truncated, next_obs, first, state)
         obs = np.where(ends[:, None], generator.standard_normal(obs.shape), next_obs).astype(np.float32)
-        first = ends
+        first, state = ends, next_state
 
 
 def vectors(agent):
@@ -426,8 +434,10 @@ def test_encoders_learn_too_and_images_keep_their_type():
         {"noise": "gaussian"},
         {"noise": "ornstein-uhlenbeck", "encoder": NORMALIZED, "n_step": 3, "max_grad_norm": 1.0},
         {**TD3, "gradient_steps": 2, "train_every": 5},
+        {**TD3, "memory": "lstm", "sequence_length": 4, "burn_in": 2},
+        {"memory": "transformer", "sequence_length": 4, "burn_in": 4, "n_step": 2},
     ],
-    ids=["gaussian", "ornstein-uhlenbeck", "td3"],
+    ids=["gaussian", "ornstein-uhlenbeck", "td3", "td3, lstm", "transformer"],
 )
 def test_learning_goes_on_exactly_from_its_parts(options):
     """State saved mid-episode, put into a fresh agent with other weights: bit-equal actions and parameters."""
@@ -449,6 +459,31 @@ def test_learning_goes_on_exactly_from_its_parts(options):
         for name, vector in vectors(agent).items():
             assert torch.equal(vector, vectors(fresh)[name])
     assert agent.updates.count > 30
+
+
+@pytest.mark.parametrize("options", [{}, TD3, {"n_step": 3}], ids=str)
+def test_windows_give_the_losses_of_their_transitions(options):
+    agent = make_agent(memory="forgetful", sequence_length=4, **options | {"batch_size": 64})
+    for vector in (agent.target_actor_vector, agent.target_critic_vector):
+        vector.mul_(0.5)
+    for transition in itertools.islice(random_transitions(agent, num_envs=3), 40):
+        agent.replay.add(transition._replace(action=agent.bounds.scale(transition.action)))
+    before = copy.deepcopy(agent.sample_generator)
+    obs, first, state, at, weights, *rest = agent._sample_windows()
+    loss, metrics = agent.critic_window_loss(obs, first, state, at, weights, *rest)
+    actor_loss, _ = agent.actor_window_loss(obs, first, state, at, weights)
+
+    windows = sample_windows(agent.replay, 16, 4, agent.config.burn_in, before)
+    counts = windows.weights.ravel() > 0
+    sample = agent.replay.transitions(windows.indices.ravel()[counts])
+    arrays = [torch.from_numpy(x) for x in tuple(sample)[:5]]
+    noise = [x[torch.from_numpy(counts)] for x in rest[4:]]
+    expected, by_hand = agent.critic_loss(*arrays, *noise)
+    expected_actor, _ = agent.actor_loss(arrays[0])
+    assert 16 * 3 < counts.sum() < 64  # some windows reach beyond the newest step
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(metrics["value/mean"], by_hand["value/mean"], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(actor_loss, expected_actor, rtol=1e-5, atol=1e-6)
 
 
 def _state(part):

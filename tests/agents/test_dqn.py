@@ -10,35 +10,13 @@ from gymnasium import spaces
 from palaestra.agents.agent import Transition
 from palaestra.agents.dqn import DQN, DQNConfig
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
-from palaestra.networks.memories.lstm import LSTM, LSTMConfig
-from palaestra.networks.memories.none import NoMemory, NoMemoryConfig
-from palaestra.networks.memories.transformer import Transformer, TransformerConfig
 from palaestra.networks.q_heads import action_mask
-from palaestra.networks.torso import Memory, build_torso
+from palaestra.networks.torso import build_torso
+
+from .memories import MEMORIES
 
 BOX = spaces.Box(-1, 1, (3,), np.float32)
 SMALL = MLPConfig(hidden=(16,))
-
-
-class Forgetful(Memory):
-    """Has a state, but makes nothing of it: windows must then give what single transitions give."""
-
-    Config = NoMemoryConfig
-
-    def __init__(self, size, config):
-        super().__init__()
-        self.size, self.state_size = size, 1
-
-    def forward(self, x, state, first):
-        return x, state
-
-
-MEMORIES = {
-    "none": (NoMemory, NoMemoryConfig()),
-    "forgetful": (Forgetful, NoMemoryConfig()),
-    "lstm": (LSTM, LSTMConfig(hidden=5)),
-    "transformer": (Transformer, TransformerConfig(size=4, heads=2, window=4, hidden=4)),
-}
 RAINBOW = {
     "dueling": True,
     "noisy": True,

@@ -10,19 +10,11 @@ from gymnasium import spaces
 from palaestra.agents.agent import Transition
 from palaestra.agents.ppo import PPO, PPOConfig, explained_variance
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
-from palaestra.networks.memories.gru import GRU, GRUConfig
-from palaestra.networks.memories.lstm import LSTM, LSTMConfig
-from palaestra.networks.memories.none import NoMemory, NoMemoryConfig
-from palaestra.networks.memories.transformer import Transformer, TransformerConfig
 from palaestra.networks.torso import build_torso
 
+from .memories import MEMORIES
+
 BOX = spaces.Box(-1, 1, (3,), np.float32)
-MEMORIES = {
-    "none": (NoMemory, NoMemoryConfig()),
-    "lstm": (LSTM, LSTMConfig(hidden=5)),
-    "gru": (GRU, GRUConfig(hidden=5)),
-    "transformer": (Transformer, TransformerConfig(size=4, heads=2, window=4, hidden=4)),
-}
 
 
 def make_agent(
