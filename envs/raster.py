@@ -38,5 +38,5 @@ def draw_line(
     along = np.clip(((x - x0) * dx + (y - y0) * dy) / length, 0, 1)
     distance = np.hypot(x - x0 - along * dx, y - y0 - along * dy)
     light = np.clip(np.float32(radius + 0.5) - distance, 0, 1) * np.float32(brightness)
-    part = pictures[:, top:bottom, left:right]
-    np.maximum(part, light, out=part)
+    touched = pictures[:, top:bottom, left:right]
+    np.maximum(touched, light, out=touched)

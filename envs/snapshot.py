@@ -24,7 +24,7 @@ def can_snapshot(env: VectorEnv) -> bool:
 
 
 def _is_frozen(value: Any) -> bool:
-    return is_dataclass(value) and type(value).__dataclass_params__.frozen  # type: ignore[attr-defined]
+    return is_dataclass(value) and type(value).__dataclass_params__.frozen  # type: ignore[union-attr]
 
 
 def _is_state(value: Any) -> bool:

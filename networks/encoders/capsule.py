@@ -1,0 +1,120 @@
+"""Capsules (Sabour, Frosst & Hinton 2017, arXiv:1710.09829): vectors whose length says how likely something is there.
+
+Small and honest: a few convolutions make primary capsules, dynamic routing gathers them into object capsules, and
+nothing dense follows. It has far fewer parameters than the Nature CNN, and is slower.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from annotated_types import Gt
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from ..layers import orthogonal
+from ..observations import PictureConfig, Planes, takes_planes
+from ..torso import Encoder
+
+
+@dataclass(frozen=True)
+class CapsuleConfig(PictureConfig):
+    """Capsules."""
+
+    types: Annotated[int, Gt(0)] = 8
+    """Kinds of primary capsules; there is one of each at every place."""
+    dimensions: Annotated[int, Gt(0)] = 8
+    """Length of a primary capsule's vector."""
+    objects: Annotated[int, Gt(0)] = 8
+    """Object capsules."""
+    object_dimensions: Annotated[int, Gt(0)] = 16
+    """Length of an object capsule's vector."""
+    iterations: Annotated[int, Gt(0)] = 3
+    """Rounds of routing."""
+
+
+class Capsule(Encoder):
+    """Convolutions, primary capsules, routing; features are the object capsules' vectors and their lengths.
+
+    All places share one matrix for each kind of primary and each object. So that it still matters where something
+    is, every primary capsule carries its place, weighted by its length: `(u, |u| row, |u| column)`, with row and column
+    from -1 to 1 (after the coordinate addition of Hinton, Sabour & Frosst 2018, "Matrix capsules with EM routing").
+    """
+
+    Config = CapsuleConfig
+    shared_by_default = True
+    takes = "pictures: Box observations with 2 to 4 axes, and Dict and Tuple with such among them"
+
+    places: Tensor
+
+    @classmethod
+    def accepts(cls, space: spaces.Space) -> bool:
+        """Whether it is a Box of pictures."""
+        return takes_planes(space)
+
+    def __init__(self, space: spaces.Space, config: CapsuleConfig):
+        super().__init__()
+        self.config = config
+        self.planes = Planes(space, config, "capsule")
+        primary = config.types * config.dimensions
+        channels, height, width = self.planes.channels, self.planes.height, self.planes.width
+        large = min(height, width) >= 36
+        self.convolutions = nn.Sequential(
+            orthogonal(nn.Conv2d(channels, 16, *((8, 4) if large else (3, 1, 1))), 2**0.5),
+            nn.ReLU(),
+            orthogonal(nn.Conv2d(16, 32, *((4, 2) if large else (3, 2, 1))), 2**0.5),
+            nn.ReLU(),
+            orthogonal(nn.Conv2d(32, primary, 3, 2, 1), 1.0),
+        )
+        with torch.no_grad():
+            rows, columns = self.convolutions(torch.zeros(1, channels, height, width)).shape[2:]
+        grid = torch.meshgrid(torch.linspace(-1, 1, rows), torch.linspace(-1, 1, columns), indexing="ij")
+        self.register_buffer("places", torch.stack(grid, -1).reshape(rows * columns, 2))
+        votes = config.objects * config.object_dimensions
+        # Each kind of primary capsule votes for all objects: [types, dimensions + place, objects x dimensions].
+        self.matrices = nn.Parameter(torch.empty(config.types, config.dimensions + 2, votes))
+        for matrix in self.matrices.data:
+            # The gain takes back the softmax of the first round, which starts at 1 / objects: squash makes short
+            # vectors shorter still, and their gradients vanish.
+            nn.init.orthogonal_(matrix, config.objects)
+        self.size = votes + config.objects
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Features `[N, size]` of pictures `[N, ...]`."""
+        config = self.config
+        planes = self.convolutions(self.planes(obs)).flatten(2)
+        primary = planes.unflatten(1, (config.types, config.dimensions)).transpose(-1, -2)
+        with torch.autocast(planes.device.type, enabled=False):  # lengths near 0 and 1 need all digits
+            primary = squash(primary.float())  # [N, types, places, dimensions]
+            located = torch.cat([primary, length(primary) * self.places], -1)
+            votes = torch.einsum("ntpd,tdv->ntpv", located, self.matrices).flatten(1, 2)
+            votes = votes.unflatten(-1, (config.objects, config.object_dimensions))
+            objects = route(votes, config.iterations)
+            return torch.cat([objects, length(objects)], -1).flatten(1)
+
+
+def length(x: Tensor) -> Tensor:
+    """Length `[..., 1]` of vectors `[..., D]`, differentiable at zero."""
+    return (x.square().sum(-1, keepdim=True) + 1e-8).sqrt()
+
+
+def squash(x: Tensor) -> Tensor:
+    """`|x|^2 / (1 + |x|^2) x / |x|` (equation 1): the direction stays, the length goes to between 0 and 1."""
+    square = x.square().sum(-1, keepdim=True)
+    return x * square / ((1 + square) * (square + 1e-8).sqrt())
+
+
+def route(votes: Tensor, iterations: int) -> Tensor:
+    """Objects `[N, J, D]` from votes `[N, I, J, D]` of `I` primary capsules: dynamic routing (procedure 1).
+
+    Every primary capsule spreads one unit over the objects (a softmax over J), more to those with which its votes
+    agree. Gradients flow through the last round only: the earlier ones choose the weights (as in the authors' code).
+    """
+    fixed = votes.detach()
+    agreement = votes.new_zeros(votes.shape[:3])
+    for _ in range(iterations - 1):
+        objects = squash(torch.einsum("nij,nijd->njd", agreement.softmax(-1), fixed))
+        agreement = agreement + torch.einsum("nijd,njd->nij", fixed, objects)
+    return squash(torch.einsum("nij,nijd->njd", agreement.softmax(-1), votes))
