@@ -53,6 +53,7 @@ def test_presets_exist_for_what_the_documentation_names():
         "MountainCarContinuous-v0",
         "Pendulum-v1",
         "palaestra/Catch-v0",
+        "palaestra/CartPolePixels-v0",
     ):
         assert find_preset("ppo", env), env
     for env in (

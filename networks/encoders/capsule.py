@@ -72,14 +72,14 @@ class Capsule(Encoder):
             rows, columns = self.convolutions(torch.zeros(1, channels, height, width)).shape[2:]
         grid = torch.meshgrid(torch.linspace(-1, 1, rows), torch.linspace(-1, 1, columns), indexing="ij")
         self.register_buffer("places", torch.stack(grid, -1).reshape(rows * columns, 2))
-        votes = config.objects * config.object_dimensions
-        # Each kind of primary capsule votes for all objects: [types, dimensions + place, objects x dimensions].
-        self.matrices = nn.Parameter(torch.empty(config.types, config.dimensions + 2, votes))
-        for matrix in self.matrices.data:
+        # [objects, types, length of a primary capsule and its place, length of an object]
+        shape = (config.objects, config.types, config.dimensions + 2, config.object_dimensions)
+        self.matrices = nn.Parameter(torch.empty(shape))
+        for matrix in self.matrices.data.flatten(0, 1):
             # The gain takes back the softmax of the first round, which starts at 1 / objects: squash makes short
             # vectors shorter still, and their gradients vanish.
-            nn.init.orthogonal_(matrix, config.objects)
-        self.size = votes + config.objects
+            nn.init.orthogonal_(matrix, config.objects**0.5)
+        self.size = config.objects * (config.object_dimensions + 1)
 
     def forward(self, obs: Tensor) -> Tensor:
         """Features `[N, size]` of pictures `[N, ...]`."""
@@ -89,9 +89,8 @@ class Capsule(Encoder):
         with torch.autocast(planes.device.type, enabled=False):  # lengths near 0 and 1 need all digits
             primary = squash(primary.float())  # [N, types, places, dimensions]
             located = torch.cat([primary, length(primary) * self.places], -1)
-            votes = torch.einsum("ntpd,tdv->ntpv", located, self.matrices).flatten(1, 2)
-            votes = votes.unflatten(-1, (config.objects, config.object_dimensions))
-            objects = route(votes, config.iterations)
+            weights = routing_weights(located.detach(), self.matrices.detach(), config.iterations)
+            objects = squash(gather(located, weights, self.matrices))
             return torch.cat([objects, length(objects)], -1).flatten(1)
 
 
@@ -106,15 +105,25 @@ def squash(x: Tensor) -> Tensor:
     return x * square / ((1 + square) * (square + 1e-8).sqrt())
 
 
-def route(votes: Tensor, iterations: int) -> Tensor:
-    """Objects `[N, J, D]` from votes `[N, I, J, D]` of `I` primary capsules: dynamic routing (procedure 1).
+def gather(primary: Tensor, weights: Tensor, matrices: Tensor) -> Tensor:
+    """Sums `[N, J, D]` of the votes of all primary capsules `[N, T, P, K]`, weighted by `[N, T, P, J]`.
 
-    Every primary capsule spreads one unit over the objects (a softmax over J), more to those with which its votes
-    agree. Gradients flow through the last round only: the earlier ones choose the weights (as in the authors' code).
+    A vote is `matrices[j, t] @ primary[t, p]`. All places share a matrix, so it comes after the sum over places: the
+    votes `[N, T, P, J, D]` themselves are never needed.
     """
-    fixed = votes.detach()
-    agreement = votes.new_zeros(votes.shape[:3])
+    sums = torch.einsum("ntpj,ntpk->ntjk", weights, primary)
+    return torch.einsum("ntjk,jtkd->njd", sums, matrices)
+
+
+def routing_weights(primary: Tensor, matrices: Tensor, iterations: int) -> Tensor:
+    """How each primary capsule spreads itself over the objects, `[N, T, P, J]`, summing to 1: procedure 1.
+
+    Dynamic routing: more goes to the objects with which its votes agree (scalar product), in rounds. Given fixed
+    capsules and matrices, so that gradients flow through the votes in the last round only, not through the choice.
+    """
+    agreement = primary.new_zeros(*primary.shape[:3], len(matrices))
     for _ in range(iterations - 1):
-        objects = squash(torch.einsum("nij,nijd->njd", agreement.softmax(-1), fixed))
-        agreement = agreement + torch.einsum("nijd,njd->nij", fixed, objects)
-    return squash(torch.einsum("nij,nijd->njd", agreement.softmax(-1), votes))
+        objects = squash(gather(primary, agreement.softmax(-1), matrices))
+        wanted = torch.einsum("njd,jtkd->ntjk", objects, matrices)
+        agreement = agreement + torch.einsum("ntpk,ntjk->ntpj", primary, wanted)
+    return agreement.softmax(-1)

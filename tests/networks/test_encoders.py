@@ -5,7 +5,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from palaestra.networks.encoders.capsule import Capsule, CapsuleConfig, route, squash
+from palaestra.networks.encoders.capsule import Capsule, CapsuleConfig, gather, routing_weights, squash
 from palaestra.networks.encoders.cnn import CNN, CNNConfig
 from palaestra.networks.encoders.impala import Impala, ImpalaConfig
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
@@ -176,12 +176,21 @@ def slow_route(votes, iterations):
 
 @pytest.mark.parametrize("iterations", [1, 2, 3, 5])
 def test_routing_equals_a_plain_loop(iterations):
-    votes = torch.randn(3, 6, 4, 5)
-    routed = route(votes, iterations)
-    for sample, row in zip(votes, routed, strict=True):
-        objects, weights = slow_route(sample.double().numpy(), iterations)
-        np.testing.assert_allclose(row.numpy(), objects, atol=1e-5)
-        np.testing.assert_allclose(weights.sum(1), 1)
+    num_types, num_places, num_objects = 2, 3, 4
+    primary, matrices = (
+        torch.randn(3, num_types, num_places, 5),
+        torch.randn(num_objects, num_types, 5, 6) / 2,
+    )
+    weights = routing_weights(primary, matrices, iterations)
+    objects = squash(gather(primary, weights, matrices))
+    torch.testing.assert_close(weights.sum(-1), torch.ones(3, num_types, num_places))
+    for n in range(3):
+        votes = np.zeros((num_types * num_places, num_objects, 6))
+        for t, p, j in np.ndindex(num_types, num_places, num_objects):
+            votes[t * num_places + p, j] = primary[n, t, p].double() @ matrices[j, t].double()
+        slow_objects, slow_weights = slow_route(votes, iterations)
+        np.testing.assert_allclose(objects[n].numpy(), slow_objects, atol=1e-5)
+        np.testing.assert_allclose(weights[n].flatten(0, 1).numpy(), slow_weights, atol=1e-5)
 
 
 def test_capsules_are_computed_in_single_precision():
