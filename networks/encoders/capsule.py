@@ -1,7 +1,7 @@
 """Capsules (Sabour, Frosst & Hinton 2017, arXiv:1710.09829): vectors whose length says how likely something is there.
 
-Small and honest: a few convolutions make primary capsules, dynamic routing gathers them into object capsules, and
-nothing dense follows. It has far fewer parameters than the Nature CNN, and is slower.
+Small and honest: a few convolutions make primary capsules, dynamic routing gathers them into object capsules, one
+linear layer reads those. It has far fewer parameters than the Nature CNN and learns from somewhat more steps.
 """
 
 from __future__ import annotations
@@ -33,10 +33,12 @@ class CapsuleConfig(PictureConfig):
     """Length of an object capsule's vector."""
     iterations: Annotated[int, Gt(0)] = 3
     """Rounds of routing."""
+    hidden: Annotated[int, Gt(0)] = 128
+    """Features."""
 
 
 class Capsule(Encoder):
-    """Convolutions, primary capsules, routing; features are the object capsules' vectors and their lengths.
+    """Convolutions, primary capsules, routing; then a linear layer on the objects' vectors and lengths, rectified.
 
     All places share one matrix for each kind of primary and each object. So that it still matters where something
     is, every primary capsule carries its place, weighted by its length: `(u, |u| row, |u| column)`, with row and column
@@ -79,7 +81,9 @@ class Capsule(Encoder):
             # The gain takes back the softmax of the first round, which starts at 1 / objects: squash makes short
             # vectors shorter still, and their gradients vanish.
             nn.init.orthogonal_(matrix, config.objects**0.5)
-        self.size = config.objects * (config.object_dimensions + 1)
+        inputs = config.objects * (config.object_dimensions + 1)
+        self.linear = orthogonal(nn.Linear(inputs, config.hidden), 2**0.5)
+        self.size = config.hidden
 
     def forward(self, obs: Tensor) -> Tensor:
         """Features `[N, size]` of pictures `[N, ...]`."""
@@ -91,7 +95,9 @@ class Capsule(Encoder):
             located = torch.cat([primary, length(primary) * self.places], -1)
             weights = routing_weights(located.detach(), self.matrices.detach(), config.iterations)
             objects = squash(gather(located, weights, self.matrices))
-            return torch.cat([objects, length(objects)], -1).flatten(1)
+            # Numbers of a unit vector are small, and a policy on them would stay undecided for long.
+            features = torch.cat([objects * config.object_dimensions**0.5, length(objects)], -1)
+            return self.linear(features.flatten(1)).relu()
 
 
 def length(x: Tensor) -> Tensor:
