@@ -1,5 +1,11 @@
 """Imported as `palaestra.envs`; importing it registers our own environments with Gymnasium."""
 
+from .catch import register_catch
+from .classic import register_classic
+from .memory_tasks import register_memory_tasks
 from .probes import register_probes
 
 register_probes()
+register_memory_tasks()
+register_catch()
+register_classic()

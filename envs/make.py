@@ -16,6 +16,7 @@ from gymnasium.envs import registration
 from gymnasium.vector import VectorEnv
 
 from .backends import SyncBackend, VectorBackend
+from .frames import FrameStack
 from .registry import find_environment
 from .vector import Backend, Envs
 from .wrappers import FreshWorld
@@ -61,10 +62,14 @@ class EnvSpec:
     """What steps them; `auto`: `vector` where there is a faithful one and at least 8 copies, else `sync`."""
     render_mode: str | None = None
     """`rgb_array` to get pictures."""
+    frame_stack: int = 1
+    """Observations that are shown together, the newest last; 1 is none but the newest, without an axis for it."""
 
     def __post_init__(self) -> None:
         if self.num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {self.num_envs}")
+        if self.frame_stack < 1:
+            raise ValueError(f"frame_stack must be at least 1, got {self.frame_stack}")
         if self.backend not in get_args(BackendName):
             names = ", ".join(get_args(BackendName))
             raise ValueError(f"unknown backend '{self.backend}'; there are {names}")
@@ -72,7 +77,8 @@ class EnvSpec:
 
 def make_envs(spec: EnvSpec) -> Envs:
     """Make the environments; errors that a user can cause are a `ValueError` or `TypeError` of one line."""
-    return Envs(make_backend(spec, find_environment(spec.id)))
+    backend = make_backend(spec, find_environment(spec.id))
+    return Envs(backend if spec.frame_stack == 1 else FrameStack(backend, spec.frame_stack))
 
 
 def make_backend(spec: EnvSpec, registered: registration.EnvSpec) -> Backend:

@@ -92,7 +92,9 @@ class FlatAdam:
         def loss_of_vector(vector: Tensor, batch: tuple[Any, ...]) -> tuple[Tensor, dict[str, Tensor]]:
             parts = vector.split([shape.numel() for _, shape in shapes])
             parameters = {name: part.view(shape) for (name, shape), part in zip(shapes, parts, strict=True)}
-            return functional_call(holder, parameters, batch)
+            # A module that is held under two names (a shared torso) is one object: setting its parameters once is
+            # enough, and setting them under both names would leave those of the trace behind.
+            return functional_call(holder, parameters, batch, tie_weights=False)
 
         def step(
             vector: Tensor, mean: Tensor, square: Tensor, scales: Tensor, batch: tuple[Any, ...]

@@ -24,6 +24,12 @@ class Encoder(nn.Module, ABC):
     size: int
     # Actor-critics learn one encoder for both networks where learning to see is most of the work (images).
     shared_by_default: ClassVar[bool] = False
+    takes: ClassVar[str] = "any observations"
+
+    @classmethod
+    def accepts(cls, space: spaces.Space) -> bool:
+        """Whether observations of a space can be encoded; those that cannot are described by `takes`."""
+        return True
 
     @abstractmethod
     def forward(self, obs: Any) -> Tensor:
@@ -139,9 +145,21 @@ def build_torso(
     encoder_config: Any = None,
     memory_config: Any = None,
 ) -> Torso:
-    """Build a torso for an observation space; configs left out take their defaults."""
+    """Build a torso for an observation space; configs left out take their defaults.
+
+    An encoder of pictures takes Dict and Tuple spaces too: it sees the pictures in them (`NestedEncoder`).
+
+    Raises:
+        TypeError: the encoder does not take such observations.
+    """
+    from .nested import NestedEncoder  # it is an Encoder itself
+
     # The classes of components agree on their constructors by convention: (space or input size, config).
-    built = encoder(obs_space, encoder_config or encoder.Config())  # type: ignore[call-arg]
+    config = encoder_config or encoder.Config()
+    if not encoder.accepts(obs_space) and NestedEncoder.fits(obs_space, encoder):
+        built: Encoder = NestedEncoder(obs_space, encoder, config)
+    else:
+        built = encoder(obs_space, config)  # type: ignore[call-arg]
     return Torso(built, memory(built.size, memory_config or memory.Config()))  # type: ignore[call-arg]
 
 

@@ -60,10 +60,12 @@ class RunConfig:
     """Copies of the environment that are stepped together."""
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of the environment."""
+    frame_stack: Annotated[int, Gt(0)] = 1
+    """Show this many of the last observations together, the newest last."""
     backend: Literal["auto", "sync", "vector"] = "auto"
     """What steps the environments; auto follows a fixed rule and is recorded in the run's config."""
     encoder: str = "mlp"
-    """Name of the encoder: what one observation is seen with."""
+    """Name of the encoder: what one observation is seen with. By default cnn for pictures, mlp for all else."""
     memory: str = "none"
     """Name of the memory: what is carried from step to step."""
     log_every: Annotated[int, Ge(0)] = 0
@@ -390,12 +392,14 @@ def names_of(values: dict[str, Any]) -> dict[str, str]:
 
 def run_config(values: dict[str, Any], where: str = "") -> RunConfig:
     """Build a run's config from a mapping as it stands in `config.yaml`; what is left out takes its default."""
+    from .build import default_encoder
     from .components import find_component
 
-    defaults = {"encoder": "mlp", "memory": "none"}
-    names = defaults | names_of(values)
+    names = {"memory": "none"} | names_of(values)
     if "agent" not in names:
         raise UsageError(f"{where}agent: is missing")
+    if "encoder" not in names:
+        names["encoder"] = default_encoder(str(values.get("env")), values.get("env_kwargs") or {})
     components = [find_component(kind, names[kind]) for kind in ("agent", "encoder", "memory")]
     known = [item.name for item in dataclasses.fields(RunConfig) if item.name not in BLOCKS.values()]
     for key in values:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from .cli import option_value, parse
+from .cli import option_value, option_words, parse
 from .components import find_component
 from .config import (
     BLOCKS,
@@ -50,7 +50,10 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     given = _for_components(given, names)
     # Checked one by one, so that a mistake is reported with the place where it stands.
     run_config(merge(preset, {"env": env}), f"preset {agent}/{env}: ")
-    default = run_config(merge(preset, given, {"env": env}), f"{config_file}: " if config_file else "")
+    # What the environment shows, and with it the default encoder, may depend on its arguments.
+    words = option_words(arguments, "env-kwargs")
+    shown = {"env": env, "env_kwargs": parse_assignments(words, "--env-kwargs")}
+    default = run_config(merge(preset, given, shown), f"{config_file}: " if config_file else "")
 
     components = [find_component(kind, getattr(default, kind)) for kind in BLOCKS]
     options = _options_class(run_config_class(*components), default)

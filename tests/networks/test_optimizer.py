@@ -129,6 +129,16 @@ def test_a_module_used_by_two_heads_appears_once():
     assert vector.numel() == 6
 
 
+def test_the_functional_step_leaves_a_module_with_two_names_as_it_was():
+    """What is compiled runs on other tensors in place of the parameters; none of them may stay behind."""
+    body = nn.Linear(2, 1)
+    modules = nn.ModuleDict({"policy": body, "value": body})
+    optimizer, weight = FlatAdam(modules), body.weight
+    step = optimizer._make_functional_step(lambda x: (body(x).sum(), {}))
+    step(optimizer.vector, optimizer.mean, optimizer.square, torch.tensor([0.1, 1.0]), (torch.ones(3, 2),))
+    assert body.weight is weight and modules["value"].weight is weight
+
+
 def test_parameters_without_gradient_stay():
     modules = network()
     optimizer = FlatAdam(modules)
