@@ -14,13 +14,12 @@ from torch import Tensor, nn
 
 from ..networks.acting import make_step
 from ..networks.layers import Activation
+from ..networks.masks import action_mask, best_action
 from ..networks.optimizer import FlatAdam, make_target
 from ..networks.q_heads import (
     JointActions,
     QHead,
     QNetwork,
-    action_mask,
-    best_action,
     categorical_projection,
     draw_noise,
     of_action,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..networks.acting import make_step
 from ..networks.heads import policy_head, value_head
+from ..networks.masks import action_mask, masked
 from ..networks.normalize import RewardScaler
 from ..networks.optimizer import FlatAdam
 from ..networks.torso import Torso
@@ -140,7 +141,7 @@ class PPO(Agent):
             _, value_state = self.remember(obs, state[:, size:], first)
             next_state = np.concatenate([next_state, value_state], 1)
         noise = self.noise if self.config.noise_correlation > 0 else self.act_generator
-        return self.head.choose(outputs, noise if explore else None), next_state
+        return self.head.choose(masked(outputs, action_mask(obs)), noise if explore else None), next_state
 
     def learn(self, transition: Transition) -> Metrics:
         """Add a step to the rollout; update when it is full."""
@@ -235,9 +236,10 @@ class PPO(Agent):
     def _policy_and_value(self, obs: Any, state: Tensor, first: Tensor) -> tuple[Any, Tensor]:
         """Distribution over actions and value `[T, B]` of observations `[T, B, ...]`, from memory `[B, S]` on."""
         features, _ = self.torso(obs, state[:, : self.torso.state_size], first)
+        policy = self.head(features, action_mask(obs))
         if self.value_torso is self.torso:
-            return self.head(features), self.networks["value_head"](features).squeeze(-1)
-        return self.head(features), self._value(obs, state, first)
+            return policy, self.networks["value_head"](features).squeeze(-1)
+        return policy, self._value(obs, state, first)
 
     def _value(self, obs: Any, state: Tensor, first: Tensor) -> Tensor:
         """Value `[T, B]` of observations `[T, B, ...]`; its memory is the last part of `state [B, S]`."""

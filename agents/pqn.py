@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from ..networks.acting import make_step
 from ..networks.layers import Activation
+from ..networks.masks import action_mask, best_action
 from ..networks.optimizer import FlatAdam
-from ..networks.q_heads import JointActions, QHead, QNetwork, action_mask, best_action, of_action
+from ..networks.q_heads import JointActions, QHead, QNetwork, of_action
 from ..networks.torso import Torso
 from ..networks.tree import tree_map
 from .agent import Agent, Counter, Metrics, Stateful, Transition, masked_mean, named_generator

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..networks.acting import make_step
 from ..networks.heads import policy_head, value_head
+from ..networks.masks import action_mask, masked
 from ..networks.normalize import RewardScaler
 from ..networks.optimizer import FlatAdam
 from ..networks.torso import Torso
@@ -123,6 +124,7 @@ class REINFORCE(Agent):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Sample actions from the policy, or take its most likely ones."""
         outputs, state = self.forward(obs, state, first)
+        outputs = masked(outputs, action_mask(obs))
         return self.head.choose(outputs, self.act_generator if explore else None), state
 
     def learn(self, transition: Transition) -> Metrics:
@@ -171,7 +173,7 @@ class REINFORCE(Agent):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """`-mean(log pi(action | obs) advantage)` over windows `[L, N, ...]`: its gradient is the policy gradient."""
         features, _ = self.torso(obs, self.torso.initial_state(first.shape[1]), first)
-        policy = self.head(features)
+        policy = self.head(features, action_mask(obs))
         loss = -masked_mean(policy.log_prob(action) * advantage, valid)
         entropy = masked_mean(policy.entropy(), valid)
         metrics = {"loss/policy": loss, "policy/entropy": entropy}

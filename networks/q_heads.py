@@ -259,16 +259,6 @@ class JointActions:
         return action - self.table[0]
 
 
-def best_action(values: Any, mask: Any | None) -> Any:
-    """Index `[N]` of the largest of `values [N, A]` where `mask [N, A]` is true; NumPy arrays or tensors."""
-    return (values if mask is None else values - 1e30 * ~mask).argmax(-1)
-
-
-def action_mask(obs: Any) -> Any | None:
-    """Which actions are allowed `[N, A]`, where the observation says so under the key `action_mask`."""
-    return obs["action_mask"] != 0 if isinstance(obs, dict) and "action_mask" in obs else None
-
-
 def of_action(outputs: Tensor, action: Tensor) -> Tensor:
     """Rows `[..., K]` of `outputs [..., A, K]` for action numbers `[...]`."""
     index = action[..., None, None].expand(*action.shape, 1, outputs.shape[-1])

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from palaestra.agents.agent import Transition
 from palaestra.agents.dqn import DQN, DQNConfig
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
-from palaestra.networks.q_heads import action_mask
+from palaestra.networks.masks import action_mask
 from palaestra.networks.torso import build_torso
 
 from .memories import MEMORIES

@@ -376,3 +376,37 @@ def test_bad_schedules_are_refused(options, message):
 def test_planned_updates():
     config = PPOConfig(rollout_length=128, batch_size=256, epochs=4)
     assert config.planned_updates(total_steps=10_240, num_envs=8) == 10 * 4 * 4
+
+
+MASKED = spaces.Dict({"obs": BOX, "action_mask": spaces.MultiBinary(4)})
+
+
+@pytest.mark.parametrize("memory", ["none", "lstm"])
+def test_forbidden_actions_are_neither_taken_nor_learned(memory):
+    agent = make_agent(
+        spaces.Discrete(4), MASKED, rollout_length=8, batch_size=8, memory=memory, learning_rate=0.1
+    )
+    generator = np.random.default_rng(0)
+
+    def look():
+        mask = generator.integers(0, 2, (3, 4)).astype(np.int8)
+        mask[np.arange(3), generator.integers(0, 4, 3)] = 1  # something is always allowed
+        return {"obs": generator.standard_normal((3, 3)).astype(np.float32), "action_mask": mask}
+
+    obs, state, first, off = look(), agent.initial_state(3), np.ones(3, bool), np.zeros(3, bool)
+    for t in range(80):
+        for explore in (False, True):
+            action, next_state = agent.act(obs, state, first, explore)
+            assert (obs["action_mask"][np.arange(3), action] == 1).all()
+        next_obs = look()
+        ends = np.full(3, t % 5 == 4)
+        metrics = agent.learn(
+            Transition(
+                obs, action, generator.standard_normal(3), off, ends, next_obs, first, state, next_state
+            )
+        )
+        if metrics:
+            assert np.isfinite([float(value) for value in metrics.values()]).all()
+            assert 0 <= metrics["policy/entropy"] <= np.log(4)
+        obs, state, first = next_obs, next_state, ends
+    assert torch.isfinite(agent.optimizer.vector).all()

@@ -9,7 +9,6 @@ from palaestra.networks.q_heads import (
     JointActions,
     NoisyLinear,
     QHead,
-    best_action,
     categorical_projection,
     draw_noise,
     quantile_huber_loss,
@@ -202,11 +201,3 @@ def test_other_actions_are_refused():
         JointActions(spaces.Box(-1, 1, (2,)))
     with pytest.raises(ValueError, match="has 1048576 joint actions; at most 10000"):
         JointActions(spaces.MultiDiscrete([2] * 20))
-
-
-def test_the_best_action_is_among_the_allowed_ones():
-    values = np.array([[1.0, 3.0, 2.0], [-5.0, -1.0, -9.0]], np.float32)
-    mask = np.array([[True, False, True], [True, False, True]])
-    for array in (np.asarray, torch.as_tensor):
-        assert best_action(array(values), None).tolist() == [1, 1]
-        assert best_action(array(values), array(mask)).tolist() == [2, 0]
