@@ -16,11 +16,16 @@ from gymnasium.envs import registration
 from gymnasium.vector import VectorEnv
 
 from .backends import SyncBackend, VectorBackend
+from .processes import AsyncBackend
 from .registry import find_environment
 from .vector import Backend, Envs
 from .wrappers import FreshWorld
+from .wrapping import apply_wrappers
 
-BackendName = Literal["auto", "sync", "vector"]
+BackendName = Literal["auto", "sync", "async", "vector", "envpool", "ale"]
+OnError = Literal["stop", "restart"]
+# Those that step single environments: they take wrappers, and can make a copy anew.
+SINGLE = ("sync", "async")
 
 # Native vector environments whose episodes follow the same law as those of the single environment. Others may
 # differ silently: Atari's, for instance, clips rewards and stacks frames.
@@ -61,6 +66,14 @@ class EnvSpec:
     """What steps them; `auto`: `vector` where there is a faithful one and at least 8 copies, else `sync`."""
     render_mode: str | None = None
     """`rgb_array` to get pictures."""
+    wrappers: tuple[str, ...] = ()
+    """`module:Wrapper`, or `module:Wrapper(name=value)`; the first one is innermost."""
+    on_error: OnError = "stop"
+    """What to do when a copy fails: stop, or make that copy anew and go on."""
+    timeout: float = 60.0
+    """Seconds that a worker process of `async` may take for a step; 0 waits for ever."""
+    workers: int = 0
+    """Processes of `async`; 0 is one a core. Results do not depend on it."""
 
     def __post_init__(self) -> None:
         if self.num_envs < 1:
@@ -68,24 +81,42 @@ class EnvSpec:
         if self.backend not in get_args(BackendName):
             names = ", ".join(get_args(BackendName))
             raise ValueError(f"unknown backend '{self.backend}'; there are {names}")
+        if self.backend not in ("auto", *SINGLE):
+            wish = (
+                "wrappers" if self.wrappers else "on_error 'restart'" if self.on_error == "restart" else None
+            )
+            if wish:
+                raise ValueError(f"{wish} cannot be had with backend '{self.backend}'; use sync or async")
 
 
 def make_envs(spec: EnvSpec) -> Envs:
     """Make the environments; errors that a user can cause are a `ValueError` or `TypeError` of one line."""
-    return Envs(make_backend(spec, find_environment(spec.id)))
+    return Envs(make_backend(spec, find_environment(spec.id)), spec.on_error == "restart")
 
 
 def make_backend(spec: EnvSpec, registered: registration.EnvSpec) -> Backend:
     """Make what steps the environments."""
-    if choose_backend(spec, registered) == "sync":
-        return SyncBackend([make_single(spec, registered) for _ in range(spec.num_envs)], spec.seed)
-    return VectorBackend(make_native_vector(spec, registered), spec.seed)
+    name = choose_backend(spec, registered)
+    if name == "vector":
+        return VectorBackend(make_native_vector(spec, registered), spec.seed)
+
+    def make(index: int) -> gymnasium.Env:
+        return make_single(spec, registered)
+
+    replace_failed = spec.on_error == "restart"
+    if name == "async":
+        return AsyncBackend(
+            make, spec.num_envs, spec.seed, replace_failed, workers=spec.workers, timeout=spec.timeout
+        )
+    return SyncBackend(make, spec.num_envs, spec.seed, replace_failed)
 
 
 def choose_backend(spec: EnvSpec, registered: registration.EnvSpec) -> str:
     """Return what `auto` stands for: a fixed rule, no timing, so that a run is the same on every machine."""
     if spec.backend != "auto":
         return spec.backend
+    if spec.wrappers or spec.on_error == "restart":
+        return "sync"
     faithful = registered.id in FAITHFUL or registered.namespace == OUR_NAMESPACE
     native = faithful and registered.vector_entry_point is not None
     return "vector" if native and spec.num_envs >= NATIVE_FROM_COPIES else "sync"
@@ -100,11 +131,14 @@ def make_single(spec: EnvSpec, registered: registration.EnvSpec) -> gymnasium.En
         env = gymnasium.make(registered, **_arguments(spec))
     except Exception as error:
         raise _explained(spec, registered.entry_point, error) from error
+    if registered.id in REPAIRS:
+        env = REPAIRS[registered.id](env)
+    env = apply_wrappers(env, spec.wrappers)
     check_spaces(spec.id, env.observation_space, env.action_space)
     modes = env.metadata.get("render_modes", [])
     if spec.render_mode is not None and spec.render_mode not in modes:
         raise ValueError(f"environment '{spec.id}' has no render mode '{spec.render_mode}'; it has {modes}")
-    return REPAIRS[registered.id](env) if registered.id in REPAIRS else env
+    return env
 
 
 def make_native_vector(spec: EnvSpec, registered: registration.EnvSpec) -> VectorEnv:

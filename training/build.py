@@ -14,7 +14,7 @@ from ..agents.agent import Agent
 from ..envs.make import EnvSpec
 from ..networks.torso import Torso, build_torso
 from .components import find_component
-from .config import RunConfig
+from .config import RunConfig, shallow_dict
 from .evaluate import SEED_OFFSET
 
 # Compiling costs 10 to 30 seconds and saves about 0.7 ms an optimiser step.
@@ -24,14 +24,18 @@ COMPILE_FROM_UPDATES = 50_000
 def env_spec(config: RunConfig) -> EnvSpec:
     """Environments to train in."""
     return EnvSpec(
-        config.env, config.num_envs, seed=config.seed, kwargs=dict(config.env_kwargs), backend=config.backend
+        config.env,
+        config.num_envs,
+        seed=config.seed,
+        kwargs=dict(config.env_kwargs),
+        backend=config.backend,
+        **shallow_dict(config.env_options),
     )
 
 
 def evaluation_spec(config: RunConfig, seed: int | None = None) -> EnvSpec:
     """The same environments for evaluation, with seeds of their own."""
-    seed = SEED_OFFSET + config.seed if seed is None else seed
-    return EnvSpec(config.env, 1, seed=seed, kwargs=dict(config.env_kwargs), backend=config.backend)
+    return replace(env_spec(config), num_envs=1, seed=SEED_OFFSET + config.seed if seed is None else seed)
 
 
 def choose_device(name: str) -> torch.device:

@@ -101,21 +101,27 @@ class ResumeOptions:
 
 def train(arguments: list[str]) -> int:
     """Train an agent, or go on with a run."""
-    from .run import default_run_dir, describe, resume_run, start_run
+    from ..envs.failure import EnvironmentFailedError
+    from .run import default_run_dir, describe, describe_failure, resume_run, start_run
 
-    if option_value(arguments, "resume") is not None:
-        options = parse(ResumeOptions, arguments, "train")
-        result = resume_run(options.resume, options.steps)
-        print(describe(options.resume, result))
-    else:
-        if not arguments or arguments[0].startswith("-"):
-            return _train_usage(arguments)
-        from .options import read_train_options
+    resume = option_value(arguments, "resume") is not None
+    if not resume and (not arguments or arguments[0].startswith("-")):
+        return _train_usage(arguments)
+    try:
+        if resume:
+            options = parse(ResumeOptions, arguments, "train")
+            run_dir = options.resume
+            result = resume_run(run_dir, options.steps)
+        else:
+            from .options import read_train_options
 
-        config, run_dir = read_train_options(arguments[0], arguments[1:])
-        run_dir = run_dir or default_run_dir(config)
-        result = start_run(config, run_dir)
-        print(describe(run_dir, result))
+            config, given = read_train_options(arguments[0], arguments[1:])
+            run_dir = given or default_run_dir(config)
+            result = start_run(config, run_dir)
+    except EnvironmentFailedError as failure:
+        print(describe_failure(run_dir, failure), file=sys.stderr)
+        return 1
+    print(describe(run_dir, result))
     return 0 if result.signal is None else 128 + result.signal
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ import torch
 from gymnasium import spaces
 
 from ..agents.agent import Agent
+from ..envs.failure import EnvironmentFailedError, RemoteError
 from ..envs.make import make_envs
 from .build import build_agent, env_spec, evaluation_spec, resolve
 from .checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
@@ -166,6 +168,20 @@ def evaluate_run(
         record_video(run.agent, spec, path)
         report["video"] = str(path)
     return report
+
+
+def describe_failure(run_dir: Path, failure: EnvironmentFailedError) -> str:
+    """The environment's own traceback, what happened in one line, and what can be done."""
+    cause = failure.__cause__
+    lines = [] if cause is None else [str(cause).strip()]
+    if cause is not None and not isinstance(cause, RemoteError):
+        lines = ["".join(traceback.format_exception(cause)).strip()]
+    lines.append(f"error: {failure}")
+    if run_dir.is_dir() and list_checkpoints(run_dir):
+        step = int(latest_checkpoint(run_dir).name)
+        lines.append(f"saved at step {step:,}; when it is repaired: palaestra train --resume {run_dir}")
+    lines.append("--env.on-error restart goes on without the episode that fails")
+    return "\n".join(lines)
 
 
 def describe(run_dir: Path, result: Result) -> str:
