@@ -227,7 +227,9 @@ class EnvsListOptions:
     """Environments that are installed."""
 
     pattern: Annotated[str, tyro.conf.Positional] = ""
-    """Only ids that contain this."""
+    """Only ids that contain this; * and ? stand for anything."""
+    spaces: bool = False
+    """Show observation and action spaces; every environment is made for that."""
     json: bool = False
     """Print one JSON object."""
 
@@ -240,6 +242,8 @@ class EnvsCheckOptions:
     """Gymnasium id; module:Id imports the module first."""
     env_kwargs: tuple[str, ...] = ()
     """Arguments of the environment, NAME=VALUE each."""
+    wrappers: tuple[str, ...] = ()
+    """Wrappers by name, innermost first: module:Wrapper, or module:Wrapper(name=value)."""
     json: bool = False
     """Print one JSON object."""
 
@@ -258,14 +262,10 @@ def envs(arguments: list[str]) -> int:
 def envs_list(arguments: list[str]) -> int:
     """List environments."""
     options = parse(EnvsListOptions, arguments, "envs list")
-    from ..envs.check import list_environments
+    from .catalog import catalog, format_catalog
 
-    found = list_environments(options.pattern)
-    if options.json:
-        print(json.dumps({"environments": [entry._asdict() for entry in found]}))
-    else:
-        missing = {True: "", False: "  (not installed)"}
-        print("\n".join(f"{entry.id:<40} {entry.family}{missing[entry.installed]}" for entry in found))
+    found = catalog(options.pattern, options.spaces)
+    print(json.dumps({"environments": found}) if options.json else format_catalog(found))
     return 0
 
 
@@ -273,16 +273,19 @@ def envs_check(arguments: list[str]) -> int:
     """Check an environment; exit code 2 when it has errors."""
     options = parse(EnvsCheckOptions, arguments, "envs check")
     from ..envs.check import check_environment
+    from .baselines import checkers
     from .options import parse_assignments
 
     with as_usage_errors():
-        report = check_environment(options.env, parse_assignments(options.env_kwargs, "--env-kwargs"))
+        kwargs = parse_assignments(options.env_kwargs, "--env-kwargs")
+        report = check_environment(options.env, kwargs, options.wrappers, checkers())
     if options.json:
         print(json.dumps(dataclasses.asdict(report)))
     else:
         lines = [f"error: {line}" for line in report.errors] + [
             f"warning: {line}" for line in report.warnings
         ]
+        lines += [f"observations: {report.observation_space}", f"actions: {report.action_space}"]
         speed = f", {report.steps_per_second:,.0f} steps/s" if report.steps_per_second else ""
         print("\n".join([*lines, f"{report.id}: {'ok' if report.ok else 'not sound'}{speed}"]))
     return 0 if report.ok else 2
