@@ -7,7 +7,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import gymnasium
@@ -15,11 +15,14 @@ from gymnasium import spaces
 from gymnasium.envs import registration
 from gymnasium.vector import VectorEnv
 
+from . import minigrid
+from .atari import VECTOR_PROTOCOL
 from .backends import SyncBackend, VectorBackend
+from .pools import AleBackend, EnvPoolBackend, envpool_maker
 from .processes import AsyncBackend
 from .registry import find_environment
 from .vector import Backend, Envs
-from .wrappers import FreshWorld
+from .wrappers import BytePictures, FreshWorld
 from .wrapping import apply_wrappers
 
 BackendName = Literal["auto", "sync", "async", "vector", "envpool", "ale"]
@@ -34,11 +37,14 @@ OUR_NAMESPACE = "palaestra"
 # A native CartPole step costs as much as 8 single ones, and hardly more for 64 copies than for 1.
 NATIVE_FROM_COPIES = 8
 
-# What it takes for an environment's seed to determine its episodes.
+# What it takes for an environment's seed to determine its episodes, and for its pictures to be pictures.
 REPAIRS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
     "BipedalWalker-v3": FreshWorld,
     "BipedalWalkerHardcore-v3": FreshWorld,
+    "MinAtar/": BytePictures,
 }
+# What environments are seen through that are seen through nothing else.
+VIEWS = {"MiniGrid-": minigrid.image, "BabyAI-": minigrid.image}
 
 SUPPORTED_SPACES = (
     spaces.Box,
@@ -91,7 +97,14 @@ class EnvSpec:
 
 def make_envs(spec: EnvSpec) -> Envs:
     """Make the environments; errors that a user can cause are a `ValueError` or `TypeError` of one line."""
-    return Envs(make_backend(spec, find_environment(spec.id)), spec.on_error == "restart")
+    restart = spec.on_error == "restart"
+    if spec.backend == "envpool":
+        # EnvPool has ids of its own.
+        maker = envpool_maker(spec.id, spec.num_envs, spec.workers, spec.kwargs)
+        envs = Envs(EnvPoolBackend(maker, spec.num_envs, spec.seed), restart)
+        check_spaces(spec.id, envs.observation_space, envs.action_space)
+        return envs
+    return Envs(make_backend(spec, find_environment(spec.id)), restart)
 
 
 def make_backend(spec: EnvSpec, registered: registration.EnvSpec) -> Backend:
@@ -99,6 +112,8 @@ def make_backend(spec: EnvSpec, registered: registration.EnvSpec) -> Backend:
     name = choose_backend(spec, registered)
     if name == "vector":
         return VectorBackend(make_native_vector(spec, registered), spec.seed)
+    if name == "ale":
+        return AleBackend(make_ale(spec, registered), spec.seed)
 
     def make(index: int) -> gymnasium.Env:
         return make_single(spec, registered)
@@ -131,8 +146,12 @@ def make_single(spec: EnvSpec, registered: registration.EnvSpec) -> gymnasium.En
         env = gymnasium.make(registered, **_arguments(spec))
     except Exception as error:
         raise _explained(spec, registered.entry_point, error) from error
-    if registered.id in REPAIRS:
-        env = REPAIRS[registered.id](env)
+    for beginning, repair in REPAIRS.items():
+        if registered.id.startswith(beginning):
+            env = repair(env)
+    for beginning, view in VIEWS.items():
+        if registered.id.startswith(beginning) and not spec.wrappers:
+            env = view(env)
     env = apply_wrappers(env, spec.wrappers)
     check_spaces(spec.id, env.observation_space, env.action_space)
     modes = env.metadata.get("render_modes", [])
@@ -158,6 +177,14 @@ def make_native_vector(spec: EnvSpec, registered: registration.EnvSpec) -> Vecto
             "use backend 'sync'"
         )
     return env
+
+
+def make_ale(spec: EnvSpec, registered: registration.EnvSpec) -> VectorEnv:
+    """Make the Arcade Learning Environment's own vector environment, with the protocol of `atari.preprocess`."""
+    if registered.namespace != "ALE":
+        raise ValueError(f"environment '{spec.id}' is not one of the ALE/ ids; use backend 'sync'")
+    protocol = VECTOR_PROTOCOL | {"num_threads": spec.workers} | spec.kwargs
+    return make_native_vector(replace(spec, kwargs=protocol), registered)
 
 
 def _arguments(spec: EnvSpec) -> dict[str, Any]:
