@@ -24,8 +24,10 @@ USAGE = """usage: palaestra COMMAND ...
   evaluate RUN_DIR          play full episodes with what a run has learned
   runs [DIR]                what has been trained here
   bench [NAME ...]          throughput and memory, side by side with Stable-Baselines3
+  bench envs ID             which backend steps this environment fastest
   envs list [PATTERN]       environments that are installed
   envs check ID             is this environment sound?
+  envs survey [PATTERN]     check and step every environment that is installed
   doctor                    device, torch, threads, optional packages, W&B
 
 palaestra COMMAND --help says more."""
@@ -155,6 +157,10 @@ class EvaluateOptions:
     """Act as in training instead of always taking the best action."""
     video: Path | None = None
     """Folder for an mp4 of one more episode."""
+    video_copies: int = 1
+    """Copies that play side by side in the video, each one episode."""
+    gif: bool = False
+    """Write the video as a small GIF, too."""
     json: bool = False
     """Print one JSON object."""
 
@@ -166,7 +172,19 @@ def evaluate(arguments: list[str]) -> int:
         raise UsageError(f"--episodes: must be at least 1, got {options.episodes}")
     from .run import evaluate_run
 
-    report = evaluate_run(options.run, options.episodes, options.seed, options.explore, options.video)
+    if options.video_copies < 1:
+        raise UsageError(f"--video-copies: must be at least 1, got {options.video_copies}")
+    if options.gif and options.video is None:
+        raise UsageError("--gif: say where to, with --video FOLDER")
+    report = evaluate_run(
+        options.run,
+        options.episodes,
+        options.seed,
+        options.explore,
+        options.video,
+        options.video_copies,
+        options.gif,
+    )
     if options.json:
         print(json.dumps(report))
     else:
@@ -210,8 +228,44 @@ class BenchOptions:
     """Print one JSON object."""
 
 
+@dataclass(frozen=True)
+class BenchEnvsOptions:
+    """Which backend steps an environment fastest."""
+
+    env: Annotated[str, tyro.conf.Positional] = "CartPole-v1"
+    """Gymnasium id; module:Id or module:Class imports the module first."""
+    num_envs: tuple[int, ...] = (1, 8, 64)
+    """Numbers of copies."""
+    seconds: float = 1.0
+    """Time for each measurement."""
+    env_kwargs: tuple[str, ...] = ()
+    """Arguments of the environment, NAME=VALUE each."""
+    wrappers: tuple[str, ...] = ()
+    """Wrappers by name, innermost first."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def bench_envs(arguments: list[str]) -> int:
+    """Measure backends."""
+    options = parse(BenchEnvsOptions, arguments, "bench envs")
+    from .bench_envs import bench_envs as measure
+    from .bench_envs import format_bench_envs
+    from .options import parse_assignments
+    from .progress import say
+
+    kwargs = parse_assignments(options.env_kwargs, "--env-kwargs")
+    with as_usage_errors():
+        counts = list(options.num_envs)
+        report = measure(options.env, counts, options.seconds, kwargs, options.wrappers, say)
+    print(json.dumps(report) if options.json else format_bench_envs(report))
+    return 0
+
+
 def bench(arguments: list[str]) -> int:
     """Measure."""
+    if arguments[:1] == ["envs"]:
+        return bench_envs(arguments[1:])
     options = parse(BenchOptions, arguments, "bench")
     from .bench import bench as measure
     from .bench import format_bench
@@ -250,13 +304,42 @@ class EnvsCheckOptions:
 
 def envs(arguments: list[str]) -> int:
     """List or check environments."""
-    commands = {"list": envs_list, "check": envs_check}
+    commands = {"list": envs_list, "check": envs_check, "survey": envs_survey}
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: palaestra envs list [PATTERN] | check ID")
+        print("usage: palaestra envs list [PATTERN] | check ID | survey [PATTERN]")
         return 0 if arguments else 2
     if arguments[0] not in commands:
         raise UsageError(f"unknown command 'envs {arguments[0]}'; {nearest(arguments[0], commands)}")
     return commands[arguments[0]](arguments[1:])
+
+
+@dataclass(frozen=True)
+class EnvsSurveyOptions:
+    """Check every installed environment and step it."""
+
+    patterns: Annotated[tuple[str, ...], tyro.conf.Positional] = ("",)
+    """Only ids that contain one of these; * and ? stand for anything."""
+    out: Path | None = None
+    """Markdown file to write; it is printed otherwise."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def envs_survey(arguments: list[str]) -> int:
+    """Check all environments; exit code 1 if one cannot be stepped."""
+    options = parse(EnvsSurveyOptions, arguments, "envs survey")
+    from .progress import say
+    from .survey import format_survey, survey
+
+    rows = survey(options.patterns, say)
+    page = format_survey(rows)
+    if options.out is not None:
+        options.out.write_text(page, encoding="utf-8")
+    if options.json:
+        print(json.dumps({"environments": rows}))
+    elif options.out is None:
+        print(page)
+    return 1 if any(row["failed"] for row in rows) else 0
 
 
 def envs_list(arguments: list[str]) -> int:

@@ -21,11 +21,12 @@ from ..envs.make import make_envs
 from .build import build_agent, env_spec, evaluation_spec, resolve
 from .checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from .config import RunConfig, UsageError, as_usage_errors, load_config, save_config, to_dict
-from .evaluate import evaluate, record_video
+from .evaluate import evaluate
 from .loop import Result, train
 from .plots import plot_learning_curve
 from .progress import Progress, say
 from .tracking import check_tracking, open_tracker
+from .video import record_video
 
 
 def default_run_dir(config: RunConfig) -> Path:
@@ -50,6 +51,8 @@ def start_run(config: RunConfig, run_dir: Path) -> Result:
         config = resolve(config)
         set_threads(config)
         with closing(make_envs(env_spec(config))) as envs:
+            if config.backend == "auto":
+                say(f"note: {config.num_envs} copies of {config.env}, stepped by backend {envs.backend}")
             config = replace(config, backend=envs.backend)  # type: ignore[arg-type]
             build_agent(config, envs.observation_space, envs.action_space)
             if not envs.exact_resume:
@@ -155,7 +158,13 @@ def load_run(run_dir: Path) -> LoadedRun:
 
 
 def evaluate_run(
-    run_dir: Path, episodes: int, seed: int | None = None, explore: bool = False, video: Path | None = None
+    run_dir: Path,
+    episodes: int,
+    seed: int | None = None,
+    explore: bool = False,
+    video: Path | None = None,
+    video_copies: int = 1,
+    gif: bool = False,
 ) -> dict[str, Any]:
     """Play full episodes with a run's agent; returns what `palaestra evaluate --json` prints."""
     run = load_run(run_dir)
@@ -165,8 +174,9 @@ def evaluate_run(
     report |= evaluation.summary() | {"steps_trained": run.step}
     if video is not None:
         path = video / f"step-{run.step:09d}.mp4"
-        record_video(run.agent, spec, path)
-        report["video"] = str(path)
+        with as_usage_errors():
+            files = record_video(run.agent, spec, path, video_copies, gif)
+        report |= {"video": str(files[0])} | ({"gif": str(files[1])} if gif else {})
     return report
 
 
