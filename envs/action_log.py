@@ -28,6 +28,10 @@ class ActionLog:
         write_row(self.rows, self.size, action)
         self.size += 1
 
+    def drop(self) -> None:
+        """Take the last row back."""
+        self.size -= 1
+
     def forget(self, mask: np.ndarray) -> None:
         """New episodes begin where `mask [B]`."""
         self.start[mask] = self.size

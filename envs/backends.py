@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -11,116 +12,119 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import create_empty_array
 
 from .action_log import ActionLog
+from .copies import Copies, action_rows
+from .seeds import episode_seed
 from .snapshot import can_snapshot, restore_snapshot, take_snapshot
-from .tree import read_row, same_leaves, tree_leaves, tree_like, tree_map, write_row
-from .vector import DISABLED, Backend, episode_seed
+from .tree import read_row, same_leaves, tree_leaves, tree_like, tree_map
+from .vector import DISABLED, Backend
 
 
 class SyncBackend(Backend):
     """Steps single environments one after the other; right for every Gymnasium environment.
 
     A loop of our own and not Gymnasium's SyncVectorEnv, which copies deeply and merges infos key by key.
-
-    Episode `k` of environment `i` is reset with `episode_seed(seed, i, k)`. To resume, each environment is
-    reset with the seed of its running episode and the actions since are replayed: exact for every environment
-    that is deterministic under its seed.
     """
 
     name = "sync"
     autoreset_mode = DISABLED
 
-    def __init__(self, envs: list[gymnasium.Env], seed: int):
-        self.envs = envs
-        self.num_envs = len(envs)
-        self.observation_space = envs[0].observation_space
-        self.action_space = envs[0].action_space
-        self.metadata = envs[0].metadata
-        self.exact_resume = envs[0].spec is None or not envs[0].spec.nondeterministic
-        self.seed = seed
-        self.seeds: list[int | None] = [None] * self.num_envs
-        self.episode = np.full(self.num_envs, -1)
-        self.log = ActionLog(self.action_space, self.num_envs)
-        self.obs = create_empty_array(self.observation_space, n=self.num_envs)
+    def __init__(
+        self,
+        make: Callable[[int], gymnasium.Env],
+        num_envs: int,
+        seed: int,
+        replace_failed: bool = False,
+    ):
+        self.copies = Copies(make, 0, num_envs, seed, replace_failed)
+        env = self.copies.envs[0]
+        self.num_envs = num_envs
+        self.observation_space = env.observation_space
+        self.action_space = env.action_space
+        self.metadata = env.metadata
+        self.exact_resume = env.spec is None or not env.spec.nondeterministic
+        self.seeds = [None] * num_envs
+        self.failures = []
+        self.log = ActionLog(self.action_space, num_envs)
+        self.obs = create_empty_array(self.observation_space, n=num_envs)
 
     def start(self) -> Any:
         """Begin episode 0 everywhere."""
-        self.episode[:] = -1
+        self.copies.episode[:] = -1
         return self.restart(np.ones(self.num_envs, bool))
 
     def restart(self, mask: np.ndarray) -> Any:
         """Begin the next episode where `mask [B]`."""
         self.obs = tree_map(np.copy, self.obs)
         self.log.forget(mask)
+        self.failures = []
         for i in np.flatnonzero(mask).tolist():
-            self.episode[i] += 1
-            write_row(self.obs, i, self._reset(i))
+            self.failures += self.copies.begin(i, self.obs)
+            self.seeds[i] = self.copies.seed_of(i)
         return self.obs
-
-    def _reset(self, index: int) -> Any:
-        seed = self.seeds[index] = episode_seed(self.seed, index, int(self.episode[index]))
-        obs, _ = self.envs[index].reset(seed=seed)
-        return obs
 
     def step(self, action: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every environment."""
         self.log.add(action)
-        rows = (
-            action if isinstance(action, np.ndarray) else [read_row(action, i) for i in range(self.num_envs)]
-        )
-        obs = tree_map(np.empty_like, self.obs)
-        reward = np.empty(self.num_envs)
+        obs, reward = tree_map(np.empty_like, self.obs), np.empty(self.num_envs)
         terminated, truncated = np.empty(self.num_envs, bool), np.empty(self.num_envs, bool)
-        infos = []
-        i = 0
-        try:
-            for i, env in enumerate(self.envs):
-                row, reward[i], terminated[i], truncated[i], info = env.step(rows[i])
-                write_row(obs, i, row)
-                infos.append(info)
-        except Exception as error:
-            error.add_note(f"raised by environment {i}, episode seed {self.seeds[i]}, action {rows[i]}")
-            raise
+        rows = action_rows(action, self.num_envs)
+        infos, self.failures = self.copies.step(rows, obs, reward, terminated, truncated)
         self.obs = obs
         return obs, reward, terminated, truncated, {"infos": infos}
 
+    def undo(self, obs: Any) -> bool:
+        """Forget the last step's actions: the episodes are brought back from their log anyway."""
+        self.log.drop()
+        self.obs = obs
+        return True
+
+    def replace(self, index: int) -> None:
+        """Make one copy anew."""
+        self.copies.replace(index)
+
     def render(self, index: int) -> np.ndarray:
         """Picture of one environment."""
-        frame: Any = self.envs[index].render()
+        frame: Any = self.copies.envs[index].render()
         return frame
 
     def close(self) -> None:
         """Close every environment."""
-        for env in self.envs:
-            env.close()
+        self.copies.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Which episodes are running, their actions so far, and what they show, to compare."""
-        return {"episode": self.episode.copy(), "log": self.log.state_dict(), "obs": tree_leaves(self.obs)}
+        return episodes_state(self.copies.episode, self.log, self.obs)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Replay the running episodes; without `exact_resume` begin those after them."""
-        self.episode = np.array(state["episode"])
+        self.copies.episode[:] = state["episode"]
         if not self.exact_resume:
             self.restart(np.ones(self.num_envs, bool))
             return
         self.log.load_state_dict(state["log"])
         self.obs = tree_map(np.copy, self.obs)
         for i in range(self.num_envs):
-            write_row(self.obs, i, self._replay(i))
-            if not same_leaves(read_row(self.obs, i), read_row(tree_like(self.obs, state["obs"]), i)):
-                warnings.warn(
-                    f"environment {i} did not come back as it was: it is not deterministic under its seed, "
-                    "so this run does not resume exactly",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
+            self.copies.replay(i, int(self.copies.episode[i]), self.log.episode(i), self.obs)
+            self.seeds[i] = self.copies.seed_of(i)
+        warn_unless_same(self.obs, state["obs"])
 
-    def _replay(self, index: int) -> Any:
-        obs = self._reset(index)
-        actions = self.log.episode(index)
-        for t in range(len(tree_leaves(actions)[0])):
-            obs, *_ = self.envs[index].step(read_row(actions, t))
-        return obs
+
+def episodes_state(episode: np.ndarray, log: ActionLog, obs: Any) -> dict[str, Any]:
+    """What brings running episodes back: numbers, which the seeds follow from, and actions; `obs` is to compare."""
+    return {"episode": episode.copy(), "log": log.state_dict(), "obs": tree_leaves(obs)}
+
+
+def warn_unless_same(obs: Any, leaves: list[np.ndarray]) -> None:
+    """Compare what replayed episodes show with what they showed before."""
+    before = tree_like(obs, leaves)
+    for i in range(len(leaves[0])):
+        if not same_leaves(read_row(obs, i), read_row(before, i)):
+            warnings.warn(
+                f"environment {i} did not come back as it was: it is not deterministic under its seed, "
+                "so this run does not resume exactly",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
 
 class VectorBackend(Backend):
@@ -141,6 +145,7 @@ class VectorBackend(Backend):
         self.exact_resume = can_snapshot(env)
         self.seed = seed
         self.seeds = [None] * self.num_envs
+        self.failures = []
         self.starts = 0
         self.obs = create_empty_array(self.observation_space, n=self.num_envs)
 
@@ -163,6 +168,10 @@ class VectorBackend(Backend):
         """Begin the next episode where `mask [B]`."""
         obs, _ = self.env.reset(options={"reset_mask": mask})
         return self._keep(obs)
+
+    def undo(self, obs: Any) -> bool:
+        """A snapshot is that of now; without one, the next session begins new episodes anyway."""
+        return not self.exact_resume
 
     def step(self, action: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step the vector environment."""

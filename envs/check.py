@@ -1,81 +1,44 @@
-"""Which environments are there, and is this one sound? Every finding says what to change."""
+"""Is this environment sound? Every finding says what to change, and where."""
 
 from __future__ import annotations
 
-import fnmatch
-import importlib.util
+import inspect
+import pickle
 import re
+import sys
 import time
+import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.envs import registration
 from gymnasium.utils.env_checker import check_env
 
-from .make import EnvSpec, make_single
-from .registry import find_environment, load_plugins
+from .backends import VectorBackend
+from .make import EnvSpec, make_envs, make_native_vector, make_single
+from .registry import find_environment
 from .returned import wrong_obs, wrong_result
-from .tree import same_leaves, tree_map
+from .tree import read_row, same_leaves, tree_map
+from .vector import Envs
 
 RANDOM_STEPS = 1000
 REPLAYED_STEPS = 200
 MAX_SECONDS = 3.0
 SEED = 123
 
-# Gymnasium's families that need a package which Gymnasium itself does not.
-REQUIRED_MODULES = {"box2d": "Box2D", "mujoco": "mujoco", "phys2d": "jax", "tabular": "jax"}
+# Episodes that all terminate after the same number of steps, and at least so many, look like a time limit.
+LIKE_A_TIME_LIMIT = 20
 
 # Gymnasium's checker recommends what is of no concern here: policies work in units in which the bounds are
 # [-1, 1], observations may be unbounded, and what is checked is the environment with its wrappers.
 OF_NO_CONCERN = re.compile(
     r"symmetric and normalized|(minimum|maximum) value is -?infinity|unwrapped version"
 )
-
-
-class Listing(NamedTuple):
-    """An environment that `palaestra envs list` shows."""
-
-    id: str
-    family: str
-    installed: bool
-    """Whether the packages that it needs are there."""
-
-
-def list_environments(pattern: str = "") -> list[Listing]:
-    """What is registered, plug-ins included, by family; `pattern` is a part of an id, or has wildcards."""
-    load_plugins()
-    wanted = pattern.lower() if set("*?[") & set(pattern) else f"*{pattern.lower()}*"
-    found = [
-        Listing(spec.id, family(spec), installed(spec))
-        for spec in gymnasium.registry.values()
-        # Gymnasium keeps the names of environments that it has dropped, to say so.
-        if fnmatch.fnmatchcase(spec.id.lower(), wanted) and module_of(spec) != "gymnasium.envs"
-    ]
-    return sorted(found, key=lambda listing: (listing.family, listing.id))
-
-
-def module_of(spec: registration.EnvSpec) -> str:
-    """Module that an environment comes from."""
-    entry_point = spec.entry_point or spec.vector_entry_point
-    return entry_point.partition(":")[0] if isinstance(entry_point, str) else entry_point.__module__
-
-
-def family(spec: registration.EnvSpec) -> str:
-    """Gymnasium's own name for a family (`box2d`), the namespace of the id, or the package it comes from."""
-    module = module_of(spec).split(".")
-    if module[:2] == ["gymnasium", "envs"]:
-        return module[2]
-    return spec.namespace or module[0]
-
-
-def installed(spec: registration.EnvSpec) -> bool:
-    """Whether the packages that an environment needs can be found; nothing is imported."""
-    modules = (module_of(spec).partition(".")[0], REQUIRED_MODULES.get(family(spec), "gymnasium"))
-    return all(importlib.util.find_spec(module) is not None for module in modules)
 
 
 @dataclass(frozen=True)
@@ -91,6 +54,53 @@ class CheckReport:
     """What works, but probably not as meant."""
     steps_per_second: float | None
     """Of one copy under random actions; None where it cannot be stepped."""
+    observation_space: str = ""
+    action_space: str = ""
+    render_modes: tuple[str, ...] = ()
+
+
+class Lines:
+    """Where the code of an environment stands, so that findings can say which line to fix."""
+
+    def __init__(self) -> None:
+        self.code: dict[str, Any] = {}
+        self.returned: dict[str, int] = {}
+
+    def look_at(self, env: gymnasium.Env) -> None:
+        """Find `reset` and `step` of an environment."""
+        for name in ("reset", "step"):
+            function = inspect.unwrap(getattr(type(env), name))
+            self.code[name] = getattr(function, "__code__", None)
+
+    def watch(self, call: Callable[[], Any]) -> Any:
+        """Run `call` and note the lines on which `reset` and `step` return."""
+        by_code = {code: name for name, code in self.code.items() if code is not None}
+
+        def note(frame: Any, event: str, _: Any) -> None:
+            if event == "return" and frame.f_code in by_code:
+                self.returned[by_code[frame.f_code]] = frame.f_lineno
+
+        sys.setprofile(note)
+        try:
+            return call()
+        finally:
+            sys.setprofile(None)
+
+    def at(self, name: str) -> str:
+        """` (file.py:51)`: where `reset` or `step` returns; empty where it is not Python."""
+        code = self.code.get(name)
+        return "" if code is None else place(code.co_filename, self.returned.get(name, code.co_firstlineno))
+
+    def of(self, error: BaseException) -> str:
+        """Where an exception was raised, as far as it is the environment's own file."""
+        files = {code.co_filename for code in self.code.values() if code is not None}
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+        return place(frames[-1].filename, frames[-1].lineno or 0) if frames else ""
+
+
+def place(file: str, line: int) -> str:
+    """How findings point at a line."""
+    return f" ({Path(file).name}:{line})"
 
 
 @dataclass
@@ -99,6 +109,9 @@ class Findings:
 
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    lines: Lines = field(default_factory=Lines)
+    seconds: float = MAX_SECONDS
+    """Time for each part of the checks that steps the environment."""
 
     def error(self, message: str) -> None:
         """Add an error, unless it is known."""
@@ -110,83 +123,154 @@ class Findings:
         if message not in self.warnings:
             self.warnings.append(message)
 
-    def attempt(self, what: str, check: Callable[[], Any]) -> Any:
-        """Run a part of the checks; what it raises is an error of the environment."""
+    def attempt(self, what: str, check: Callable[[], Any], *, mild: bool = False) -> Any:
+        """Run a part of the checks; what it raises is an error of the environment, or a warning where `mild`."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
                 return check()
             except Exception as error:
                 telling = isinstance(error, (ValueError, TypeError, AssertionError))
-                kind = "" if telling else f"{type(error).__name__}: "
-                self.error(f"{what}: {kind}{first_line(error)}")
+                kind = "" if telling and str(error) else f"{type(error).__name__}: "
+                message = f"{what}: {kind}{first_line(error)}{self.lines.of(error)}"
+                self.warn(message) if mild else self.error(message)
             finally:
+                files = {code.co_filename for code in self.lines.code.values() if code is not None}
                 for warning in caught:
-                    mild = not issubclass(warning.category, (UserWarning, RuntimeWarning))
-                    if not (mild or OF_NO_CONCERN.search(str(warning.message))):
-                        self.warn(f"{what}: {first_line(warning.message)}")
+                    ours = issubclass(warning.category, (UserWarning, RuntimeWarning))
+                    if ours and not OF_NO_CONCERN.search(str(warning.message)):
+                        at = place(warning.filename, warning.lineno) if warning.filename in files else ""
+                        self.warn(f"{what}: {first_line(warning.message)}{at}")
 
 
 def first_line(message: object) -> str:
     """Without the colours and labels that Gymnasium adds."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", str(message)).removeprefix("WARN: ")
-    return plain.partition("\n")[0]
+    return " ".join(plain.strip().partition("\n")[0].split())
 
 
-def check_environment(env_id: str, kwargs: dict[str, Any] | None = None) -> CheckReport:
-    """Check an environment; an unknown `env_id` is a `ValueError`."""
-    spec = EnvSpec(env_id, kwargs=kwargs or {})
+def check_environment(
+    env_id: str,
+    kwargs: dict[str, Any] | None = None,
+    wrappers: tuple[str, ...] = (),
+    checkers: Mapping[str, Callable[[gymnasium.Env], None]] | None = None,
+    processes: bool = True,
+    seconds: float = MAX_SECONDS,
+) -> CheckReport:
+    """Check an environment; an unknown `env_id` is a `ValueError`.
+
+    Args:
+        env_id: As for training.
+        kwargs: Arguments of the environment.
+        wrappers: What goes around it.
+        checkers: Other libraries' checkers by name; what they find is a warning.
+        processes: Whether to try it in a worker process, too.
+        seconds: Time for each part of the checks that steps it.
+    """
+    spec = EnvSpec(env_id, 1, seed=SEED, kwargs=kwargs or {}, wrappers=wrappers)
     # Gymnasium's passive checker would repeat what its explicit one finds.
     registered = replace(find_environment(env_id), disable_env_checker=True)
-    findings = Findings()
-    speed = None
+    findings = Findings(seconds=seconds)
+    speed, about = None, dict[str, Any]()
     made = findings.attempt(
         "making it", lambda: (make_single(spec, registered), make_single(spec, registered))
     )
     if made is not None:
         env, fresh = made
-        if findings.attempt("one step", lambda: check_one_step(env.unwrapped, findings)):
-            findings.attempt("Gymnasium's checker", lambda: check_env(env.unwrapped, skip_render_check=True))
+        about = {
+            "observation_space": str(env.observation_space),
+            "action_space": str(env.action_space),
+            "render_modes": tuple(env.metadata.get("render_modes", ())),
+        }
+        findings.lines.look_at(env.unwrapped)
+        # Their wrappers may change the observations; then it is the whole that counts.
+        core = env if wrappers or env.observation_space != env.unwrapped.observation_space else env.unwrapped
+        if findings.attempt("one step", lambda: check_one_step(core, findings)):
+            findings.attempt("Gymnasium's checker", lambda: gymnasium_checker(core, findings))
+            for name, checker in (checkers or {}).items():
+                findings.attempt(name, lambda checker=checker: checker(core), mild=True)  # type: ignore[misc]
             speed = findings.attempt("random steps", lambda: check_random_steps(env, findings))
             findings.attempt("replaying an episode", lambda: check_determinism(env, fresh, findings))
+            if processes and not findings.errors:
+                findings.attempt("in a worker process", lambda: check_worker(spec, env, findings), mild=True)
+        if "rgb_array" in about["render_modes"]:
+            findings.attempt("render", lambda: check_render(spec, registered, findings), mild=True)
         env.close()
         fresh.close()
-    return CheckReport(env_id, not findings.errors, findings.errors, findings.warnings, speed)
+    if registered.vector_entry_point is not None:
+        findings.attempt("vector environment", lambda: check_vector(spec, registered, findings), mild=True)
+    return CheckReport(env_id, not findings.errors, findings.errors, findings.warnings, speed, **about)
 
 
 def check_one_step(env: gymnasium.Env, findings: Findings) -> bool:
     """Look at the first observation and step; returns whether it is worth going on."""
-    obs, _ = env.reset(seed=SEED)
+    lines = findings.lines
+    obs, _ = lines.watch(lambda: env.reset(seed=SEED))
     for problem in wrong_obs(env.observation_space, obs):
-        findings.error(f"reset returns {problem}")
-    result = env.step(env.action_space.sample())
+        findings.error(f"reset returns {problem}{lines.at('reset')}")
+    result = lines.watch(lambda: env.step(env.action_space.sample()))
     for problem in wrong_result(env.observation_space, result):
-        findings.error(f"step returns {problem}")
+        findings.error(f"step returns {problem}{lines.at('step')}")
     return isinstance(result, tuple) and len(result) == 5
+
+
+def gymnasium_checker(env: gymnasium.Env, findings: Findings) -> None:
+    """Run Gymnasium's own checker."""
+    try:
+        check_env(env, skip_render_check=True)
+    except AssertionError as error:
+        if "the wrapper cannot be recreated" in str(error):
+            return  # that comes last, and nobody recreates it
+        if "random number generator to have been generated" not in str(error):
+            raise
+        # It may have a generator of its own; whether its seed determines its episodes is looked at below.
+        findings.warn(f"Gymnasium's checker: {first_line(error)}")
 
 
 def check_random_steps(env: gymnasium.Env, findings: Findings) -> float:
     """Look at everything that reset and step return; returns steps per second."""
     env.action_space.seed(SEED)
     env.reset(seed=SEED)
-    steps, ends, seconds = 0, 0, 0.0
-    while steps < RANDOM_STEPS and seconds < MAX_SECONDS:
+    steps, length, seconds = 0, 0, 0.0
+    ends: list[tuple[int, bool]] = []
+    while steps < RANDOM_STEPS and seconds < findings.seconds:
         action = env.action_space.sample()
         started = time.perf_counter()
         result = env.step(action)
         seconds += time.perf_counter() - started
-        steps += 1
+        steps, length = steps + 1, length + 1
         for problem in wrong_result(env.observation_space, result):
-            findings.error(f"step returns {problem}")
+            findings.error(f"step returns {problem}{findings.lines.at('step')}")
         if result[2] or result[3]:
-            ends += 1
-            env.reset()
-    if ends == 0 and (env.spec is None or env.spec.max_episode_steps is None):
+            ends.append((length, bool(result[2])))
+            obs, _ = env.reset()
+            for problem in wrong_obs(env.observation_space, obs):
+                findings.error(f"reset returns {problem}{findings.lines.at('reset')}")
+            length = 0
+    try:
+        pickle.dumps(result[4])
+    except Exception:
+        findings.warn(f"its info cannot be pickled: backend async leaves it out{findings.lines.at('step')}")
+    check_ends(env, ends, steps, findings)
+    return steps / seconds
+
+
+def check_ends(env: gymnasium.Env, ends: list[tuple[int, bool]], steps: int, findings: Findings) -> None:
+    """Does it ever end, and does a time limit pass for a termination?"""
+    limited = env.spec is not None and env.spec.max_episode_steps is not None
+    if not ends and not limited and steps == RANDOM_STEPS:
         findings.warn(
             f"no episode ended in {steps} random steps and there is no time limit: "
             "register it with max_episode_steps, or pass that as an argument"
         )
-    return steps / seconds
+    lengths = {length for length, _ in ends}
+    if len(ends) >= 3 and len(lengths) == 1 and all(terminated for _, terminated in ends):
+        (length,) = lengths
+        if length >= LIKE_A_TIME_LIMIT:
+            findings.warn(
+                f"every episode terminated after exactly {length} steps: if that is a time limit, return it as "
+                f"truncated, or agents learn that nothing comes after{findings.lines.at('step')}"
+            )
 
 
 def check_determinism(env: gymnasium.Env, fresh: gymnasium.Env, findings: Findings) -> None:
@@ -194,16 +278,19 @@ def check_determinism(env: gymnasium.Env, fresh: gymnasium.Env, findings: Findin
     if env.spec is not None and env.spec.nondeterministic:
         findings.warn("it is registered as nondeterministic: runs in it cannot be resumed exactly")
         return
-    for t, (used, new) in enumerate(zip(play(env), play(fresh), strict=False)):
+    for t, (used, new) in enumerate(
+        zip(play(env, findings.seconds), play(fresh, findings.seconds), strict=False)
+    ):
         if not same_leaves(used, new):
             findings.error(
                 f"the same seed and actions lead elsewhere after {t} steps: call super().reset(seed=seed), draw "
                 "every random number from self.np_random, and let reset undo whatever an episode has changed"
+                + findings.lines.at("reset" if t == 0 else "step")
             )
             return
 
 
-def play(env: gymnasium.Env) -> Iterator[Any]:
+def play(env: gymnasium.Env, seconds: float) -> Iterator[Any]:
     """Yield everything numeric that an environment shows under one seed and one sequence of actions."""
     env.action_space.seed(SEED)
     obs, _ = env.reset(seed=SEED)
@@ -214,5 +301,70 @@ def play(env: gymnasium.Env) -> Iterator[Any]:
         yield tree_map(np.copy, obs), reward, terminated, truncated
         if terminated or truncated:
             env.reset(seed=SEED + t)
+        if time.perf_counter() - started > seconds:
+            return
+
+
+def check_worker(spec: EnvSpec, env: gymnasium.Env, findings: Findings) -> None:
+    """Step it in a worker process, too: it must get there, and do the same as here."""
+    streams = []
+    for backend in ("sync", "async"):
+        envs = make_envs(replace(spec, backend=backend, workers=1, timeout=MAX_SECONDS * 10))
+        try:
+            streams.append(list(play_through(envs, env)))
+        finally:
+            envs.close()
+    nondeterministic = env.spec is not None and env.spec.nondeterministic
+    for t, (here, there) in enumerate(zip(*streams, strict=False)):
+        if not nondeterministic and not same_leaves(here, there):
+            findings.error(
+                f"in another process the same seed and actions lead elsewhere after {t} steps: do not iterate over "
+                "sets of strings, and do not depend on what else the process has done"
+                + findings.lines.at("step")
+            )
+            return
+
+
+def play_through(envs: Envs, env: gymnasium.Env) -> Iterator[Any]:
+    """Yield what `envs`, of one copy, shows under random actions."""
+    env.action_space.seed(SEED)
+    yield envs.reset(), np.zeros(1), np.zeros(1, bool)
+    started = time.perf_counter()
+    for _ in range(REPLAYED_STEPS):
+        step = envs.step(tree_map(lambda leaf: np.asarray(leaf)[None], env.action_space.sample()))
+        yield step.obs, step.reward, step.terminated
         if time.perf_counter() - started > MAX_SECONDS:
             return
+
+
+def check_render(spec: EnvSpec, registered: registration.EnvSpec, findings: Findings) -> None:
+    """Draw one picture."""
+    env = make_single(replace(spec, render_mode="rgb_array"), registered)
+    try:
+        env.reset(seed=SEED)
+        frame = np.asarray(env.render())
+    finally:
+        env.close()
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+        findings.warn(
+            f"render returns {frame.dtype} of shape {frame.shape}; videos need uint8 of shape (height, width, 3)"
+        )
+
+
+def check_vector(spec: EnvSpec, registered: registration.EnvSpec, findings: Findings) -> None:
+    """Step the vector environment that comes along through its auto-resets."""
+    raw = make_native_vector(replace(spec, num_envs=2, wrappers=()), registered)
+    envs = Envs(VectorBackend(raw, SEED))
+    try:
+        envs.action_space.seed(SEED)
+        envs.reset()
+        started = time.perf_counter()
+        for _ in range(REPLAYED_STEPS):
+            actions = [envs.action_space.sample() for _ in range(2)]
+            step = envs.step(np.stack(actions) if isinstance(actions[0], np.ndarray) else np.array(actions))
+            for problem in wrong_obs(envs.observation_space, read_row(step.next_obs, 0)):
+                findings.warn(f"vector environment: step returns {problem}")
+            if time.perf_counter() - started > findings.seconds:
+                return
+    finally:
+        envs.close()

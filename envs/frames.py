@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from .tree import tree_leaves, tree_like
+from .failure import Failure
+from .tree import tree_leaves, tree_like, tree_map
 from .vector import DISABLED, NEXT_STEP, SAME_STEP, Backend, with_final_obs
 
 # Steps that fit into a block besides the window's own frames.
@@ -67,13 +68,17 @@ class FrameStack(Backend):
         self.exact_resume = backend.exact_resume
         self.metadata = backend.metadata
         self.name = backend.name  # type: ignore[misc]
-        self.frames: list[Frames] = []
-        self.resetting = np.zeros(self.num_envs, bool)
+        self._start(backend.obs)
 
     @property
     def seeds(self) -> list[int | None]:  # type: ignore[override]
         """What the running episodes were reset with."""
         return self.backend.seeds
+
+    @property
+    def failures(self) -> list[Failure]:  # type: ignore[override]
+        """Copies that failed in the last step."""
+        return self.backend.failures
 
     @property
     def obs(self) -> Any:  # type: ignore[override]
@@ -105,6 +110,17 @@ class FrameStack(Backend):
                 self._begin(self.resetting, obs)
             self.resetting = done & ~self.resetting
         return self.obs, reward, terminated, truncated, info
+
+    def undo(self, obs: Any) -> bool:
+        """Take the last step back: the newest of `obs` is what the backend showed before it."""
+        self.frames = [Frames(leaf[:, -1], self.count) for leaf in tree_leaves(obs)]
+        for frames, leaf in zip(self.frames, tree_leaves(obs), strict=True):
+            frames.block[:] = leaf
+        return self.backend.undo(tree_map(lambda x: x[:, -1], obs))
+
+    def replace(self, index: int) -> None:
+        """Make one copy anew."""
+        self.backend.replace(index)
 
     def _add(self, obs: Any) -> None:
         for frames, leaf in zip(self.frames, tree_leaves(obs), strict=True):

@@ -7,7 +7,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import gymnasium
@@ -15,13 +15,21 @@ from gymnasium import spaces
 from gymnasium.envs import registration
 from gymnasium.vector import VectorEnv
 
+from . import minigrid
+from .atari import VECTOR_PROTOCOL
 from .backends import SyncBackend, VectorBackend
 from .frames import FrameStack
+from .pools import AleBackend, EnvPoolBackend, envpool_maker
+from .processes import AsyncBackend
 from .registry import find_environment
 from .vector import Backend, Envs
-from .wrappers import FreshWorld
+from .wrappers import BytePictures, FreshWorld
+from .wrapping import apply_wrappers
 
-BackendName = Literal["auto", "sync", "vector"]
+BackendName = Literal["auto", "sync", "async", "vector", "envpool", "ale"]
+OnError = Literal["stop", "restart"]
+# Those that step single environments: they take wrappers, and can make a copy anew.
+SINGLE = ("sync", "async")
 
 # Native vector environments whose episodes follow the same law as those of the single environment. Others may
 # differ silently: Atari's, for instance, clips rewards and stacks frames.
@@ -30,11 +38,14 @@ OUR_NAMESPACE = "palaestra"
 # A native CartPole step costs as much as 8 single ones, and hardly more for 64 copies than for 1.
 NATIVE_FROM_COPIES = 8
 
-# What it takes for an environment's seed to determine its episodes.
+# What it takes for an environment's seed to determine its episodes, and for its pictures to be pictures.
 REPAIRS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
     "BipedalWalker-v3": FreshWorld,
     "BipedalWalkerHardcore-v3": FreshWorld,
+    "MinAtar/": BytePictures,
 }
+# What environments are seen through that are seen through nothing else.
+VIEWS = {"MiniGrid-": minigrid.image, "BabyAI-": minigrid.image}
 
 SUPPORTED_SPACES = (
     spaces.Box,
@@ -64,6 +75,14 @@ class EnvSpec:
     """`rgb_array` to get pictures."""
     frame_stack: int = 1
     """Observations that are shown together, the newest last; 1 is none but the newest, without an axis for it."""
+    wrappers: tuple[str, ...] = ()
+    """`module:Wrapper`, or `module:Wrapper(name=value)`; the first one is innermost."""
+    on_error: OnError = "stop"
+    """What to do when a copy fails: stop, or make that copy anew and go on."""
+    timeout: float = 60.0
+    """Seconds that a worker process of `async` may take for a step; 0 waits for ever."""
+    workers: int = 0
+    """Processes of `async`; 0 is one a core. Results do not depend on it."""
 
     def __post_init__(self) -> None:
         if self.num_envs < 1:
@@ -73,25 +92,57 @@ class EnvSpec:
         if self.backend not in get_args(BackendName):
             names = ", ".join(get_args(BackendName))
             raise ValueError(f"unknown backend '{self.backend}'; there are {names}")
+        if self.backend not in ("auto", *SINGLE):
+            wish = (
+                "wrappers" if self.wrappers else "on_error 'restart'" if self.on_error == "restart" else None
+            )
+            if wish:
+                raise ValueError(f"{wish} cannot be had with backend '{self.backend}'; use sync or async")
 
 
 def make_envs(spec: EnvSpec) -> Envs:
     """Make the environments; errors that a user can cause are a `ValueError` or `TypeError` of one line."""
+    restart = spec.on_error == "restart"
+    if spec.backend == "envpool":
+        # EnvPool has ids of its own.
+        maker = envpool_maker(spec.id, spec.num_envs, spec.workers, spec.kwargs)
+        envs = Envs(stacked(EnvPoolBackend(maker, spec.num_envs, spec.seed), spec.frame_stack), restart)
+        check_spaces(spec.id, envs.observation_space, envs.action_space)
+        return envs
     backend = make_backend(spec, find_environment(spec.id))
-    return Envs(backend if spec.frame_stack == 1 else FrameStack(backend, spec.frame_stack))
+    return Envs(stacked(backend, spec.frame_stack), restart)
+
+
+def stacked(backend: Backend, count: int) -> Backend:
+    """Show the last `count` observations together; 1 changes nothing."""
+    return backend if count == 1 else FrameStack(backend, count)
 
 
 def make_backend(spec: EnvSpec, registered: registration.EnvSpec) -> Backend:
     """Make what steps the environments."""
-    if choose_backend(spec, registered) == "sync":
-        return SyncBackend([make_single(spec, registered) for _ in range(spec.num_envs)], spec.seed)
-    return VectorBackend(make_native_vector(spec, registered), spec.seed)
+    name = choose_backend(spec, registered)
+    if name == "vector":
+        return VectorBackend(make_native_vector(spec, registered), spec.seed)
+    if name == "ale":
+        return AleBackend(make_ale(spec, registered), spec.seed)
+
+    def make(index: int) -> gymnasium.Env:
+        return make_single(spec, registered)
+
+    replace_failed = spec.on_error == "restart"
+    if name == "async":
+        return AsyncBackend(
+            make, spec.num_envs, spec.seed, replace_failed, workers=spec.workers, timeout=spec.timeout
+        )
+    return SyncBackend(make, spec.num_envs, spec.seed, replace_failed)
 
 
 def choose_backend(spec: EnvSpec, registered: registration.EnvSpec) -> str:
     """Return what `auto` stands for: a fixed rule, no timing, so that a run is the same on every machine."""
     if spec.backend != "auto":
         return spec.backend
+    if spec.wrappers or spec.on_error == "restart":
+        return "sync"
     faithful = registered.id in FAITHFUL or registered.namespace == OUR_NAMESPACE
     native = faithful and registered.vector_entry_point is not None
     return "vector" if native and spec.num_envs >= NATIVE_FROM_COPIES else "sync"
@@ -106,11 +157,18 @@ def make_single(spec: EnvSpec, registered: registration.EnvSpec) -> gymnasium.En
         env = gymnasium.make(registered, **_arguments(spec))
     except Exception as error:
         raise _explained(spec, registered.entry_point, error) from error
+    for beginning, repair in REPAIRS.items():
+        if registered.id.startswith(beginning):
+            env = repair(env)
+    for beginning, view in VIEWS.items():
+        if registered.id.startswith(beginning) and not spec.wrappers:
+            env = view(env)
+    env = apply_wrappers(env, spec.wrappers)
     check_spaces(spec.id, env.observation_space, env.action_space)
     modes = env.metadata.get("render_modes", [])
     if spec.render_mode is not None and spec.render_mode not in modes:
         raise ValueError(f"environment '{spec.id}' has no render mode '{spec.render_mode}'; it has {modes}")
-    return REPAIRS[registered.id](env) if registered.id in REPAIRS else env
+    return env
 
 
 def make_native_vector(spec: EnvSpec, registered: registration.EnvSpec) -> VectorEnv:
@@ -130,6 +188,14 @@ def make_native_vector(spec: EnvSpec, registered: registration.EnvSpec) -> Vecto
             "use backend 'sync'"
         )
     return env
+
+
+def make_ale(spec: EnvSpec, registered: registration.EnvSpec) -> VectorEnv:
+    """Make the Arcade Learning Environment's own vector environment, with the protocol of `atari.preprocess`."""
+    if registered.namespace != "ALE":
+        raise ValueError(f"environment '{spec.id}' is not one of the ALE/ ids; use backend 'sync'")
+    protocol = VECTOR_PROTOCOL | {"num_threads": spec.workers} | spec.kwargs
+    return make_native_vector(replace(spec, kwargs=protocol), registered)
 
 
 def _arguments(spec: EnvSpec) -> dict[str, Any]:

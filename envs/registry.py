@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
+import inspect
 import warnings
 from contextlib import nullcontext
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import NamedTuple
 
 import gymnasium
 from gymnasium.envs import registration
@@ -16,30 +20,88 @@ PLUGIN_GROUP = "gymnasium.envs"
 ROOT = "__root__"
 
 
+class Package(NamedTuple):
+    """A package whose environments are there once it is imported; Gymnasium itself no longer does that."""
+
+    module: str
+    extra: str
+    """What of ours installs it: `pip install 'palaestra[extra]'`."""
+    needs: str = ""
+    """Another module, without which it registers nothing."""
+
+
+# By what their ids begin with.
+PACKAGES = {
+    "ALE/": Package("ale_py", "atari"),
+    "MiniGrid-": Package("minigrid", "minigrid"),
+    "BabyAI-": Package("minigrid", "minigrid"),
+    "MinAtar/": Package("minatar", "minatar"),
+    "dm_control/": Package("shimmy", "dm-control", needs="dm_control"),
+}
+
+
 def find_environment(env_id: str) -> registration.EnvSpec:
-    """Return what is registered under `env_id`, which may be `module:Id` to import `module` first.
+    """Return what is registered under `env_id`.
+
+    `module:Id` imports `module` first; `module:Class` is a class, or a function that returns an environment,
+    which nobody needs to register.
 
     Raises `ValueError` with the nearest name where there is nothing.
     """
-    module, _, name = env_id.rpartition(":")
-    if module:
-        try:
-            importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise ValueError(f"environment '{env_id}': {error}") from error
+    module_name, _, name = env_id.rpartition(":")
+    module = _import(module_name, env_id) if module_name else None
     if name not in gymnasium.registry:
-        namespace = name.rpartition("/")[0]
-        load_plugins(namespace or ROOT)
+        if module is not None and name in environments_in(module):
+            return registration.EnvSpec(env_id, entry_point=env_id)
+        _import_package(env_id)
+        load_plugins(name.rpartition("/")[0] or ROOT)
     if name not in gymnasium.registry:
         raise ValueError(f"unknown environment '{env_id}'; {_suggestion(module, name)}")
     return gymnasium.registry[name]
 
 
-def _suggestion(module: str, name: str) -> str:
-    nearest = difflib.get_close_matches(name, gymnasium.registry, n=1)
-    if nearest:
-        return f"did you mean '{module}:{nearest[0]}'?" if module else f"did you mean '{nearest[0]}'?"
-    return "`palaestra envs list` shows what there is"
+def _import(module_name: str, env_id: str) -> ModuleType:
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"environment '{env_id}': {error}") from error
+
+
+def environments_in(module: ModuleType) -> list[str]:
+    """Names of the environment classes of a module, and of its functions, which may make one."""
+
+    def makes_one(value: object) -> bool:
+        is_class = inspect.isclass(value) and issubclass(value, gymnasium.Env) and value is not gymnasium.Env
+        return is_class or (inspect.isfunction(value) and value.__module__ == module.__name__)
+
+    return [name for name, value in vars(module).items() if makes_one(value) and not name.startswith("_")]
+
+
+def _import_package(env_id: str) -> None:
+    """Import the package that an id tells of by its beginning."""
+    for beginning, package in PACKAGES.items():
+        if env_id.startswith(beginning):
+            for module in filter(None, (package.module, package.needs)):
+                if importlib.util.find_spec(module) is None:
+                    raise ValueError(
+                        f"environment '{env_id}' needs {module}: pip install 'palaestra[{package.extra}]'"
+                    )
+            importlib.import_module(package.module)
+
+
+def import_packages() -> None:
+    """Import every package of `PACKAGES` that is installed, so that all ids are known."""
+    for package in set(PACKAGES.values()):
+        modules = filter(None, (package.module, package.needs))
+        if all(importlib.util.find_spec(module) is not None for module in modules):
+            importlib.import_module(package.module)
+
+
+def _suggestion(module: ModuleType | None, name: str) -> str:
+    prefix = f"{module.__name__}:" if module else ""
+    known = [*gymnasium.registry, *(environments_in(module) if module else [])]
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{prefix}{nearest[0]}'?" if nearest else "`palaestra envs list` shows what there is"
 
 
 _loaded: set[EntryPoint] = set()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 
 
 def tree_map(function: Callable[[Any], Any], tree: Any) -> Any:
@@ -51,3 +52,32 @@ def same_leaves(one: Any, other: Any) -> bool:
     """Whether all leaves are equal, bit for bit as far as values go (NaN equals NaN)."""
     pairs = zip(tree_leaves(one), tree_leaves(other), strict=True)
     return all(np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f") for a, b in pairs)
+
+
+def row_writer(space: spaces.Space) -> Callable[[Any, int, Any], None]:
+    """Return `write_row` for one space, faster; a row of another shape, which NumPy might stretch, is an error."""
+    match space:
+        case spaces.Dict():
+            writers = [(key, row_writer(part)) for key, part in space.items()]
+
+            def write_dict(batch: Any, index: int, row: Any) -> None:
+                for key, write in writers:
+                    write(batch[key], index, row[key])
+
+            return write_dict
+        case spaces.Tuple():
+            parts = [row_writer(part) for part in space]
+
+            def write_tuple(batch: Any, index: int, row: Any) -> None:
+                for write, part, value in zip(parts, batch, row, strict=True):
+                    write(part, index, value)
+
+            return write_tuple
+    shape = space.shape or ()
+
+    def write_leaf(batch: Any, index: int, row: Any) -> None:
+        if (row.shape if type(row) is np.ndarray else np.shape(row)) != shape:
+            raise ValueError(f"an observation of shape {np.shape(row)}; its space says {shape}")
+        batch[index] = row
+
+    return write_leaf

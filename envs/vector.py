@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
+import reprlib
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
@@ -11,7 +12,11 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
+from .failure import EnvironmentFailedError, Failure, finite_checker, not_finite
 from .tree import read_row, tree_map, write_row
+
+# A copy whose episodes fail this often in a row is hopeless.
+MAX_FAILED_IN_A_ROW = 10
 
 NEXT_STEP, SAME_STEP, DISABLED = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED
 
@@ -67,6 +72,8 @@ class Backend(ABC):
     """What the environments showed last, `[B, ...]`."""
     seeds: list[int | None]
     """What the running episodes were reset with, where that is known."""
+    failures: list[Failure]
+    """Copies that failed in the last `step`, whose rows say nothing, or in the last `start` or `restart`."""
 
     @abstractmethod
     def start(self) -> Any:
@@ -79,6 +86,14 @@ class Backend(ABC):
     @abstractmethod
     def restart(self, mask: np.ndarray) -> Any:
         """Begin the next episode where `mask [B]`; returns `obs`. Only with auto-reset disabled."""
+
+    @abstractmethod
+    def undo(self, obs: Any) -> bool:
+        """Let `state_dict` tell of the moment before the last step, when `obs` was shown; False if it cannot."""
+
+    def replace(self, index: int) -> None:
+        """Make one copy anew; `restart` follows. Only where `restartable`."""
+        raise NotImplementedError
 
     @abstractmethod
     def render(self, index: int) -> np.ndarray:
@@ -105,10 +120,16 @@ class Envs:
     - disabled: where an episode ends, the next one is begun here, in the same call;
     - same step: the backend has begun it already and left the final observation in `info["final_obs"]`;
     - next step: the backend ignores the next action and resets instead; that row comes out as not `valid`.
+
+    A copy that fails, by raising, by returning NaN, or by killing its process, is an `EnvironmentFailedError`. With
+    `restart_failed` it is made anew instead: that step comes out with reward 0, what was shown before, and
+    `truncated`, and the next episode begins.
     """
 
-    def __init__(self, backend: Backend):
+    def __init__(self, backend: Backend, restart_failed: bool = False):
         self._backend = backend
+        self._restart_failed = restart_failed
+        self._is_finite = finite_checker(backend.obs)
         self._mode = backend.autoreset_mode
         self._clip = action_clipper(backend.action_space, backend.num_envs)
         self.backend = backend.name
@@ -126,6 +147,10 @@ class Envs:
         # Vector steps so far, and how many there were when each running episode began.
         self._clock = 0
         self._starts = np.zeros(self.num_envs, np.int64)
+        self.restarts = 0
+        # How many of the latest episodes of each copy have failed in a row.
+        self._failed = np.zeros(self.num_envs, np.int64)
+        self._failed_at = np.zeros(self.num_envs, np.int64)
 
     @property
     def obs(self) -> Any:
@@ -135,11 +160,18 @@ class Envs:
     def reset(self) -> Any:
         """Begin episode 0 everywhere, the same ones each time; returns `obs [B, ...]`."""
         self._begin()
-        return self._backend.start()
+        return self._begun(self._backend.start())
 
     def step(self, action: Any) -> EnvStep:
-        """Execute actions `[B, ...]`, clipped to the bounds of a Box."""
-        obs, reward, terminated, truncated, info = self._backend.step(self._clip(action))
+        """Execute actions `[B, ...]`, clipped to the bounds of a Box.
+
+        Raises:
+            EnvironmentFailedError: a copy failed.
+        """
+        before, action = self._backend.obs, self._clip(action)
+        obs, reward, terminated, truncated, info = self._backend.step(action)
+        if self._backend.failures or not self._is_finite(obs, reward):
+            self._cope(before, action, obs, reward, terminated, truncated)
         self._clock += 1
         next_obs, valid = obs, None
         first = done = terminated | truncated
@@ -157,8 +189,10 @@ class Envs:
             episodes = self._finish(done, terminated)
             if self._mode is SAME_STEP:
                 next_obs = with_final_obs(obs, done, info["final_obs"])
+                if not self._is_finite(next_obs, reward):
+                    self._cope(before, action, next_obs, reward, terminated, truncated)
             elif self._mode is DISABLED:
-                obs = self._backend.restart(done)
+                obs = self._begun(self._backend.restart(done))
         self.first = first
         return EnvStep(next_obs, reward, terminated, truncated, obs, first, valid, episodes, info)
 
@@ -170,7 +204,64 @@ class Envs:
         ]
         self._returns[done] = 0.0
         self._starts[done] = self._clock
+        if self.restarts:
+            self._failed[done & (self._failed_at != self._clock)] = 0
         return episodes
+
+    def _cope(
+        self,
+        before: Any,
+        action: Any,
+        obs: Any,
+        reward: np.ndarray,
+        terminated: np.ndarray,
+        truncated: np.ndarray,
+    ) -> None:
+        """Stop at what failed in a step, or repair its rows and go on."""
+        raised = self._backend.failures
+        known = {failure.env_index for failure in raised}
+        # What stands in rows that were spent on resetting is nobody's concern.
+        reward[self._resetting] = 0.0
+        returned = [failure for failure in not_finite(obs, reward) if failure.env_index not in known]
+        for failure in raised + returned:
+            i = failure.env_index
+            self._failed[i] += 1
+            self._failed_at[i] = self._clock + 1
+            if not self._restart_failed or failure.fatal or self._failed[i] > MAX_FAILED_IN_A_ROW:
+                raise self._stopped(failure, action, self._backend.undo(before))
+            warnings.warn(self._message(failure, action) + "; restarted", RuntimeWarning, stacklevel=3)
+            self.restarts += 1
+            write_row(obs, i, read_row(before, i))
+            reward[i], terminated[i], truncated[i] = 0.0, False, True
+        for failure in returned:
+            self._backend.replace(failure.env_index)
+
+    def _begun(self, obs: Any) -> Any:
+        """Look at what `start` or `restart` did."""
+        failures = self._backend.failures
+        if not self._is_finite(obs, self._returns):
+            failures = failures + [
+                failure._replace(in_reset=True, fatal=True) for failure in not_finite(obs, self._returns)
+            ]
+        for failure in failures:
+            if not self._restart_failed or failure.fatal:
+                raise self._stopped(failure, None, resumable=False)
+            warnings.warn(self._message(failure, None) + "; restarted", RuntimeWarning, stacklevel=3)
+            self.restarts += 1
+        return obs
+
+    def _stopped(self, failure: Failure, action: Any, resumable: bool) -> EnvironmentFailedError:
+        error = EnvironmentFailedError(self._message(failure, action), resumable)
+        error.__cause__ = failure.cause
+        return error
+
+    def _message(self, failure: Failure, action: Any) -> str:
+        i = failure.env_index
+        where = "in reset"
+        if not failure.in_reset:
+            shown = tree_map(lambda leaf: np.asarray(leaf).tolist(), read_row(action, i))
+            where = f"step {self._clock - self._starts[i] + 1}, action {reprlib.repr(shown)}"
+        return f"environment {i} {failure.what} (episode seed {self._backend.seeds[i]}, {where})"
 
     def render(self, index: int = 0) -> np.ndarray:
         """Picture `[height, width, 3]` of one environment; needs `render_mode="rgb_array"`."""
@@ -188,23 +279,19 @@ class Envs:
             "resetting": self._resetting.copy(),
             "returns": self._returns.copy(),
             "lengths": self._clock - self._starts,
+            "restarts": self.restarts,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from there: exactly with `exact_resume`, otherwise with new episodes."""
         self._begin()
         self._backend.load_state_dict(state["backend"])
+        self.restarts = state["restarts"]
         if self.exact_resume:
             self.first = np.array(state["first"])
             self._resetting = np.array(state["resetting"])
             self._returns = np.array(state["returns"])
             self._starts = -np.array(state["lengths"])
-
-
-def episode_seed(run_seed: int, env_index: int, episode: int) -> int:
-    """Seed (31 bits) of one episode of one environment; a hash, so that neighbours have nothing in common."""
-    digest = hashlib.blake2b(f"{run_seed}/{env_index}/{episode}".encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "little") >> 1
 
 
 def action_clipper(space: spaces.Space, num_envs: int) -> Callable[[Any], Any]:

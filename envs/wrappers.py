@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
 
@@ -27,3 +28,16 @@ class FreshWorld(gymnasium.Wrapper, RecordConstructorArgs):
         walker._destroy()
         walker.world = type(walker.world)()
         return self.env.reset(seed=seed, options=options)
+
+
+class BytePictures(gymnasium.Wrapper, RecordConstructorArgs):
+    """Pictures as uint8: MinAtar draws in numbers from 0 to 1."""
+
+    def __init__(self, env: gymnasium.Env):
+        RecordConstructorArgs.__init__(self)
+        gymnasium.Wrapper.__init__(self, env)
+
+    def render(self) -> Any:
+        """Draw, sixteen times as large: a cell of MinAtar is a pixel."""
+        frame = np.asarray(self.env.render())
+        return (255 * frame).astype(np.uint8).repeat(16, axis=0).repeat(16, axis=1)

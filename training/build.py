@@ -20,7 +20,7 @@ from ..networks.nested import NestedEncoder
 from ..networks.observations import is_picture, leaf_spaces
 from ..networks.torso import Encoder, Torso, build_torso
 from .components import component_names, find_component
-from .config import RunConfig
+from .config import RunConfig, shallow_dict
 from .evaluate import SEED_OFFSET
 
 # Compiling costs 10 to 30 seconds and saves about 0.7 ms an optimiser step.
@@ -36,13 +36,13 @@ def env_spec(config: RunConfig) -> EnvSpec:
         kwargs=dict(config.env_kwargs),
         backend=config.backend,
         frame_stack=config.frame_stack,
+        **shallow_dict(config.env_options),
     )
 
 
 def evaluation_spec(config: RunConfig, seed: int | None = None) -> EnvSpec:
     """The same environments for evaluation, with seeds of their own."""
-    seed = SEED_OFFSET + config.seed if seed is None else seed
-    return replace(env_spec(config), num_envs=1, seed=seed)
+    return replace(env_spec(config), num_envs=1, seed=SEED_OFFSET + config.seed if seed is None else seed)
 
 
 def choose_device(name: str) -> torch.device:

@@ -24,8 +24,10 @@ USAGE = """usage: palaestra COMMAND ...
   evaluate RUN_DIR          play full episodes with what a run has learned
   runs [DIR]                what has been trained here
   bench [NAME ...]          throughput and memory, side by side with Stable-Baselines3
+  bench envs ID             which backend steps this environment fastest
   envs list [PATTERN]       environments that are installed
   envs check ID             is this environment sound?
+  envs survey [PATTERN]     check and step every environment that is installed
   doctor                    device, torch, threads, optional packages, W&B
 
 palaestra COMMAND --help says more."""
@@ -113,21 +115,27 @@ class ResumeOptions:
 
 def train(arguments: list[str]) -> int:
     """Train an agent, or go on with a run."""
-    from .run import default_run_dir, describe, resume_run, start_run
+    from ..envs.failure import EnvironmentFailedError
+    from .run import default_run_dir, describe, describe_failure, resume_run, start_run
 
-    if option_value(arguments, "resume") is not None:
-        options = parse(ResumeOptions, arguments, "train")
-        result = resume_run(options.resume, options.steps)
-        print(describe(options.resume, result))
-    else:
-        if not arguments or arguments[0].startswith("-"):
-            return _train_usage(arguments)
-        from .options import read_train_options
+    resume = option_value(arguments, "resume") is not None
+    if not resume and (not arguments or arguments[0].startswith("-")):
+        return _train_usage(arguments)
+    try:
+        if resume:
+            options = parse(ResumeOptions, arguments, "train")
+            run_dir = options.resume
+            result = resume_run(run_dir, options.steps)
+        else:
+            from .options import read_train_options
 
-        config, run_dir = read_train_options(arguments[0], arguments[1:])
-        run_dir = run_dir or default_run_dir(config)
-        result = start_run(config, run_dir)
-        print(describe(run_dir, result))
+            config, given = read_train_options(arguments[0], arguments[1:])
+            run_dir = given or default_run_dir(config)
+            result = start_run(config, run_dir)
+    except EnvironmentFailedError as failure:
+        print(describe_failure(run_dir, failure), file=sys.stderr)
+        return 1
+    print(describe(run_dir, result))
     return 0 if result.signal is None else 128 + result.signal
 
 
@@ -161,6 +169,10 @@ class EvaluateOptions:
     """Act as in training instead of always taking the best action."""
     video: Path | None = None
     """Folder for an mp4 of one more episode."""
+    video_copies: int = 1
+    """Copies that play side by side in the video, each one episode."""
+    gif: bool = False
+    """Write the video as a small GIF, too."""
     json: bool = False
     """Print one JSON object."""
 
@@ -172,7 +184,19 @@ def evaluate(arguments: list[str]) -> int:
         raise UsageError(f"--episodes: must be at least 1, got {options.episodes}")
     from .run import evaluate_run
 
-    report = evaluate_run(options.run, options.episodes, options.seed, options.explore, options.video)
+    if options.video_copies < 1:
+        raise UsageError(f"--video-copies: must be at least 1, got {options.video_copies}")
+    if options.gif and options.video is None:
+        raise UsageError("--gif: say where to, with --video FOLDER")
+    report = evaluate_run(
+        options.run,
+        options.episodes,
+        options.seed,
+        options.explore,
+        options.video,
+        options.video_copies,
+        options.gif,
+    )
     if options.json:
         print(json.dumps(report))
     else:
@@ -216,8 +240,44 @@ class BenchOptions:
     """Print one JSON object."""
 
 
+@dataclass(frozen=True)
+class BenchEnvsOptions:
+    """Which backend steps an environment fastest."""
+
+    env: Annotated[str, tyro.conf.Positional] = "CartPole-v1"
+    """Gymnasium id; module:Id or module:Class imports the module first."""
+    num_envs: tuple[int, ...] = (1, 8, 64)
+    """Numbers of copies."""
+    seconds: float = 1.0
+    """Time for each measurement."""
+    env_kwargs: tuple[str, ...] = ()
+    """Arguments of the environment, NAME=VALUE each."""
+    wrappers: tuple[str, ...] = ()
+    """Wrappers by name, innermost first."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def bench_envs(arguments: list[str]) -> int:
+    """Measure backends."""
+    options = parse(BenchEnvsOptions, arguments, "bench envs")
+    from .bench_envs import bench_envs as measure
+    from .bench_envs import format_bench_envs
+    from .options import parse_assignments
+    from .progress import say
+
+    kwargs = parse_assignments(options.env_kwargs, "--env-kwargs")
+    with as_usage_errors():
+        counts = list(options.num_envs)
+        report = measure(options.env, counts, options.seconds, kwargs, options.wrappers, say)
+    print(json.dumps(report) if options.json else format_bench_envs(report))
+    return 0
+
+
 def bench(arguments: list[str]) -> int:
     """Measure."""
+    if arguments[:1] == ["envs"]:
+        return bench_envs(arguments[1:])
     options = parse(BenchOptions, arguments, "bench")
     from .bench import bench as measure
     from .bench import format_bench
@@ -233,7 +293,9 @@ class EnvsListOptions:
     """Environments that are installed."""
 
     pattern: Annotated[str, tyro.conf.Positional] = ""
-    """Only ids that contain this."""
+    """Only ids that contain this; * and ? stand for anything."""
+    spaces: bool = False
+    """Show observation and action spaces; every environment is made for that."""
     json: bool = False
     """Print one JSON object."""
 
@@ -246,32 +308,59 @@ class EnvsCheckOptions:
     """Gymnasium id; module:Id imports the module first."""
     env_kwargs: tuple[str, ...] = ()
     """Arguments of the environment, NAME=VALUE each."""
+    wrappers: tuple[str, ...] = ()
+    """Wrappers by name, innermost first: module:Wrapper, or module:Wrapper(name=value)."""
     json: bool = False
     """Print one JSON object."""
 
 
 def envs(arguments: list[str]) -> int:
     """List or check environments."""
-    commands = {"list": envs_list, "check": envs_check}
+    commands = {"list": envs_list, "check": envs_check, "survey": envs_survey}
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: palaestra envs list [PATTERN] | check ID")
+        print("usage: palaestra envs list [PATTERN] | check ID | survey [PATTERN]")
         return 0 if arguments else 2
     if arguments[0] not in commands:
         raise UsageError(f"unknown command 'envs {arguments[0]}'; {nearest(arguments[0], commands)}")
     return commands[arguments[0]](arguments[1:])
 
 
+@dataclass(frozen=True)
+class EnvsSurveyOptions:
+    """Check every installed environment and step it."""
+
+    patterns: Annotated[tuple[str, ...], tyro.conf.Positional] = ("",)
+    """Only ids that contain one of these; * and ? stand for anything."""
+    out: Path | None = None
+    """Markdown file to write; it is printed otherwise."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def envs_survey(arguments: list[str]) -> int:
+    """Check all environments; exit code 1 if one cannot be stepped."""
+    options = parse(EnvsSurveyOptions, arguments, "envs survey")
+    from .progress import say
+    from .survey import format_survey, survey
+
+    rows = survey(options.patterns, say)
+    page = format_survey(rows)
+    if options.out is not None:
+        options.out.write_text(page, encoding="utf-8")
+    if options.json:
+        print(json.dumps({"environments": rows}))
+    elif options.out is None:
+        print(page)
+    return 1 if any(row["failed"] for row in rows) else 0
+
+
 def envs_list(arguments: list[str]) -> int:
     """List environments."""
     options = parse(EnvsListOptions, arguments, "envs list")
-    from ..envs.check import list_environments
+    from .catalog import catalog, format_catalog
 
-    found = list_environments(options.pattern)
-    if options.json:
-        print(json.dumps({"environments": [entry._asdict() for entry in found]}))
-    else:
-        missing = {True: "", False: "  (not installed)"}
-        print("\n".join(f"{entry.id:<40} {entry.family}{missing[entry.installed]}" for entry in found))
+    found = catalog(options.pattern, options.spaces)
+    print(json.dumps({"environments": found}) if options.json else format_catalog(found))
     return 0
 
 
@@ -279,16 +368,19 @@ def envs_check(arguments: list[str]) -> int:
     """Check an environment; exit code 2 when it has errors."""
     options = parse(EnvsCheckOptions, arguments, "envs check")
     from ..envs.check import check_environment
+    from .baselines import checkers
     from .options import parse_assignments
 
     with as_usage_errors():
-        report = check_environment(options.env, parse_assignments(options.env_kwargs, "--env-kwargs"))
+        kwargs = parse_assignments(options.env_kwargs, "--env-kwargs")
+        report = check_environment(options.env, kwargs, options.wrappers, checkers())
     if options.json:
         print(json.dumps(dataclasses.asdict(report)))
     else:
         lines = [f"error: {line}" for line in report.errors] + [
             f"warning: {line}" for line in report.warnings
         ]
+        lines += [f"observations: {report.observation_space}", f"actions: {report.action_space}"]
         speed = f", {report.steps_per_second:,.0f} steps/s" if report.steps_per_second else ""
         print("\n".join([*lines, f"{report.id}: {'ok' if report.ok else 'not sound'}{speed}"]))
     return 0 if report.ok else 2

@@ -39,6 +39,21 @@ class UsageError(Exception):
 
 
 @dataclass(frozen=True)
+class EnvOptions:
+    """How environments are wrapped and stepped."""
+
+    wrappers: tuple[str, ...] = ()
+    """Wrappers by name, innermost first: module:Wrapper, or module:Wrapper(name=value)."""
+    on_error: Literal["stop", "restart"] = "stop"
+    """What to do when a copy raises, dies, hangs or returns NaN: stop after a checkpoint, or make that copy anew,
+    mark its episode as truncated and go on."""
+    timeout: Annotated[float, Ge(0)] = 60.0
+    """Seconds that a worker process of the async backend may take for a step; 0 waits for ever."""
+    workers: Annotated[int, Ge(0)] = 0
+    """Processes of the async backend; 0 is one a core. Results do not depend on it."""
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything that decides a run."""
 
@@ -62,7 +77,9 @@ class RunConfig:
     """Arguments of the environment."""
     frame_stack: Annotated[int, Gt(0)] = 1
     """Show this many of the last observations together, the newest last."""
-    backend: Literal["auto", "sync", "vector"] = "auto"
+    env_options: EnvOptions = EnvOptions()
+    """How environments are wrapped and stepped."""
+    backend: Literal["auto", "sync", "async", "vector", "envpool", "ale"] = "auto"
     """What steps the environments; auto follows a fixed rule and is recorded in the run's config."""
     encoder: str = "mlp"
     """Name of the encoder: what one observation is seen with. By default cnn for pictures, mlp for all else."""

@@ -22,6 +22,8 @@ EXTRAS = {
     "mujoco": "mujoco",
     "Box2D": "box2d",
     "minigrid": "minigrid",
+    "minatar": "minatar",
+    "dm_control": "dm-control",
     "envpool": "envpool",
     "ray": "ray",
     "tensorboard": "tensorboard",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -94,27 +93,3 @@ def interquartile_mean(values: np.ndarray) -> float:
     """Mean of the middle half; a quarter of the values, rounded down, is cut off at each end."""
     cut = len(values) // 4
     return float(np.sort(values)[cut : len(values) - cut].mean())
-
-
-def record_video(agent: Actor, spec: EnvSpec, path: Path, max_steps: int = 10_000) -> Evaluation:
-    """Write one episode to an mp4 file; needs no display and no system ffmpeg."""
-    import imageio.v3 as imageio
-
-    envs = make_envs(replace(spec, num_envs=1, backend="sync", render_mode="rgb_array"))
-    frames: list[np.ndarray] = []
-    finished: list[Episode] = []
-    try:
-        obs, first, state = envs.reset(), np.ones(1, bool), agent.initial_state(1)
-        while not finished and len(frames) < max_steps:
-            frames.append(envs.render())
-            action, state = agent.act(obs, state, first, explore=False)
-            step = envs.step(action)
-            obs, first, finished = step.obs, step.first, step.episodes
-        frames_per_second = envs.frames_per_second
-    finally:
-        envs.close()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # yuv420p, which players expect, needs even sides.
-    even = [frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2] for frame in frames]
-    imageio.imwrite(path, np.stack(even), fps=frames_per_second, codec="libx264", macro_block_size=2)
-    return Evaluation([e.episode_return for e in finished], [e.length for e in finished])

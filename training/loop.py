@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..agents.agent import Agent, Metrics, Transition
+from ..envs.failure import EnvironmentFailedError
 from ..envs.make import make_envs
 from ..envs.vector import Envs, Episode
 from .build import build_agent, env_spec, evaluation_spec
@@ -45,13 +46,15 @@ class Collector:
         self.obs = envs.reset()
         self.first = np.ones(envs.num_envs, bool)
         self.state = agent.initial_state(envs.num_envs)
+        # What was chosen for a step that failed; a run that goes on after it takes that step first.
+        self.chosen: tuple[np.ndarray, np.ndarray] | None = None
 
     def step(self) -> tuple[Transition, list[Episode]]:
         """Act once in every environment; returns what happened and the episodes that ended."""
         obs, first, state = self.obs, self.first, self.state
-        action, self.state = self.agent.act(obs, state, first)
+        self.chosen = action, next_state = self.chosen or self.agent.act(obs, state, first)
         result = self.envs.step(action)
-        self.obs, self.first = result.obs, result.first
+        self.obs, self.first, self.state, self.chosen = result.obs, result.first, next_state, None
         transition = Transition(
             obs=obs,
             action=action,
@@ -68,12 +71,14 @@ class Collector:
 
     def state_dict(self) -> dict[str, Any]:
         """Place of the environments and the agent's memory."""
-        return {"envs": self.envs.state_dict(), "memory": self.state}
+        chosen = None if self.chosen is None else list(self.chosen)
+        return {"envs": self.envs.state_dict(), "memory": self.state, "chosen": chosen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Bring the environments back to where they were."""
         self.envs.load_state_dict(state["envs"])
         self.obs, self.first, self.state = self.envs.obs, self.envs.first, state["memory"]
+        self.chosen = None if state["chosen"] is None else tuple(state["chosen"])
 
 
 @dataclass
@@ -172,7 +177,12 @@ def _train(
 
     with caught_signals() as caught:
         while clock.step < config.steps and not caught:
-            transition, episodes = collector.step()
+            try:
+                transition, episodes = collector.step()
+            except EnvironmentFailedError as failure:
+                if failure.resumable and clock.step != saved_at:
+                    save_checkpoint(run_dir, clock.step, parts)
+                raise
             meter.add(agent.learn(transition))
             before = clock.advance(transition.num_steps)
             if episodes:
@@ -181,8 +191,10 @@ def _train(
 
             if due(config.log_every, before, clock.step):
                 now = time.perf_counter()
+                restarts = {"env/restarts": envs.restarts} if envs.restarts else {}
                 seconds = {"time/steps_per_second": (clock.step - speed[0]) / (now - speed[1])}
-                tracker.log(meter.read() | seconds | {"time/total": clock.total_seconds}, clock.step)
+                times = seconds | {"time/total": clock.total_seconds}
+                tracker.log(meter.read() | restarts | times, clock.step)
                 speed = (clock.step, now)
             if due(config.evaluate_every, before, clock.step) and clock.step < config.steps:
                 evaluation = evaluate(agent, spec, config.evaluate_episodes)

@@ -78,7 +78,7 @@ def _for_components(values: dict[str, Any], names: dict[str, str]) -> dict[str, 
 
 def _options_class(config_class: type[Any], default: RunConfig) -> type[Any]:
     """Return a dataclass for the option parser: a run's config without its agent, and where to write."""
-    renamed = {target: block for block, target in BLOCKS.items()}
+    renamed = {target: block for block, target in BLOCKS.items()} | {"env_options": "env"}
     fields: list[tuple[str, Any, Any]] = []
     docs = field_docs(RunConfig)
     for item in dataclasses.fields(config_class):

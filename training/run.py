@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -15,15 +16,17 @@ import torch
 from gymnasium import spaces
 
 from ..agents.agent import Agent
+from ..envs.failure import EnvironmentFailedError, RemoteError
 from ..envs.make import make_envs
 from .build import build_agent, env_spec, evaluation_spec, resolve
 from .checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from .config import RunConfig, UsageError, as_usage_errors, load_config, save_config, to_dict
-from .evaluate import evaluate, record_video
+from .evaluate import evaluate
 from .loop import Result, train
 from .plots import plot_learning_curve
 from .progress import Progress, say
 from .tracking import check_tracking, open_tracker
+from .video import record_video
 
 
 def default_run_dir(config: RunConfig) -> Path:
@@ -48,6 +51,8 @@ def start_run(config: RunConfig, run_dir: Path) -> Result:
         config = resolve(config)
         set_threads(config)
         with closing(make_envs(env_spec(config))) as envs:
+            if config.backend == "auto":
+                say(f"note: {config.num_envs} copies of {config.env}, stepped by backend {envs.backend}")
             config = replace(config, backend=envs.backend)  # type: ignore[arg-type]
             build_agent(config, envs.observation_space, envs.action_space)
             if not envs.exact_resume:
@@ -153,7 +158,13 @@ def load_run(run_dir: Path) -> LoadedRun:
 
 
 def evaluate_run(
-    run_dir: Path, episodes: int, seed: int | None = None, explore: bool = False, video: Path | None = None
+    run_dir: Path,
+    episodes: int,
+    seed: int | None = None,
+    explore: bool = False,
+    video: Path | None = None,
+    video_copies: int = 1,
+    gif: bool = False,
 ) -> dict[str, Any]:
     """Play full episodes with a run's agent; returns what `palaestra evaluate --json` prints."""
     run = load_run(run_dir)
@@ -163,9 +174,24 @@ def evaluate_run(
     report |= evaluation.summary() | {"steps_trained": run.step}
     if video is not None:
         path = video / f"step-{run.step:09d}.mp4"
-        record_video(run.agent, spec, path)
-        report["video"] = str(path)
+        with as_usage_errors():
+            files = record_video(run.agent, spec, path, video_copies, gif)
+        report |= {"video": str(files[0])} | ({"gif": str(files[1])} if gif else {})
     return report
+
+
+def describe_failure(run_dir: Path, failure: EnvironmentFailedError) -> str:
+    """The environment's own traceback, what happened in one line, and what can be done."""
+    cause = failure.__cause__
+    lines = [] if cause is None else [str(cause).strip()]
+    if cause is not None and not isinstance(cause, RemoteError):
+        lines = ["".join(traceback.format_exception(cause)).strip()]
+    lines.append(f"error: {failure}")
+    if run_dir.is_dir() and list_checkpoints(run_dir):
+        step = int(latest_checkpoint(run_dir).name)
+        lines.append(f"saved at step {step:,}; when it is repaired: palaestra train --resume {run_dir}")
+    lines.append("--env.on-error restart goes on without the episode that fails")
+    return "\n".join(lines)
 
 
 def describe(run_dir: Path, result: Result) -> str:

@@ -1,9 +1,18 @@
+import inspect
+import sys
+import threading
+
+import cloudpickle
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
 
-from palaestra.envs.check import check_environment, list_environments
+from palaestra.envs.check import check_environment
+from palaestra.envs.listing import list_environments
+
+# Worker processes cannot import a test file.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 pytestmark = pytest.mark.filterwarnings("ignore:builtin type .* has no __module__:DeprecationWarning")
 
@@ -110,6 +119,40 @@ class Failing(Sound):
         return super().step(action)
 
 
+class LimitAsEnd(Sound):
+    def step(self, action):
+        obs, reward, _, *rest = super().step(action)
+        return obs, reward, self.time == 50, *rest
+
+
+class LockInInfo(Sound):
+    lock = threading.Lock()
+
+    def step(self, action):
+        *rest, _ = super().step(action)
+        return *rest, {"lock": self.lock}
+
+
+class HashedStrings(Sound):
+    def obs(self):
+        return np.full(2, hash("corridor") % 1000 / 1000, np.float32)
+
+
+class GreyPicture(Sound):
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def render(self):
+        return np.zeros((4, 4))
+
+
+class NoPicture(GreyPicture):
+    def render(self):
+        raise OSError("no display")
+
+
 class TextObs(Sound):
     observation_space = spaces.Text(5)
 
@@ -146,6 +189,85 @@ def test_a_sound_environment(register):
     report = check_environment("Checked-v0")
     assert (report.id, report.ok, report.errors, report.warnings) == ("Checked-v0", True, [], [])
     assert report.steps_per_second > 1000
+
+
+def line_of(function, text):
+    lines, start = inspect.getsourcelines(function)
+    return start + next(i for i, line in enumerate(lines) if text in line)
+
+
+def test_findings_say_which_line_to_fix(register):
+    register("Checked-v0", ArrayReward)
+    line = line_of(ArrayReward.step, "return")
+    assert f"make it a float (test_check.py:{line})" in check_environment("Checked-v0").errors[0]
+    register("Checked-v1", Failing)
+    line = line_of(Failing.step, "raise")
+    errors = check_environment("Checked-v1").errors
+    assert f"random steps: ZeroDivisionError: the pole has no length (test_check.py:{line})" in errors
+
+
+@pytest.mark.parametrize(
+    ("odd", "expected"),
+    [
+        (
+            LimitAsEnd,
+            "every episode terminated after exactly 50 steps: if that is a time limit, return it as truncated",
+        ),
+        (LockInInfo, "its info cannot be pickled: backend async leaves it out"),
+        (
+            GreyPicture,
+            "render returns float64 of shape (4, 4); videos need uint8 of shape (height, width, 3)",
+        ),
+        (NoPicture, "render: OSError: no display"),
+    ],
+    ids=lambda x: x.__name__ if isinstance(x, type) else "",
+)
+def test_what_is_only_odd_is_a_warning(register, odd, expected):
+    register("Checked-v0", odd)
+    report = check_environment("Checked-v0", processes=False)
+    assert report.ok and any(expected in line for line in report.warnings), report
+
+
+def test_another_process_must_do_the_same(register):
+    register("Checked-v0", HashedStrings)
+    (error,) = check_environment("Checked-v0").errors
+    assert error.startswith("in another process the same seed and actions lead elsewhere after 0 steps")
+    assert check_environment("Checked-v0", processes=False).ok
+
+
+def test_checkers_of_other_libraries_warn(register):
+    def checker(env):
+        env.reset()
+        raise AssertionError("that library cannot read this space")
+
+    register("Checked-v0", Sound)
+    report = check_environment("Checked-v0", checkers={"Another checker": checker}, processes=False)
+    assert report.ok and report.warnings[0].startswith("Another checker: that library cannot")
+
+
+def test_vector_environments_are_looked_at(register):
+    class Wide(gymnasium.vector.VectorEnv):
+        metadata = {"autoreset_mode": gymnasium.vector.AutoresetMode.NEXT_STEP}  # noqa: RUF012
+
+        def __init__(self, num_envs):
+            self.num_envs = num_envs
+            self.single_observation_space, self.single_action_space = (
+                Sound.observation_space,
+                Sound.action_space,
+            )
+
+        def reset(self, *, seed=None, options=None):
+            return np.zeros((2, 2)), {}
+
+        def step(self, actions):
+            return np.zeros((2, 2)), np.zeros(2), np.zeros(2, bool), np.zeros(2, bool), {}
+
+    register("Checked-v0", Sound, vector_entry_point=Wide)
+    report = check_environment("Checked-v0", processes=False)
+    assert report.ok
+    assert report.warnings == [
+        "vector environment: step returns the observation of dtype float64; its space says float32"
+    ]
 
 
 def test_an_episode_that_never_ends(register):

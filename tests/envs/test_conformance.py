@@ -1,5 +1,8 @@
 """A scripted environment whose every transition is known, through every backend and auto-reset mode."""
 
+import sys
+
+import cloudpickle
 import gymnasium
 import numpy as np
 import pytest
@@ -7,7 +10,11 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from palaestra.envs.backends import SyncBackend, VectorBackend
+from palaestra.envs.processes import AsyncBackend
 from palaestra.envs.vector import Envs, Episode
+
+# Worker processes cannot import a test file.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 # Episode k of environment i has LENGTHS[i][k] steps. It shows (i, k, t), rewards 100 k + 10 t + action, and is
 # terminated where k is even, truncated where it is odd.
@@ -106,7 +113,11 @@ class Native(VectorEnv):
 
 
 def sync(nested):
-    return Envs(SyncBackend([Single(i, nested) for i in range(len(LENGTHS))], seed=0))
+    return Envs(SyncBackend(lambda i: Single(i, nested), len(LENGTHS), seed=0))
+
+
+def processes(nested):
+    return Envs(AsyncBackend(lambda i: Single(i, nested), len(LENGTHS), seed=0, workers=2))
 
 
 def gymnasium_vector(mode):
@@ -123,11 +134,26 @@ def native_vector(mode, **kwargs):
 
 BACKENDS = {
     "sync": sync,
+    "async": processes,
     **{f"gymnasium {mode.value}": gymnasium_vector(mode) for mode in AutoresetMode},
     **{f"native {mode.value}": native_vector(mode) for mode in AutoresetMode},
     "native SameStep, batched": native_vector(AutoresetMode.SAME_STEP, batched_final_obs=True),
 }
 CASES = [(name, nested) for name in BACKENDS for nested in (False, True) if not (nested and "native" in name)]
+
+
+@pytest.fixture
+def make():
+    """Make environments by backend, and close them after the test."""
+    made = []
+
+    def make(name, nested=False):
+        made.append(BACKENDS[name](nested))
+        return made[-1]
+
+    yield make
+    for envs in made:
+        envs.close()
 
 
 def row(obs, i):
@@ -154,8 +180,8 @@ def collect(envs, steps):
 
 
 @pytest.mark.parametrize(("name", "nested"), CASES)
-def test_every_backend_gives_the_known_stream(name, nested):
-    envs = BACKENDS[name](nested)
+def test_every_backend_gives_the_known_stream(make, name, nested):
+    envs = make(name, nested)
     streams, episodes, _ = collect(envs, 11)
     for i, stream in enumerate(streams):
         # Next-step resetting spends a row on each of up to 5 ends.
@@ -175,8 +201,8 @@ def test_every_backend_gives_the_known_stream(name, nested):
 
 
 @pytest.mark.parametrize("name", [name for name in BACKENDS if "NextStep" in name])
-def test_rows_spent_on_resetting(name):
-    envs = BACKENDS[name](False)
+def test_rows_spent_on_resetting(make, name):
+    envs = make(name)
     _, _, steps = collect(envs, 4)
     # Environment 1 ends at once: steps 0 and 2 are real, 1 and 3 reset.
     assert steps[0].valid is None
@@ -190,15 +216,15 @@ def test_rows_spent_on_resetting(name):
 
 
 @pytest.mark.parametrize("name", [name for name in BACKENDS if "NextStep" not in name])
-def test_no_row_is_lost_elsewhere(name):
-    streams, _, steps = collect(BACKENDS[name](False), 11)
+def test_no_row_is_lost_elsewhere(make, name):
+    streams, _, steps = collect(make(name), 11)
     assert all(step.valid is None for step in steps)
     assert [len(stream) for stream in streams] == [11, 11, 11]
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_arrays_outlive_later_steps(name):
-    envs = BACKENDS[name](False)
+def test_arrays_outlive_later_steps(make, name):
+    envs = make(name)
     obs = envs.reset()
     seen = [(obs, obs.copy())]
     for _ in range(8):
@@ -210,8 +236,8 @@ def test_arrays_outlive_later_steps(name):
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_types(name):
-    _, _, steps = collect(BACKENDS[name](False), 3)
+def test_types(make, name):
+    _, _, steps = collect(make(name), 3)
     for step in steps:
         assert step.reward.dtype == np.float64
         assert {x.dtype for x in (step.terminated, step.truncated, step.first)} == {np.dtype(bool)}

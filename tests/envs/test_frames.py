@@ -5,6 +5,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from palaestra.envs.backends import SyncBackend, VectorBackend
+from palaestra.envs.failure import EnvironmentFailedError
 from palaestra.envs.frames import BLOCK, Frames, FrameStack
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.envs.vector import Envs
@@ -45,7 +46,7 @@ def makers(nested=False):
 
 
 BACKENDS = {
-    "sync": lambda: SyncBackend([make() for make in makers()], seed=0),
+    "sync": lambda: SyncBackend(lambda i: makers()[i](), 3, seed=0),
     **{
         mode.value: lambda mode=mode: VectorBackend(
             SyncVectorEnv(makers(), copy=False, autoreset_mode=mode), seed=0
@@ -107,7 +108,7 @@ def test_frames_are_written_once():
 
 
 def test_nested_observations():
-    envs = Envs(FrameStack(SyncBackend([Count(nested=True)], seed=0), 2))
+    envs = Envs(FrameStack(SyncBackend(lambda i: Count(nested=True), 1, seed=0), 2))
     assert envs.observation_space["x"].shape == (2, 2)
     assert envs.reset()["x"].tolist() == [[[0, 0], [0, 0]]]
     assert envs.step(np.zeros(1, int)).obs["x"].tolist() == [[[0, 0], [0, 1]]]
@@ -148,3 +149,38 @@ def test_wrong_requests_are_one_line():
         make_envs(EnvSpec("FrozenLake-v1", 1, frame_stack=2))
     with pytest.raises(ValueError, match=r"^frame_stack must be at least 1, got 0$"):
         EnvSpec("CartPole-v1", frame_stack=0)
+
+
+class Broken(Count):
+    """Fails once, in the second step of its third episode."""
+
+    def step(self, action):
+        if self.episode == 2 and self.time == 1:
+            raise ZeroDivisionError
+        return super().step(action)
+
+
+def test_a_failed_step_is_taken_back_for_the_checkpoint():
+    def make():
+        return Envs(FrameStack(SyncBackend(lambda i: Broken(), 1, seed=0), 2))
+
+    envs = make()
+    obs = envs.reset()
+    with pytest.raises(EnvironmentFailedError) as caught:
+        while True:
+            obs = envs.step(np.zeros(1, int)).obs
+    assert caught.value.resumable
+    np.testing.assert_array_equal(envs.obs, obs)
+    assert obs.tolist() == [stacked(2, 1, 2)]
+
+
+def test_a_failed_copy_is_replaced_and_its_frames_begin_anew():
+    envs = Envs(
+        FrameStack(SyncBackend(lambda i: Broken(), 1, 0, replace_failed=True), 2), restart_failed=True
+    )
+    envs.reset()
+    with pytest.warns(RuntimeWarning, match="restarted"):
+        for _ in range(6):
+            result = envs.step(np.zeros(1, int))
+    assert result.truncated.all() and not result.terminated.any()
+    assert result.next_obs.tolist() == [stacked(2, 1, 2)] and result.obs.tolist() == [stacked(0, 0, 2)]

@@ -114,7 +114,9 @@ def test_errors_of_the_environment_itself_are_not_hidden(register):
 def test_bad_specs():
     with pytest.raises(ValueError, match=r"^num_envs must be at least 1, got 0$"):
         EnvSpec("CartPole-v1", 0)
-    with pytest.raises(ValueError, match=r"^unknown backend 'snyc'; there are auto, sync, vector$"):
+    with pytest.raises(
+        ValueError, match=r"^unknown backend 'snyc'; there are auto, sync, async, vector, envpool, ale$"
+    ):
         EnvSpec("CartPole-v1", backend="snyc")
 
 
@@ -230,6 +232,33 @@ def test_ids_with_a_module(tmp_path, monkeypatch, register):
     assert [bool(envs.step([0]).truncated[0]) for _ in range(5)] == [False] * 4 + [True]
     assert message(EnvSpec("corridor_of_mine:Coridor-v0")) == (
         "unknown environment 'corridor_of_mine:Coridor-v0'; did you mean 'corridor_of_mine:Corridor-v0'?"
+    )
+
+
+def test_classes_and_functions_that_nobody_registered(tmp_path, monkeypatch):
+    (tmp_path / "classes_of_mine.py").write_text(
+        "from gymnasium.envs.classic_control import CartPoleEnv\n"
+        "class Heavy(CartPoleEnv): pass\n"
+        "def light(length=1, render_mode=None): return CartPoleEnv()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("classes_of_mine:Heavy", "classes_of_mine:light"):
+        envs = make_envs(EnvSpec(name, 1, kwargs={"max_episode_steps": 2}))
+        envs.reset()
+        assert [bool(envs.step([0]).truncated[0]) for _ in range(2)] == [False, True]
+    make_envs(EnvSpec("classes_of_mine:light", 1, kwargs={"length": 2}))
+    assert message(EnvSpec("classes_of_mine:Havy")) == (
+        "unknown environment 'classes_of_mine:Havy'; did you mean 'classes_of_mine:Heavy'?"
+    )
+    assert "takes no argument 'lenght'; did you mean 'length'?" in message(
+        EnvSpec("classes_of_mine:light", kwargs={"lenght": 2})
+    )
+
+
+def test_packages_that_are_not_installed_name_the_extra(monkeypatch):
+    monkeypatch.setitem(registry.PACKAGES, "Far-", registry.Package("no_such_package", "far"))
+    assert message(EnvSpec("Far-Away-v0")) == (
+        "environment 'Far-Away-v0' needs no_such_package: pip install 'palaestra[far]'"
     )
 
 

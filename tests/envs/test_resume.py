@@ -55,6 +55,7 @@ def actions(envs, steps, seed):
 CASES = [
     (EnvSpec("CartPole-v1", 3, backend="sync"), 130),
     (EnvSpec("CartPole-v1", 3, backend="vector"), 130),
+    (EnvSpec("CartPole-v1", 3, backend="async", workers=2), 130),
     (EnvSpec("Pendulum-v1", 2, kwargs={"max_episode_steps": 50}), 130),
     (EnvSpec("Acrobot-v1", 2, kwargs={"max_episode_steps": 50}), 130),
     (EnvSpec("MountainCar-v0", 2, kwargs={"max_episode_steps": 50}), 130),
@@ -94,6 +95,8 @@ def test_restored_environments_go_on_as_the_original(spec, before, tmp_path, mon
         np.testing.assert_array_equal(restored.first, first)
         for action, step in zip(late, expected, strict=True):
             same(restored.step(action), step)
+    for envs in (original, fresh, used):
+        envs.close()
 
 
 def test_at_every_step_of_next_step_resetting():
@@ -154,12 +157,12 @@ class Nested(gymnasium.Env):
 
 
 def test_nested_observations_and_random_transitions():
-    original = Envs(SyncBackend([Nested(), Nested()], seed=0))
+    original = Envs(SyncBackend(lambda i: Nested(), 2, seed=0))
     original.reset()
     for action in actions(original, 30, seed=0):
         original.step(action)
     state = original.state_dict()
-    restored = Envs(SyncBackend([Nested(), Nested()], seed=0))
+    restored = Envs(SyncBackend(lambda i: Nested(), 2, seed=0))
     restored.load_state_dict(stored(state))
     assert isinstance(restored.obs["walk"], tuple)
     for action in actions(original, 30, seed=1):
@@ -176,11 +179,11 @@ class Unseeded(Nested):
 
 
 def test_an_environment_that_does_not_come_back_is_reported():
-    original = Envs(SyncBackend([Nested(), Unseeded()], seed=0))
+    original = Envs(SyncBackend(lambda i: [Nested, Unseeded][i](), 2, seed=0))
     original.reset()
     for _ in range(3):
         original.step([1, 1])
-    restored = Envs(SyncBackend([Nested(), Unseeded()], seed=0))
+    restored = Envs(SyncBackend(lambda i: [Nested, Unseeded][i](), 2, seed=0))
     with pytest.warns(RuntimeWarning, match="^environment 1 did not come back as it was") as caught:
         restored.load_state_dict(stored(original.state_dict()))
     assert len(caught) == 1

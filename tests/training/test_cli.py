@@ -215,3 +215,33 @@ def test_help_is_quick():
     """No torch for a list of commands."""
     code = "import sys; from palaestra.training.cli import run; run(['--help']); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_envs_check_includes_the_checker_of_stable_baselines3(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("stable_baselines3")
+    (tmp_path / "shifted_of_mine.py").write_text(
+        "from gymnasium import spaces\n"
+        "from palaestra.envs.corridor import Corridor\n"
+        "class Shifted(Corridor):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.action_space = spaces.Discrete(2, start=1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert (
+        run(["envs", "check", "shifted_of_mine:Shifted", "--env-kwargs", "max_episode_steps=50", "--json"])
+        == 0
+    )
+    report = json.loads(capsys.readouterr().out)
+    assert any("Stable-Baselines3's checker" in line for line in report["warnings"])
+    assert report["action_space"] == "Discrete(2, start=1)"
+
+
+def test_envs_list_shows_presets_and_spaces(capsys):
+    assert run(["envs", "list", "CartPole-v1", "--spaces", "--json"]) == 0
+    entries = {entry["id"]: entry for entry in json.loads(capsys.readouterr().out)["environments"]}
+    assert "ppo" in entries["CartPole-v1"]["presets"]
+    assert entries["CartPole-v1"]["action_space"] == "Discrete(2)"
+    assert run(["envs", "list", "Lunar"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("box2d (2)\n  LunarLander-v3") and "presets: " in text

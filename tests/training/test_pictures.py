@@ -127,7 +127,7 @@ def test_pictures_among_other_things_are_learned_from():
             "steps": 2000,
         }
     )
-    envs = Envs(SyncBackend([Robot() for _ in range(8)], seed=0))
+    envs = Envs(SyncBackend(lambda i: Robot(), 8, seed=0))
     agent = build_agent(resolve(config), envs.observation_space, envs.action_space)
     collector = Collector(agent, envs)
     for _ in range(10 * 32):

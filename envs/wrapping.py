@@ -1,0 +1,61 @@
+"""Wrappers by name: `my_pkg:MyWrapper`, or `my_pkg:MyWrapper(size=9)` with arguments."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import gymnasium
+
+
+def apply_wrappers(env: gymnasium.Env, wrappers: Iterable[str]) -> gymnasium.Env:
+    """Put wrappers around `env`, the first one innermost; what is wrong with one is a `ValueError`."""
+    for wrapper in wrappers:
+        make, arguments = find_wrapper(wrapper)
+        try:
+            env = make(env, **arguments)
+        except Exception as error:
+            said = str(error).partition("\n")[0] or type(error).__name__
+            raise ValueError(f"wrapper '{wrapper}' does not go around {env}: {said}") from error
+        if not isinstance(env, gymnasium.Env):
+            raise ValueError(f"wrapper '{wrapper}' returned {type(env).__name__} instead of an environment")
+    return env
+
+
+def find_wrapper(wrapper: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return what makes a wrapper, a class or a function, and its arguments."""
+    path, arguments = _parse(wrapper)
+    module_name, _, name = path.rpartition(":")
+    if not module_name:
+        raise ValueError(f"wrapper '{wrapper}': say where it is, for example gymnasium.wrappers:{path}")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ValueError(f"wrapper '{wrapper}': {error}") from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        known = [key for key, value in vars(module).items() if inspect.isclass(value)]
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean '{module_name}:{nearest[0]}'?" if nearest else ""
+        raise ValueError(f"wrapper '{wrapper}': {module_name} has no {name}{hint}")
+    return found, arguments
+
+
+def _parse(wrapper: str) -> tuple[str, dict[str, Any]]:
+    """`module:Name(size=9)` is `("module:Name", {"size": 9})`; values are Python literals."""
+    path, bracket, rest = wrapper.partition("(")
+    if not bracket:
+        return path, {}
+    try:
+        call = ast.parse(f"f({rest}", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError
+        return path, {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+    except (SyntaxError, ValueError):
+        raise ValueError(
+            f"wrapper '{wrapper}': expected module:Name(name=value, ...) with plain values"
+        ) from None
