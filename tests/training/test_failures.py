@@ -30,7 +30,8 @@ class Fragile(gymnasium.Env):
         return obs, float(action), self.time == 20, False, {}
 """
 OPTIONS = ["--env", "fragile_of_mine:Fragile", "--steps", "1500", "--num-envs", "4", "--track", "none"]
-OPTIONS += ["--evaluate-episodes", "2", "--evaluate-every", "5000", "--agent.rollout-length", "32"]
+OPTIONS += ["--evaluate-episodes", "2", "--evaluate-every", "5000", "--checkpoint-every", "5000"]
+OPTIONS += ["--agent.rollout-length", "32"]
 
 
 @pytest.fixture(autouse=True)
