@@ -32,6 +32,8 @@ class Transition(NamedTuple):
     """This `obs` opens an episode."""
     state: np.ndarray
     """The agent's memory `[B, S]` before it saw `obs`."""
+    next_state: np.ndarray | None = None
+    """The agent's memory after it, before anything forgets the episode; None where nothing is remembered."""
     valid: np.ndarray | None = None
     """False where the backend spent the step on resetting; None when every row is real."""
 
@@ -67,6 +69,8 @@ class Agent(ABC):
     """
 
     Config: ClassVar[type]
+    # Options of encoders, by the encoder's name, that suit this agent better than the encoder's own defaults.
+    encoder_defaults: ClassVar[dict[str, dict[str, Any]]] = {}
 
     @abstractmethod
     def __init__(

@@ -31,6 +31,7 @@ class Rollout:
     valid: np.ndarray
     state: np.ndarray
     last_obs: Any
+    last_state: np.ndarray
 
     def __init__(self, length: int):
         self.length = length
@@ -45,6 +46,7 @@ class Rollout:
         self.obs = tree_map(rows, transition.obs)
         self.last_obs = tree_map(lambda x: x[0].copy(), self.obs)
         self.action, self.state = rows(transition.action), rows(transition.state)
+        self.last_state = self.state[0].copy()
         self.reward = np.zeros((self.length, len(transition.reward)), np.float32)
         self.terminated, self.truncated, self.first = (np.zeros_like(self.reward, bool) for _ in range(3))
         self.valid = np.ones_like(self.terminated)
@@ -81,6 +83,12 @@ class Rollout:
         self.size += 1
         if self.full:
             tree_map(lambda row, x: row.__setitem__(..., x), self.last_obs, transition.next_obs)
+            if transition.next_state is not None:
+                self.last_state[...] = transition.next_state
+
+    def state_after(self, row: int, index: int) -> np.ndarray:
+        """The agent's memory `[S]` after a step, also where its episode ended."""
+        return self.state[row + 1, index] if row + 1 < self.length else self.last_state[index]
 
     def clear(self) -> None:
         """Start over with the next step; the memory is used again."""
@@ -96,7 +104,8 @@ class Rollout:
         if not self._allocated:
             return {"size": 0}
         rows = {name: tree_map(lambda x: x[: self.size], getattr(self, name)) for name in self._arrays}
-        return {"size": self.size, "rows": rows, "last_obs": self.last_obs, "ends": list(self.ends)}
+        last = {"last_obs": self.last_obs, "last_state": self.last_state}
+        return {"size": self.size, "rows": rows, "ends": list(self.ends), **last}
 
     _arrays = ("obs", "action", "reward", "terminated", "truncated", "first", "valid", "state")
 
@@ -115,5 +124,6 @@ class Rollout:
 
             setattr(self, name, tree_map(widen, state["rows"][name]))
         self.last_obs = tree_map(np.array, state["last_obs"])
+        self.last_state = np.array(state["last_state"])
         self.ends = [(int(t), int(index), obs) for t, index, obs in state["ends"]]
         assert len(tree_leaves(self.last_obs)[0]) == self.reward.shape[1]

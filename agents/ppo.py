@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..networks.acting import make_step
 from ..networks.heads import policy_head, value_head
+from ..networks.masks import action_mask, masked
 from ..networks.normalize import RewardScaler
 from ..networks.optimizer import FlatAdam
 from ..networks.torso import Torso
@@ -33,7 +34,9 @@ class PPOConfig:
     rollout_length: Annotated[int, Gt(0)] = 128
     """Steps of every environment between updates."""
     batch_size: Annotated[int, Gt(0)] = 256
-    """Windows in a minibatch; without a memory a window is one step."""
+    """Steps in a minibatch; with a memory, as many whole windows as they fill."""
+    sequence_length: Annotated[int, Gt(0)] = 32
+    """With a memory: steps of a window, which begins with the memory it began with; how far back gradients reach."""
     epochs: Annotated[int, Gt(0)] = 4
     """Passes over each rollout."""
     gamma: Annotated[float, Interval(ge=0, le=1)] = 0.99
@@ -105,10 +108,15 @@ class PPO(Agent):
             }
         ).to(device)
         self.torso, self.head, self.value_torso = torso, head, value_torso
+        # A fused recurrent call is already one operation, and how a window is cut differs every time.
+        compile = compile and not torso.has_memory
         self.optimizer = FlatAdam(
             self.networks, epsilon=1e-5, max_grad_norm=config.max_grad_norm, compile=compile
         )
         self.forward = make_step(torso, head.layer, device)
+        # A value network of its own sees every step too, if only to remember it.
+        separate = torso.has_memory and not share
+        self.remember = make_step(value_torso, nn.Sequential(), device) if separate else None
         self.reward_scaler = RewardScaler(config.gamma)
         self.rollout = Rollout(config.rollout_length)
         self.steps = Counter(total_steps)
@@ -119,16 +127,21 @@ class PPO(Agent):
             raise ValueError(f"noise_correlation is for Box actions, got {action_space}; leave it at 0")
 
     def initial_state(self, num_envs: int) -> np.ndarray:
-        """The torso's memory `[num_envs, S]` before anything was seen."""
-        return self.torso.initial_state(num_envs).cpu().numpy()
+        """Memory of the policy, and of the value beside it where it has its own, `[num_envs, S]`."""
+        torsos = [self.torso] if self.remember is None else [self.torso, self.value_torso]
+        return torch.cat([torso.initial_state(num_envs) for torso in torsos], 1).cpu().numpy()
 
     def act(
         self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
         """Sample actions from the policy, or take its most likely ones."""
-        outputs, state = self.forward(obs, state, first)
+        size = self.torso.state_size
+        outputs, next_state = self.forward(obs, state[:, :size], first)
+        if self.remember is not None:
+            _, value_state = self.remember(obs, state[:, size:], first)
+            next_state = np.concatenate([next_state, value_state], 1)
         noise = self.noise if self.config.noise_correlation > 0 else self.act_generator
-        return self.head.choose(outputs, noise if explore else None), state
+        return self.head.choose(masked(outputs, action_mask(obs)), noise if explore else None), next_state
 
     def learn(self, transition: Transition) -> Metrics:
         """Add a step to the rollout; update when it is full."""
@@ -146,11 +159,12 @@ class PPO(Agent):
         learning_rate = scheduled(config.learning_rate, progress)
         clip_range = torch.tensor(scheduled(config.clip_range, progress))
 
-        obs, first, action, valid = (
-            tree_map(self._tensor, x) for x in (rollout.obs, rollout.first, rollout.action, rollout.valid)
+        obs, state, first, action, valid = (
+            tree_map(self._tensor, x)
+            for x in (rollout.obs, rollout.state, rollout.first, rollout.action, rollout.valid)
         )
         self._update_statistics(obs, valid)
-        log_prob, value, next_value = self._look_back(rollout, obs, first, action)
+        log_prob, value, next_value = self._look_back(rollout, obs, state[0], first, action)
         reward = rollout.reward
         if config.normalize_reward:
             arrays = (torch.from_numpy(x) for x in (reward, rollout.done, rollout.valid))
@@ -160,10 +174,9 @@ class PPO(Agent):
         )
         returns = advantage + value
 
-        data = (obs, action, log_prob, *map(self._tensor, (value, advantage, returns)), valid)
-        windows = tree_map(lambda x: x.reshape(1, -1, *x.shape[2:]), data)
+        data = (obs, first, action, log_prob, *map(self._tensor, (value, advantage, returns)), valid)
         steps: list[dict[str, Tensor]] = []
-        for batch in self._minibatches(windows, num_windows=advantage.size):
+        for batch in self._minibatches(state, data):
             steps.append(self.optimizer.step(self.loss, (*batch, clip_range), learning_rate))
             if config.target_kl is not None and steps[-1]["policy/approx_kl"] > 1.5 * config.target_kl:
                 break
@@ -175,7 +188,9 @@ class PPO(Agent):
 
     def loss(
         self,
+        state: Tensor,
         obs: Any,
+        first: Tensor,
         action: Tensor,
         old_log_prob: Tensor,
         old_value: Tensor,
@@ -184,10 +199,12 @@ class PPO(Agent):
         valid: Tensor,
         clip_range: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Clipped surrogate, value and entropy losses of a minibatch of windows `[L, N, ...]` (eqs. 7 and 9)."""
+        """Clipped surrogate, value and entropy losses of windows `[L, N, ...]` (eqs. 7 and 9).
+
+        The memory before them is `state [1, N, S]`.
+        """
         config = self.config
-        first = torch.ones_like(valid)
-        policy, value = self._policy_and_value(obs, first)
+        policy, value = self._policy_and_value(obs, state[0], first)
 
         if config.normalize_advantage:
             center = masked_mean(advantage, valid)
@@ -216,45 +233,55 @@ class PPO(Agent):
             "policy/clip_fraction": masked_mean(((ratio - 1).abs() > clip_range).float(), valid),
         }
 
-    def _policy_and_value(self, obs: Any, first: Tensor) -> tuple[Any, Tensor]:
-        """Distribution over actions and value `[T, B]` of observations `[T, B, ...]`."""
-        features, _ = self.torso(obs, self.torso.initial_state(first.shape[1]), first)
-        shared = self.value_torso is self.torso
-        value = self.networks["value_head"](features).squeeze(-1) if shared else self._value(obs, first)
-        return self.head(features), value
+    def _policy_and_value(self, obs: Any, state: Tensor, first: Tensor) -> tuple[Any, Tensor]:
+        """Distribution over actions and value `[T, B]` of observations `[T, B, ...]`, from memory `[B, S]` on."""
+        features, _ = self.torso(obs, state[:, : self.torso.state_size], first)
+        policy = self.head(features, action_mask(obs))
+        if self.value_torso is self.torso:
+            return policy, self.networks["value_head"](features).squeeze(-1)
+        return policy, self._value(obs, state, first)
 
-    def _value(self, obs: Any, first: Tensor) -> Tensor:
-        """Value `[T, B]` of observations `[T, B, ...]`."""
-        features, _ = self.value_torso(obs, self.value_torso.initial_state(first.shape[1]), first)
+    def _value(self, obs: Any, state: Tensor, first: Tensor) -> Tensor:
+        """Value `[T, B]` of observations `[T, B, ...]`; its memory is the last part of `state [B, S]`."""
+        own = state[:, state.shape[1] - self.value_torso.state_size :]
+        features, _ = self.value_torso(obs, own, first)
         return self.networks["value_head"](features).squeeze(-1)
 
     @torch.no_grad()
     def _look_back(
-        self, rollout: Rollout, obs: Any, first: Tensor, action: Tensor
+        self, rollout: Rollout, obs: Any, state: Tensor, first: Tensor, action: Tensor
     ) -> tuple[Tensor, np.ndarray, np.ndarray]:
         """Log-probability, value and successor's value `[T, B]` of every step, in one pass.
 
         The parameters have not changed since the rollout began, so nothing of this was needed while acting.
         """
-        policy, value = self._policy_and_value(obs, first)
-        # Successors that are not simply the next row: of the last row, and of truncated steps.
+        policy, value = self._policy_and_value(obs, state, first)
+        # Successors that are not simply the next row: of the last row, and of truncated steps. Each is valued with
+        # the memory that its own episode left.
         rows = [t for t, _, _ in rollout.ends]
         columns = [index for _, index, _ in rollout.ends]
-        successors = tree_map(
-            lambda last, *ends: self._tensor(np.concatenate([last, *(end[None] for end in ends)]))[None],
-            rollout.last_obs,
-            *(end for _, _, end in rollout.ends),
+        successors, memory = tree_map(
+            lambda last, *ends: self._tensor(np.concatenate([last, *(end[None] for end in ends)])),
+            (rollout.last_obs, rollout.last_state),
+            *((end, rollout.state_after(t, index)) for t, index, end in rollout.ends),
         )
-        count = first.shape[1] + len(rows)
-        successor_value = self._value(successors, first.new_ones(1, count))
+        successors = tree_map(lambda x: x[None], successors)
+        successor_value = self._value(successors, memory, first.new_zeros(1, len(memory)))
         values, extra = value.cpu().numpy(), successor_value[0].cpu().numpy()
         next_value = np.concatenate([values[1:], extra[None, : first.shape[1]]])
         next_value[rows, columns] = extra[first.shape[1] :]
         return policy.log_prob(action), values, next_value
 
-    def _minibatches(self, windows: tuple[Any, ...], num_windows: int) -> Any:
-        """Yield every window once an epoch, in new random minibatches."""
-        size = min(self.config.batch_size, num_windows)
+    def _minibatches(self, state: Tensor, data: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+        """Cut `[T, B, ...]` into windows `[L, N, ...]`; yield each once an epoch, in new random minibatches.
+
+        Without a memory a window is one step. First comes the memory `[1, N, S]` with which each window began.
+        """
+        length = min(self.config.sequence_length, len(state)) if self.torso.has_memory else 1
+        windows = tree_map(lambda x: cut(x, length), data)
+        windows = (state[::length].flatten(0, 1)[None], *windows)
+        num_windows = windows[0].shape[1]
+        size = min(max(1, self.config.batch_size // length), num_windows)
         for _ in range(self.config.epochs):
             order = torch.from_numpy(self.shuffle_generator.permutation(num_windows)).to(self.device)
             shuffled = tree_map(lambda x, order=order: [*x.index_select(1, order).split(size, 1)], windows)
@@ -283,6 +310,13 @@ class PPO(Agent):
             "noise": self.noise,
             "shuffle_generator": self.shuffle_generator,
         }
+
+
+def cut(x: Tensor, length: int) -> Tensor:
+    """Windows `[L, N, ...]` of consecutive rows of `[T, B, ...]`; the last ones are filled up with zeros."""
+    if missing := -len(x) % length:
+        x = torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
+    return x.unflatten(0, (-1, length)).transpose(0, 1).flatten(1, 2)
 
 
 def explained_variance(value: np.ndarray, returns: np.ndarray, valid: np.ndarray) -> float:

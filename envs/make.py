@@ -18,6 +18,7 @@ from gymnasium.vector import VectorEnv
 from . import minigrid
 from .atari import VECTOR_PROTOCOL
 from .backends import SyncBackend, VectorBackend
+from .frames import FrameStack
 from .pools import AleBackend, EnvPoolBackend, envpool_maker
 from .processes import AsyncBackend
 from .registry import find_environment
@@ -80,10 +81,14 @@ class EnvSpec:
     """Seconds that a worker process of `async` may take for a step; 0 waits for ever."""
     workers: int = 0
     """Processes of `async`; 0 is one a core. Results do not depend on it."""
+    frame_stack: int = 1
+    """Observations that are shown together, the newest last; 1 is none but the newest, without an axis for it."""
 
     def __post_init__(self) -> None:
         if self.num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {self.num_envs}")
+        if self.frame_stack < 1:
+            raise ValueError(f"frame_stack must be at least 1, got {self.frame_stack}")
         if self.backend not in get_args(BackendName):
             names = ", ".join(get_args(BackendName))
             raise ValueError(f"unknown backend '{self.backend}'; there are {names}")
@@ -97,14 +102,16 @@ class EnvSpec:
 
 def make_envs(spec: EnvSpec) -> Envs:
     """Make the environments; errors that a user can cause are a `ValueError` or `TypeError` of one line."""
-    restart = spec.on_error == "restart"
     if spec.backend == "envpool":
         # EnvPool has ids of its own.
         maker = envpool_maker(spec.id, spec.num_envs, spec.workers, spec.kwargs)
-        envs = Envs(EnvPoolBackend(maker, spec.num_envs, spec.seed), restart)
-        check_spaces(spec.id, envs.observation_space, envs.action_space)
-        return envs
-    return Envs(make_backend(spec, find_environment(spec.id)), restart)
+        backend: Backend = EnvPoolBackend(maker, spec.num_envs, spec.seed)
+        check_spaces(spec.id, backend.observation_space, backend.action_space)
+    else:
+        backend = make_backend(spec, find_environment(spec.id))
+    if spec.frame_stack > 1:
+        backend = FrameStack(backend, spec.frame_stack)
+    return Envs(backend, spec.on_error == "restart")
 
 
 def make_backend(spec: EnvSpec, registered: registration.EnvSpec) -> Backend:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,20 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
 PLAIN = (bool, int, float, str, type(None), np.generic)
-# What an environment sets once and leaves alone.
+# What an environment sets once and leaves alone, besides frozen dataclasses.
 CONSTANT = (spaces.Space, EnvSpec)
 
 
 def can_snapshot(env: VectorEnv) -> bool:
     """Whether nothing in `env` would be missing from its snapshot."""
     return env.unwrapped is env and all(
-        _is_state(value) or isinstance(value, CONSTANT) or name == "metadata"
+        _is_state(value) or isinstance(value, CONSTANT) or _is_frozen(value) or name == "metadata"
         for name, value in vars(env).items()
     )
+
+
+def _is_frozen(value: Any) -> bool:
+    return is_dataclass(value) and type(value).__dataclass_params__.frozen  # type: ignore[union-attr]
 
 
 def _is_state(value: Any) -> bool:

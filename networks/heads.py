@@ -19,6 +19,7 @@ from .distributions import (
     SquashedGaussian,
 )
 from .layers import orthogonal
+from .masks import masked
 
 
 class Normals(Protocol):
@@ -42,9 +43,9 @@ class PolicyHead(nn.Module, ABC):
     def choose(self, outputs: np.ndarray, generator: Any | None) -> np.ndarray:
         """Actions `[B, ...]` for outputs `[B, K]`: sampled, or the most likely ones when `generator` is None."""
 
-    def forward(self, features: Tensor) -> Policy:
-        """Distribution over actions, given features `[..., size]`."""
-        return self.distribution(self.layer(features))
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Policy:
+        """Distribution over actions, given features `[..., size]` and what is allowed `[..., K]`."""
+        return self.distribution(masked(self.layer(features), mask))
 
 
 class CategoricalHead(PolicyHead):

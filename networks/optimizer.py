@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad
 
 # (loss, metrics) of a batch, computed with the modules that the optimiser holds.
+Network = TypeVar("Network", bound=nn.Module)
 LossFunction = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 
 
@@ -90,7 +92,9 @@ class FlatAdam:
         def loss_of_vector(vector: Tensor, batch: tuple[Any, ...]) -> tuple[Tensor, dict[str, Tensor]]:
             parts = vector.split([shape.numel() for _, shape in shapes])
             parameters = {name: part.view(shape) for (name, shape), part in zip(shapes, parts, strict=True)}
-            return functional_call(holder, parameters, batch)
+            # A module that is held under two names (a shared torso) is one object: setting its parameters once is
+            # enough, and setting them under both names would leave those of the trace behind.
+            return functional_call(holder, parameters, batch, tie_weights=False)
 
         def step(
             vector: Tensor, mean: Tensor, square: Tensor, scales: Tensor, batch: tuple[Any, ...]
@@ -139,3 +143,14 @@ def flatten_parameters(modules: nn.Module) -> tuple[Tensor, Tensor]:
         parameter.data = values.view_as(parameter)
         parameter.grad = gradients.view_as(parameter)
     return vector, gradient
+
+
+def make_target(network: Network) -> tuple[Network, Tensor]:
+    """Copy a network and lay out the copy's parameters as views of a vector `[P]`, which is returned too.
+
+    The copy gets no gradients and shares the running statistics of observations.
+    """
+    target = copy.deepcopy(network, {id(buffer): buffer for buffer in network.buffers()})
+    vector, _ = flatten_parameters(target)
+    target.requires_grad_(False).zero_grad()
+    return target, vector

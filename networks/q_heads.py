@@ -12,8 +12,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from .layers import ACTIVATIONS, Activation, numpy_layers
-from .torso import Torso, leading_rows
-from .tree import tree_map
+from .torso import Torso
 
 # (x [N, inputs], noise [P]) -> y [N, outputs]; all NumPy
 NoisyStep = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -49,6 +48,8 @@ class NoisyLinear(nn.Module):
 
 def draw_noise(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     """Noise for the layers of a head: `sign(e) sqrt|e|` of standard normal `e`, float32."""
+    if 0 in shape:
+        return np.zeros(shape, np.float32)
     normal = generator.standard_normal(shape, np.float32)
     return np.copysign(np.sqrt(np.abs(normal)), normal)
 
@@ -181,7 +182,7 @@ class QHead(nn.Module):
 
 
 class QNetwork(nn.Module):
-    """A torso without a memory and a head: observations `[N, ...]` to what the head makes of them, `[N, A, K]`."""
+    """A torso and a head: observations to what the head makes of them."""
 
     def __init__(self, torso: Torso, head: QHead):
         super().__init__()
@@ -189,11 +190,13 @@ class QNetwork(nn.Module):
         self.head = head
 
     def forward(self, obs: Any, noise: Tensor) -> Tensor:
-        """Logits, quantiles or values `[N, A, K]`."""
-        first = noise.new_ones(1, leading_rows(obs), dtype=torch.bool)
-        rows = tree_map(lambda x: x.unsqueeze(0), obs)
-        features, _ = self.torso(rows, self.torso.initial_state(first.shape[1]), first)
-        return self.head(features.squeeze(0), noise)
+        """Logits, quantiles or values `[N, A, K]` of single observations `[N, ...]`, without a memory."""
+        return self.head(self.torso.see(obs), noise)
+
+    def unroll(self, obs: Any, state: Tensor, first: Tensor, noise: Tensor) -> Tensor:
+        """The same `[T, B, A, K]` of chunks `[T, B, ...]`, from memory `[B, S]` on."""
+        features, _ = self.torso(obs, state, first)
+        return self.head(features, noise)
 
 
 def categorical_projection(
@@ -256,16 +259,7 @@ class JointActions:
         return action - self.table[0]
 
 
-def best_action(values: Any, mask: Any | None) -> Any:
-    """Index `[N]` of the largest of `values [N, A]` where `mask [N, A]` is true; NumPy arrays or tensors."""
-    return (values if mask is None else values - 1e30 * ~mask).argmax(-1)
-
-
-def action_mask(obs: Any) -> Any | None:
-    """Which actions are allowed `[N, A]`, where the observation says so under the key `action_mask`."""
-    return obs["action_mask"] != 0 if isinstance(obs, dict) and "action_mask" in obs else None
-
-
 def of_action(outputs: Tensor, action: Tensor) -> Tensor:
-    """Rows `[N, K]` of `outputs [N, A, K]` for action numbers `[N]`."""
-    return outputs.gather(1, action[:, None, None].expand(-1, 1, outputs.shape[2])).squeeze(1)
+    """Rows `[..., K]` of `outputs [..., A, K]` for action numbers `[...]`."""
+    index = action[..., None, None].expand(*action.shape, 1, outputs.shape[-1])
+    return outputs.gather(-2, index).squeeze(-2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from .layers import ACTIVATIONS, Activation, Tanh
+from .torso import Torso
 
 
 class ActionValues(nn.Module):
@@ -64,6 +66,45 @@ def deterministic_actor(
     for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers[:-1], Tanh())
+
+
+class Actor(nn.Module):
+    """Observations `[N, ...]` to actions `[N, D]` in [-1, 1]."""
+
+    def __init__(self, torso: Torso, action_size: int, hidden: tuple[int, ...], activation: Activation):
+        super().__init__()
+        self.torso = torso
+        self.head = deterministic_actor(torso.size, action_size, hidden, activation)
+
+    def forward(self, obs: Any) -> Tensor:
+        """Choose actions."""
+        return self.head(self.torso.see(obs))
+
+
+class Critic(nn.Module):
+    """Observations `[N, ...]` and actions `[N, D]` in [-1, 1] to their values."""
+
+    def __init__(
+        self,
+        torso: Torso,
+        action_size: int,
+        hidden: tuple[int, ...],
+        activation: Activation,
+        count: int = 1,
+    ):
+        super().__init__()
+        self.torso = torso
+        self.head = ActionValues(torso.size, action_size, hidden, activation, count)
+
+    def forward(self, obs: Any, action: Tensor) -> Tensor:
+        """Values `[count, N]` by each critic."""
+        return self.head(self.torso.see(obs), action)
+
+    def first(self, obs: Any, action: Tensor) -> Tensor:
+        """Values `[N]` by the first critic, with everything held fixed but the action."""
+        with torch.no_grad():
+            seen = self.torso.see(obs)
+        return self.head.first(seen, action)
 
 
 class ActionBounds:

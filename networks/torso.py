@@ -24,6 +24,12 @@ class Encoder(nn.Module, ABC):
     size: int
     # Actor-critics learn one encoder for both networks where learning to see is most of the work (images).
     shared_by_default: ClassVar[bool] = False
+    takes: ClassVar[str] = "any observations"
+
+    @classmethod
+    def accepts(cls, space: spaces.Space) -> bool:
+        """Whether observations of a space can be encoded; those that cannot are described by `takes`."""
+        return True
 
     @abstractmethod
     def forward(self, obs: Any) -> Tensor:
@@ -47,6 +53,8 @@ class Memory(nn.Module, ABC):
     Config: ClassVar[type]
     size: int
     state_size: int
+    # Whether a replay memory keeps the state beside every step; a large one is better built again from a few steps.
+    replayed: ClassVar[bool] = True
 
     @abstractmethod
     def forward(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,6 +86,16 @@ class Torso(nn.Module):
         features = self.encoder(tree_map(lambda x: x.reshape(-1, *x.shape[2:]), obs))
         return self.memory(features.reshape(*lead, -1), state, first)
 
+    def see(self, obs: Any) -> Tensor:
+        """Features `[N, size]` of single observations `[N, ...]`, without a memory."""
+        state = self.initial_state(leading_rows(obs))
+        first = state.new_ones(1, len(state), dtype=torch.bool)
+        return self(tree_map(lambda x: x.unsqueeze(0), obs), state, first)[0].squeeze(0)
+
+    def see_windows(self, obs: Any, state: Tensor, first: Tensor, rows: Tensor) -> Tensor:
+        """Features `[L * N, size]` of those `rows [L, N]` of a chunk `[M, N, ...]` that is unrolled whole."""
+        return pick(self(obs, state, first)[0], rows).flatten(0, 1)
+
     def initial_state(self, num_envs: int) -> Tensor:
         """State `[num_envs, S]` before anything was seen; S = 0 without a memory."""
         return self.memory.initial_state(num_envs)
@@ -88,9 +106,23 @@ class Torso(nn.Module):
         return self.encoder.shared_by_default
 
     @property
+    def state_size(self) -> int:
+        """Width S of the state; 0 without a memory."""
+        return self.memory.state_size
+
+    @property
     def has_memory(self) -> bool:
         """Whether features depend on earlier steps."""
-        return self.memory.state_size > 0
+        return self.state_size > 0
+
+    @property
+    def replayed_size(self) -> int:
+        """Width of the state that a replay memory keeps beside every step; 0 where it is built again."""
+        return self.state_size if self.memory.replayed else 0
+
+    def replayed_state(self, state: Tensor) -> Tensor:
+        """State `[B, S]` to begin with, of what the replay kept."""
+        return state if self.memory.replayed else self.initial_state(len(state))
 
     def update_statistics(self, obs: Any) -> None:
         """Let running statistics see observations `[N, ...]`."""
@@ -113,10 +145,27 @@ def build_torso(
     encoder_config: Any = None,
     memory_config: Any = None,
 ) -> Torso:
-    """Build a torso for an observation space; configs left out take their defaults."""
+    """Build a torso for an observation space; configs left out take their defaults.
+
+    An encoder of pictures takes Dict and Tuple spaces too: it sees the pictures in them (`NestedEncoder`).
+
+    Raises:
+        TypeError: the encoder does not take such observations.
+    """
+    from .nested import NestedEncoder  # it is an Encoder itself
+
     # The classes of components agree on their constructors by convention: (space or input size, config).
-    built = encoder(obs_space, encoder_config or encoder.Config())  # type: ignore[call-arg]
+    config = encoder_config or encoder.Config()
+    if not encoder.accepts(obs_space) and NestedEncoder.fits(obs_space, encoder):
+        built: Encoder = NestedEncoder(obs_space, encoder, config)
+    else:
+        built = encoder(obs_space, config)  # type: ignore[call-arg]
     return Torso(built, memory(built.size, memory_config or memory.Config()))  # type: ignore[call-arg]
+
+
+def pick(x: Tensor, rows: Tensor) -> Tensor:
+    """Of each column of `x [M, N, ...]`, the rows `[L, N]`."""
+    return x[rows, torch.arange(rows.shape[1], device=rows.device)]
 
 
 def leading_rows(obs: Any) -> int:

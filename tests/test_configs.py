@@ -55,7 +55,15 @@ def _named(values, agent):
 
 
 def test_presets_exist_for_what_the_documentation_names():
-    for env in ("CartPole-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1"):
+    for env in (
+        "CartPole-v1",
+        "Acrobot-v1",
+        "MountainCar-v0",
+        "MountainCarContinuous-v0",
+        "Pendulum-v1",
+        "palaestra/Catch-v0",
+        "palaestra/CartPolePixels-v0",
+    ):
         assert find_preset("ppo", env), env
     for env in (
         "LunarLander-v3",

@@ -24,7 +24,17 @@ CONFINED = {
 }
 # What the component files of a folder share; components import these, never each other.
 SHARED = {
-    "agents": {"agent", "buffers", "episodes", "exploration", "noise", "replay", "returns", "sum_tree"},
+    "agents": {
+        "agent",
+        "buffers",
+        "episodes",
+        "exploration",
+        "noise",
+        "replay",
+        "returns",
+        "sum_tree",
+        "windows",
+    },
     "networks/memories": set(),
     "networks/encoders": set(),
 }

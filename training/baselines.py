@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 
 def train_baseline(
     algorithm: str, env: str, *, num_envs: int, steps: int, seed: int, options: dict[str, Any], log_every: int
@@ -21,6 +23,7 @@ def train_baseline(
     """
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.noise import NormalActionNoise
 
     class Ticks(BaseCallback):
         def __init__(self) -> None:
@@ -34,6 +37,13 @@ def train_baseline(
 
     ticks = Ticks()
     envs = make_vec_env(env, n_envs=num_envs, seed=seed)
+    if "noise_std" in options:
+        shape = envs.action_space.shape
+        assert shape is not None
+        noise = NormalActionNoise(np.zeros(shape), np.full(shape, options["noise_std"]))
+        options = {name: value for name, value in options.items() if name != "noise_std"} | {
+            "action_noise": noise
+        }
     try:
         model = find_algorithm(algorithm)("MlpPolicy", envs, seed=seed, device="cpu", **options)
         model.learn(steps, callback=ticks)
@@ -78,3 +88,19 @@ def evaluate_baseline(model: Any, env: str, episodes: int, seed: int) -> float:
         envs.close()
     assert isinstance(mean, float)
     return mean
+
+
+def make_replay(capacity: int, num_envs: int) -> Any:
+    """Stable-Baselines3's replay for Atari frames, in the form that stores each of them once."""
+    from gymnasium import spaces
+    from stable_baselines3.common.buffers import ReplayBuffer
+
+    return ReplayBuffer(
+        capacity,
+        spaces.Box(0, 255, (1, 84, 84), np.uint8),
+        spaces.Discrete(6),
+        device="cpu",
+        n_envs=num_envs,
+        optimize_memory_usage=True,
+        handle_timeout_termination=False,
+    )

@@ -10,57 +10,19 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
+from .benchmarks import BENCHMARKS, Benchmark, ReplayBenchmark
 from .config import UsageError, nearest
 from .tracking import read_metrics
 
 # Steps whose time is not counted: compiling, first allocations, filling a replay buffer.
 WARM_UP = 0.2
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """One task, the same hyper-parameters for both sides."""
-
-    env: str
-    num_envs: int
-    steps: int
-    agent: str
-    ours: dict[str, Any]
-    """Blocks of a run's config: agent, encoder, memory."""
-    algorithm: str
-    """Stable-Baselines3's class."""
-    theirs: dict[str, Any]
-    """Its keyword arguments."""
-
-
-BENCHMARKS = {
-    "ppo-cartpole": Benchmark(
-        env="CartPole-v1",
-        num_envs=8,
-        steps=200_000,
-        agent="ppo",
-        ours={
-            "agent": {
-                "rollout_length": 128,
-                "batch_size": 256,
-                "epochs": 4,
-                "learning_rate": 1e-3,
-                "gamma": 0.98,
-            },
-            "encoder": {"name": "mlp", "hidden": [64, 64], "activation": "tanh"},
-        },
-        algorithm="PPO",
-        theirs={"n_steps": 128, "batch_size": 256, "n_epochs": 4, "learning_rate": 1e-3, "gamma": 0.98},
-    ),
-}
 
 
 def bench(names: list[str], repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
@@ -70,33 +32,35 @@ def bench(names: list[str], repeats: int, say: Callable[[str], None]) -> dict[st
             raise UsageError(f"unknown benchmark {name!r}; {nearest(name, BENCHMARKS)}")
     results = []
     for name in names or list(BENCHMARKS):
-        runs: dict[str, list[dict[str, float]]] = {"ours": [], "theirs": []}
+        runs: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
         for repeat in range(repeats):
             for side, done in runs.items():
                 done.append(_run_worker(name, side, seed=repeat))
-                say(f"{name} {side} {repeat + 1}/{repeats}: {done[-1]['steps_per_second']:,.0f} steps/s")
+                say(f"{name} {side} {repeat + 1}/{repeats}: {done[-1]['per_second']:,.0f} a second")
         results.append(_summarize(name, runs))
     return {"results": results, "machine": machine()}
 
 
-def _summarize(name: str, runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    def median(side: str, key: str) -> float:
-        return statistics.median(run[key] for run in runs[side])
+def _summarize(name: str, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    def median(side: str, key: str) -> float | None:
+        values = [value for run in runs[side] if (value := run[key]) is not None]
+        return statistics.median(values) if values else None
 
     pairs = zip(runs["ours"], runs["theirs"], strict=True)
     return {
         "name": name,
         "peer": f"stable-baselines3 {BENCHMARKS[name].algorithm}",
-        "unit": "environment steps per second of training, after warm-up",
-        "ours": median("ours", "steps_per_second"),
-        "theirs": median("theirs", "steps_per_second"),
-        "ratio": statistics.median(a["steps_per_second"] / b["steps_per_second"] for a, b in pairs),
+        "unit": BENCHMARKS[name].unit,
+        "ours": median("ours", "per_second"),
+        "theirs": median("theirs", "per_second"),
+        "ratio": statistics.median(a["per_second"] / b["per_second"] for a, b in pairs),
         "return_ours": median("ours", "return"),
         "return_theirs": median("theirs", "return"),
         "peak_mb_ours": median("ours", "peak_mb"),
         "peak_mb_theirs": median("theirs", "peak_mb"),
         "seconds_ours": median("ours", "seconds"),
         "seconds_theirs": median("theirs", "seconds"),
+        "threads": getattr(BENCHMARKS[name], "threads", 1),
         "runs": len(runs["ours"]),
     }
 
@@ -107,11 +71,15 @@ def format_bench(report: dict[str, Any]) -> str:
         f"{'benchmark':<24}{'ours':>12}{'theirs':>12}{'ratio':>8}   return ours/theirs   peak MB ours/theirs"
     ]
     for row in report["results"]:
-        returns = f"{row['return_ours']:.1f} / {row['return_theirs']:.1f}"
+        has_return = row["return_ours"] is not None
+        returns = f"{row['return_ours']:.1f} / {row['return_theirs']:.1f}" if has_return else "-"
         memory = f"{row['peak_mb_ours']:.0f} / {row['peak_mb_theirs']:.0f}"
         speed = f"{row['ours']:>12,.0f}{row['theirs']:>12,.0f}{row['ratio']:>8.2f}"
         lines.append(f"{row['name']:<24}{speed}   {returns:<20} {memory}")
-    return "\n".join([*lines, f"ours and theirs: {report['results'][0]['unit']}"])
+    units = {
+        f"{row['name']}: {row['unit']} ({row['threads']} torch threads)": None for row in report["results"]
+    }
+    return "\n".join([*lines, *units])
 
 
 def machine() -> dict[str, Any]:
@@ -123,7 +91,6 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torch_threads": 1,
     }
 
 
@@ -131,7 +98,7 @@ def machine() -> dict[str, Any]:
 Ticks = list[tuple[int, float]]
 
 
-def _run_worker(name: str, side: str, seed: int) -> dict[str, float]:
+def _run_worker(name: str, side: str, seed: int) -> dict[str, Any]:
     """Measure one side in a process of its own, so that peak memory is its own too."""
     command = [sys.executable, "-W", "ignore", "-m", "palaestra.training.bench", name, side, str(seed)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -140,21 +107,27 @@ def _run_worker(name: str, side: str, seed: int) -> dict[str, float]:
     return json.loads(finished.stdout.splitlines()[-1])
 
 
-def _worker(name: str, side: str, seed: int) -> dict[str, float]:
-    import torch
-
-    torch.set_num_threads(1)
+def _worker(name: str, side: str, seed: int) -> dict[str, float | None]:
     benchmark = BENCHMARKS[name]
     started = time.perf_counter()
-    ticks, evaluate = (_train_ours if side == "ours" else _train_theirs)(benchmark, seed)
-    seconds = time.perf_counter() - started
-    late = [tick for tick in ticks if tick[0] >= WARM_UP * benchmark.steps]
+    if isinstance(benchmark, ReplayBenchmark):
+        measured = (_draw_ours if side == "ours" else _draw_theirs)(benchmark, seed)
+    else:
+        measured = _train(benchmark, side, seed)
     return {
-        "steps_per_second": (late[-1][0] - late[0][0]) / (late[-1][1] - late[0][1]),
-        "seconds": seconds,
+        "seconds": time.perf_counter() - started,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "return": evaluate(),
+        **measured,
     }
+
+
+def _train(benchmark: Benchmark, side: str, seed: int) -> dict[str, float | None]:
+    import torch
+
+    torch.set_num_threads(benchmark.threads)
+    ticks, evaluate = (_train_ours if side == "ours" else _train_theirs)(benchmark, seed)
+    late = [tick for tick in ticks if tick[0] >= WARM_UP * benchmark.steps]
+    return {"per_second": (late[-1][0] - late[0][0]) / (late[-1][1] - late[0][1]), "return": evaluate()}
 
 
 def _train_ours(benchmark: Benchmark, seed: int) -> tuple[Ticks, Callable[[], float]]:
@@ -177,6 +150,7 @@ def _train_ours(benchmark: Benchmark, seed: int) -> tuple[Ticks, Callable[[], fl
             "evaluate_every": benchmark.steps,
             "checkpoint_every": benchmark.steps,
             "compile": "on",
+            "threads": benchmark.threads,
             "track": "none",
         }
     )
@@ -203,6 +177,49 @@ def _train_theirs(benchmark: Benchmark, seed: int) -> tuple[Ticks, Callable[[], 
         log_every=benchmark.steps // 50,
     )
     return ticks, lambda: evaluate_baseline(model, benchmark.env, episodes=20, seed=1_000_000)
+
+
+def _draw_ours(benchmark: ReplayBenchmark, seed: int) -> dict[str, float | None]:
+    from ..agents.agent import Transition
+    from ..agents.replay import Replay
+
+    num_envs, generator = benchmark.num_envs, np.random.default_rng(seed)
+    replay = Replay(benchmark.frames)
+    for obs, next_obs, reward, done in _frames(benchmark, generator):
+        numbers = np.zeros(num_envs, np.int64)
+        never = np.zeros(num_envs, bool)
+        state = np.zeros((num_envs, 0), np.float32)
+        replay.add(Transition(obs, numbers, reward, done, never, next_obs, never, state))
+    return _draw(benchmark, lambda: replay.sample(benchmark.batch_size, generator))
+
+
+def _draw_theirs(benchmark: ReplayBenchmark, seed: int) -> dict[str, float | None]:
+    from .baselines import make_replay
+
+    num_envs, generator = benchmark.num_envs, np.random.default_rng(seed)
+    replay = make_replay(benchmark.frames, num_envs)
+    for obs, next_obs, reward, done in _frames(benchmark, generator):
+        replay.add(obs, next_obs, np.zeros(num_envs, np.int64), reward, done, [{}] * num_envs)
+    return _draw(benchmark, lambda: replay.sample(benchmark.batch_size))
+
+
+def _frames(benchmark: ReplayBenchmark, generator: np.random.Generator) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield (obs, next_obs, reward, done) until a replay of `frames` is full."""
+    frames = generator.integers(0, 256, (64, benchmark.num_envs, 1, 84, 84), np.uint8)
+    reward = np.zeros(benchmark.num_envs, np.float32)
+    for t in range(benchmark.frames // benchmark.num_envs):
+        done = generator.random(benchmark.num_envs) < 0.001
+        yield frames[t % 64], frames[(t + 1) % 64], reward, done
+
+
+def _draw(benchmark: ReplayBenchmark, sample: Callable[[], Any]) -> dict[str, float | None]:
+    count, started = 5000, time.perf_counter()
+    for _ in range(count):
+        sample()
+    return {
+        "per_second": count * benchmark.batch_size / (time.perf_counter() - started),
+        "return": None,
+    }
 
 
 if __name__ == "__main__":

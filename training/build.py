@@ -6,14 +6,20 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
+from typing import Any
 
 import torch
+import yaml
 from gymnasium import spaces
 
 from ..agents.agent import Agent
-from ..envs.make import EnvSpec
-from ..networks.torso import Torso, build_torso
-from .components import find_component
+from ..envs.make import EnvSpec, make_single
+from ..envs.registry import find_environment
+from ..networks.nested import NestedEncoder
+from ..networks.observations import is_picture, leaf_spaces
+from ..networks.torso import Encoder, Torso, build_torso
+from .components import component_names, find_component
 from .config import RunConfig, shallow_dict
 from .evaluate import SEED_OFFSET
 
@@ -30,6 +36,7 @@ def env_spec(config: RunConfig) -> EnvSpec:
         kwargs=dict(config.env_kwargs),
         backend=config.backend,
         **shallow_dict(config.env_options),
+        frame_stack=config.frame_stack,
     )
 
 
@@ -75,10 +82,43 @@ def resolve(config: RunConfig) -> RunConfig:
 def torso_factory(config: RunConfig, observation_space: spaces.Space) -> Callable[[], Torso]:
     """Return what an agent calls for each torso that it needs."""
     encoder = find_component("encoder", config.encoder)
+    check_encoder(config.encoder, encoder, observation_space)
     memory = find_component("memory", config.memory)
     return lambda: build_torso(
         observation_space, encoder, memory, config.encoder_config, config.memory_config
     )
+
+
+def check_encoder(name: str, encoder: type[Encoder], space: spaces.Space) -> None:
+    """Raise `TypeError` with the encoders that do take observations of a space, unless this one does."""
+    if takes(encoder, space):
+        return
+    others = [other for other in component_names("encoder") if takes(find_component("encoder", other), space)]
+    advice = f"use {' or '.join(others)}" if others else "none of ours does"
+    got = " ".join(str(space).split())
+    raise TypeError(f"encoder '{name}' takes {encoder.takes}, got {got}; {advice}")
+
+
+def takes(encoder: type[Encoder], space: spaces.Space) -> bool:
+    """Whether an encoder takes observations of a space, alone or one of it for each picture in there."""
+    return encoder.accepts(space) or NestedEncoder.fits(space, encoder)
+
+
+def default_encoder(env: str, kwargs: dict[str, Any], wrappers: tuple[str, ...] = ()) -> str:
+    """Name of the encoder for an environment: `cnn` where its observations are pictures or hold some, else `mlp`."""
+    return _default_encoder(env, yaml.safe_dump(kwargs), wrappers)
+
+
+@cache
+def _default_encoder(env: str, kwargs: str, wrappers: tuple[str, ...]) -> str:
+    try:
+        spec = EnvSpec(env, 1, kwargs=yaml.safe_load(kwargs), wrappers=wrappers)
+        made = make_single(spec, find_environment(env))
+    except Exception:  # whatever it is, it is reported where the environment is made to be used
+        return "mlp"
+    space = made.observation_space
+    made.close()
+    return "cnn" if any(is_picture(leaf) for leaf in leaf_spaces(space)) else "mlp"
 
 
 def build_agent(config: RunConfig, observation_space: spaces.Space, action_space: spaces.Space) -> Agent:

@@ -88,6 +88,18 @@ def option_value(arguments: list[str], name: str) -> str | None:
     return None
 
 
+def option_words(arguments: list[str], name: str) -> list[str]:
+    """Return the words that follow `--name`, up to the next option."""
+    words: list[str] = []
+    inside = False
+    for word in arguments:
+        if word.startswith("--"):
+            inside = word == f"--{name}"
+        elif inside:
+            words.append(word)
+    return words
+
+
 # -- Commands -------------------------------------------------------------------------------------------------------
 
 

@@ -75,12 +75,14 @@ class RunConfig:
     """Copies of the environment that are stepped together."""
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of the environment."""
+    frame_stack: Annotated[int, Gt(0)] = 1
+    """Show this many of the last observations together, the newest last."""
     env_options: EnvOptions = EnvOptions()
     """How environments are wrapped and stepped."""
     backend: Literal["auto", "sync", "async", "vector", "envpool", "ale"] = "auto"
     """What steps the environments; auto follows a fixed rule and is recorded in the run's config."""
     encoder: str = "mlp"
-    """Name of the encoder: what one observation is seen with."""
+    """Name of the encoder: what one observation is seen with. By default cnn for pictures, mlp for all else."""
     memory: str = "none"
     """Name of the memory: what is carried from step to step."""
     log_every: Annotated[int, Ge(0)] = 0
@@ -343,12 +345,22 @@ def preset_path(agent: str, env: str) -> str:
 
 def find_preset(agent: str, env: str) -> dict[str, Any]:
     """Return the preset for an agent in an environment, empty where there is none."""
-    entry = files("palaestra.configs").joinpath(preset_path(agent, env))
-    return (
-        parse_yaml(entry.read_text(encoding="utf-8"), f"configs/{preset_path(agent, env)}")
-        if entry.is_file()
-        else {}
-    )
+    return _read_preset(preset_path(agent, env)) or {}
+
+
+def read_config(agent: str, name: str) -> dict[str, Any]:
+    """Read what `--config` names: a file, or one of the agent's own presets, such as `td3`.
+
+    Raises:
+        UsageError: there is neither, or it is not a mapping.
+    """
+    preset = _read_preset(f"{agent}/{name}.yaml") if name.isidentifier() and not Path(name).exists() else None
+    return load_yaml(Path(name)) if preset is None else preset
+
+
+def _read_preset(path: str) -> dict[str, Any] | None:
+    entry = files("palaestra.configs").joinpath(path)
+    return parse_yaml(entry.read_text(encoding="utf-8"), f"configs/{path}") if entry.is_file() else None
 
 
 def merge(*layers: dict[str, Any]) -> dict[str, Any]:
@@ -397,21 +409,28 @@ def names_of(values: dict[str, Any]) -> dict[str, str]:
 
 def run_config(values: dict[str, Any], where: str = "") -> RunConfig:
     """Build a run's config from a mapping as it stands in `config.yaml`; what is left out takes its default."""
+    from .build import default_encoder
     from .components import find_component
 
-    defaults = {"encoder": "mlp", "memory": "none"}
-    names = defaults | names_of(values)
+    names = {"memory": "none"} | names_of(values)
     if "agent" not in names:
         raise UsageError(f"{where}agent: is missing")
+    if "encoder" not in names:
+        names["encoder"] = default_encoder(
+            str(values.get("env")),
+            values.get("env_kwargs") or {},
+            tuple((values.get("env_options") or {}).get("wrappers") or ()),
+        )
     components = [find_component(kind, names[kind]) for kind in ("agent", "encoder", "memory")]
     known = [item.name for item in dataclasses.fields(RunConfig) if item.name not in BLOCKS.values()]
     for key in values:
         if key not in known:
             raise UsageError(f"{where}{key}: unknown key; {nearest(str(key), known)}")
     flat = {key: value for key, value in values.items() if key not in BLOCKS} | names
+    suited = {"encoder": components[0].encoder_defaults.get(names["encoder"], {})}
     for (block, target), component in zip(BLOCKS.items(), components, strict=True):
         given = values.get(block)
-        options = dict(given) if isinstance(given, dict) else {}
+        options = suited.get(block, {}) | (given if isinstance(given, dict) else {})
         options.pop("name", None)
         flat[target] = build(component.Config, options, where, f"{block}.")
     typed = build(run_config_class(*components), flat, where)

@@ -64,6 +64,7 @@ class Collector:
             next_obs=result.next_obs,
             first=first,
             state=state,
+            next_state=self.state,
             valid=result.valid,
         )
         return transition, result.episodes

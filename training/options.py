@@ -10,17 +10,17 @@ from typing import Annotated, Any
 
 import tyro
 
-from .cli import option_value, parse
+from .cli import option_value, option_words, parse
 from .components import find_component
 from .config import (
     BLOCKS,
     RunConfig,
     UsageError,
     find_preset,
-    load_yaml,
     merge,
     names_of,
     parse_yaml,
+    read_config,
     run_config,
     run_config_class,
     shallow_dict,
@@ -38,7 +38,7 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     """
     find_component("agent", agent)
     config_file = option_value(arguments, "config")
-    given = load_yaml(Path(config_file)) if config_file else {}
+    given = read_config(agent, config_file) if config_file else {}
     env = option_value(arguments, "env") or given.get("env")
     if env is None and not {"-h", "--help"} & set(arguments):
         raise UsageError("which environment? give --env, for example --env CartPole-v1")
@@ -50,7 +50,10 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     given = _for_components(given, names)
     # Checked one by one, so that a mistake is reported with the place where it stands.
     run_config(merge(preset, {"env": env}), f"preset {agent}/{env}: ")
-    default = run_config(merge(preset, given, {"env": env}), f"{config_file}: " if config_file else "")
+    # What the environment shows, and with it the default encoder, may depend on its arguments.
+    words = option_words(arguments, "env-kwargs")
+    shown = {"env": env, "env_kwargs": parse_assignments(words, "--env-kwargs")}
+    default = run_config(merge(preset, given, shown), f"{config_file}: " if config_file else "")
 
     components = [find_component(kind, getattr(default, kind)) for kind in BLOCKS]
     options = _options_class(run_config_class(*components), default)
@@ -91,7 +94,8 @@ def _options_class(config_class: type[Any], default: RunConfig) -> type[Any]:
         fields.append((item.name, Annotated[kind, tyro.conf.arg(**extra)], dataclasses.field(default=value)))
     paths = {
         "out": "Folder of the run, new or empty. By default runs/ENV/AGENT-seedN.",
-        "config": "YAML file with options, in the layout of a preset or of a run's config.yaml.",
+        "config": "YAML file with options, in the layout of a preset or of a run's config.yaml; or the name of a "
+        "preset of the agent that fits any environment, such as td3 for ddpg.",
     }
     for name, text in paths.items():
         fields.append(

@@ -1,10 +1,10 @@
-"""Multi-layer perceptron over flattened observations; discrete observations become one-hot vectors."""
+"""Multi-layer perceptron over flattened observations; discrete ones become one-hot vectors, nested ones one vector."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..layers import Activation, mlp, numpy_layers
 from ..normalize import RunningNormalizer
+from ..observations import VECTOR_SPACES, flat_size, flatten, is_picture, leaf_observations, leaf_spaces
 from ..torso import Encoder
 
 
@@ -33,45 +34,43 @@ class MLP(Encoder):
     """Flatten, normalise (optional), then linear layers."""
 
     Config = MLPConfig
+    takes = "Box, Discrete, MultiDiscrete and MultiBinary observations, and Dict and Tuple of them"
+
+    @classmethod
+    def accepts(cls, space: spaces.Space) -> bool:
+        """Whether it can be laid out as one vector."""
+        return all(isinstance(leaf, VECTOR_SPACES) for leaf in leaf_spaces(space))
 
     def __init__(self, space: spaces.Space, config: MLPConfig):
         super().__init__()
+        if not self.accepts(space):
+            raise TypeError(f"encoder 'mlp' takes {self.takes}, got {space}")
         self.space = space
-        inputs = flat_size(space)
+        self.leaves = leaf_spaces(space)
+        inputs = sum(map(flat_size, self.leaves))
         self.normalize: nn.Module = RunningNormalizer((inputs,)) if config.normalize else nn.Identity()
         self.layers = mlp((inputs, *config.hidden), config.activation)
         self.size = (inputs, *config.hidden)[-1]
 
-    def forward(self, obs: Tensor) -> Tensor:
+    def forward(self, obs: Any) -> Tensor:
         """Features `[N, size]` of observations `[N, ...]`."""
         return self.layers(self.normalize(self.flatten(obs)))
 
-    def flatten(self, obs: Tensor) -> Tensor:
+    def flatten(self, obs: Any) -> Tensor:
         """Observations as float vectors `[N, inputs]`."""
-        if isinstance(self.space, spaces.Discrete):
-            return nn.functional.one_hot((obs - self.space.start).long(), int(self.space.n)).float()
-        if isinstance(self.space, spaces.MultiDiscrete):
-            parts = (
-                (obs - torch.as_tensor(self.space.start, device=obs.device))
-                .long()
-                .reshape(len(obs), -1)
-                .unbind(-1)
-            )
-            sizes = self.space.nvec.flatten().tolist()
-            return torch.cat(
-                [nn.functional.one_hot(p, n) for p, n in zip(parts, sizes, strict=True)], -1
-            ).float()
-        return obs.reshape(len(obs), -1).float()
+        arrays = leaf_observations(self.space, obs)
+        parts = [flatten(leaf, array) for leaf, array in zip(self.leaves, arrays, strict=True)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
-    def update_statistics(self, obs: Tensor) -> None:
+    def update_statistics(self, obs: Any) -> None:
         """Let the normaliser see observations `[N, ...]`."""
         if isinstance(self.normalize, RunningNormalizer):
             self.normalize.update(self.flatten(obs))
 
     def as_numpy(self) -> Callable[[np.ndarray], np.ndarray] | None:
-        """Return this encoder as a NumPy function, for Box observations."""
+        """Return this encoder as a NumPy function, for Box observations but pictures."""
         layers = numpy_layers(self.layers)
-        if layers is None or not isinstance(self.space, spaces.Box):
+        if layers is None or not isinstance(self.space, spaces.Box) or is_picture(self.space):
             return None
         if not isinstance(self.normalize, RunningNormalizer):
             return lambda obs: layers(obs.reshape(len(obs), -1).astype(np.float32, copy=False))
@@ -82,12 +81,3 @@ class MLP(Encoder):
             return layers(np.clip((flat - shift) * scale, -clip, clip))
 
         return encode
-
-
-def flat_size(space: spaces.Space) -> int:
-    """Length of an observation as a vector: one-hot for discrete spaces."""
-    if isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-        return spaces.flatdim(space)
-    raise TypeError(
-        f"encoder 'mlp' takes Box, Discrete, MultiDiscrete and MultiBinary observations, got {space}"
-    )

@@ -10,19 +10,22 @@ from gymnasium import spaces
 from palaestra.agents.agent import Transition
 from palaestra.agents.ppo import PPO, PPOConfig, explained_variance
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
-from palaestra.networks.memories.none import NoMemory
 from palaestra.networks.torso import build_torso
+
+from .memories import MEMORIES
 
 BOX = spaces.Box(-1, 1, (3,), np.float32)
 
 
-def make_agent(action_space, obs_space=BOX, seed=0, encoder=None, compile=False, **options) -> PPO:
+def make_agent(
+    action_space, obs_space=BOX, seed=0, encoder=None, memory="none", compile=False, **options
+) -> PPO:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return PPO(
             PPOConfig(**options),
             action_space,
-            lambda: build_torso(obs_space, MLP, NoMemory, encoder),
+            lambda: build_torso(obs_space, MLP, MEMORIES[memory][0], encoder, MEMORIES[memory][1]),
             seed=seed,
             total_steps=10_000,
             device=torch.device("cpu"),
@@ -49,6 +52,7 @@ def random_transitions(agent, num_envs, obs_space=BOX, seed=0, episode=5):
             next_obs=next_obs,
             first=first,
             state=state,
+            next_state=next_state,
         )
         obs = np.where(ends[:, None], generator.standard_normal(obs.shape), next_obs).astype(np.float32)
         first, state = ends, next_state
@@ -100,7 +104,11 @@ def test_loss_and_gradient_equal_those_of_stable_baselines3(env_id, tmp_path, mo
     algorithm.policy.zero_grad()
     expected.backward()
 
-    batch = [x.unsqueeze(0) for x in (obs, action, log_prob, value.flatten(), advantage, returns)]
+    ones = torch.ones(64, dtype=torch.bool)
+    batch = [
+        x.unsqueeze(0)
+        for x in (torch.zeros(64, 0), obs, ones, action, log_prob, value.flatten(), advantage, returns)
+    ]
     loss, metrics = agent.loss(*batch, torch.ones(1, 64, dtype=torch.bool), torch.tensor(0.2))
     loss.backward()
 
@@ -130,7 +138,9 @@ def test_loss_terms_by_hand():
     old_log_prob = torch.log(torch.tensor([[0.5, 0.25]]))  # ratios 1 and 2
     advantage, returns = torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, -1.0]])
     loss, metrics = agent.loss(
+        torch.zeros(1, 2, 0),
         torch.zeros(1, 2, 3),
+        torch.ones(1, 2, dtype=torch.bool),
         torch.tensor([[0, 1]]),
         old_log_prob,
         torch.zeros(1, 2),
@@ -156,7 +166,16 @@ def test_a_clipped_value_takes_the_larger_error():
     old_value, returns = torch.tensor([[2.0, -0.2]]), torch.tensor([[0.5, 1.0]])
     zero = torch.zeros(1, 2)
     _, metrics = agent.loss(
-        torch.zeros(1, 2, 3), zero, zero, old_value, zero, returns, zero == 0, torch.tensor(0.2)
+        torch.zeros(1, 2, 0),
+        torch.zeros(1, 2, 3),
+        zero == 0,
+        zero,
+        zero,
+        old_value,
+        zero,
+        returns,
+        zero == 0,
+        torch.tensor(0.2),
     )
     # The value is 0. First: clipped to 2 - 0.5 = 1.5, error 1 against 0.25. Second: moved by 0.2, not clipped.
     assert metrics["loss/value"].item() == pytest.approx((1.0 + 1.0) / 2)
@@ -169,10 +188,16 @@ def test_invalid_rows_change_nothing():
     obs = torch.randn(1, 6, 3, generator=generator)
     action = torch.tensor([[0, 1, 0, 1, 1, 0]])
     valid = torch.tensor([[True, True, False, True, False, True]])
-    masked, _ = agent.loss(obs, action, *floats, valid, torch.tensor(0.2))
+    masked, _ = agent.loss(torch.zeros(1, 6, 0), obs, valid, action, *floats, valid, torch.tensor(0.2))
     keep = valid[0]
     fewer, _ = agent.loss(
-        obs[:, keep], action[:, keep], *floats[:, :, keep], valid[:, keep], torch.tensor(0.2)
+        torch.zeros(1, 4, 0),
+        obs[:, keep],
+        valid[:, keep],
+        action[:, keep],
+        *floats[:, :, keep],
+        valid[:, keep],
+        torch.tensor(0.2),
     )
     assert masked.item() == pytest.approx(fewer.item(), abs=1e-6)
 
@@ -188,35 +213,52 @@ def test_explained_variance_by_hand():
 # -- The rollout -------------------------------------------------------------------------------------------------
 
 
-def test_successors_are_valued_where_they_belong():
-    """The next value of a row is that of its true successor: next row, kept-apart truncation, or last row."""
-    agent = make_agent(spaces.Discrete(2), rollout_length=6)
-    stream = random_transitions(agent, num_envs=2, episode=4)
-    seen = []
-    for transition in itertools.islice(stream, 6):
-        seen.append(transition)
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("share", [False, True])
+def test_successors_are_valued_where_they_belong(memory, share):
+    """The next value of a row is that of its true successor, with the memory that its own episode left."""
+    agent = make_agent(spaces.Discrete(2), rollout_length=6, memory=memory, share_torso=share)
+    # The second rollout: its memory goes back beyond its first row.
+    seen = list(itertools.islice(random_transitions(agent, num_envs=2, episode=4), 12))[6:]
+    for transition in seen:
         agent.rollout.add(transition)
     rollout = agent.rollout
-    obs, first, action = (torch.from_numpy(x) for x in (rollout.obs, rollout.first, rollout.action))
-    log_prob, value, next_value = agent._look_back(rollout, obs, first, action)
+    arrays = (rollout.obs, rollout.state[0], rollout.first, rollout.action)
+    log_prob, value, next_value = agent._look_back(rollout, *map(torch.from_numpy, arrays))
 
-    def value_of(x):
+    def value_of(obs, state, first):
         with torch.no_grad():
-            return agent._policy_and_value(torch.from_numpy(x)[None], torch.ones(1, 2))[1][0].numpy()
+            return agent._value(*(torch.from_numpy(x) for x in (obs[None], state, first[None])))[0].numpy()
 
     for t, transition in enumerate(seen):
-        np.testing.assert_allclose(value[t], value_of(transition.obs), atol=1e-6)
-        expected = value_of(transition.next_obs)
+        expected = value_of(transition.obs, transition.state, transition.first)
+        np.testing.assert_allclose(value[t], expected, atol=1e-6)
+        expected = value_of(transition.next_obs, transition.next_state, np.zeros(2, bool))
         live = ~transition.terminated  # the successor of a termination has no value anybody asks for
         np.testing.assert_allclose(next_value[t][live], expected[live], atol=1e-6)
     assert log_prob.shape == (6, 2) and (log_prob < 0).all()
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_windows_begin_with_the_memory_they_began_with(memory):
+    """Before the first step every action is as likely as it was, wherever windows and episodes begin and end."""
+    agent = make_agent(spaces.Discrete(2), rollout_length=10, sequence_length=4, batch_size=8, memory=memory)
+    losses = []
+    agent.optimizer.step = lambda loss, batch, rate: losses.append((loss(*batch)[1], batch)) or losses[-1][0]
+    for transition in itertools.islice(random_transitions(agent, num_envs=3, episode=4), 20):
+        agent.learn(transition)
+    per_epoch = 4 if memory == "none" else 5  # 30 steps by 8; 9 windows (the last ones padded) by 2
+    assert len(losses) == 2 * 4 * per_epoch
+    for metrics, _ in losses:
+        assert abs(metrics["policy/approx_kl"].item()) < 1e-6 and metrics["policy/clip_fraction"] == 0
+    assert sum(int(batch[-2].sum()) for _, batch in losses) == 2 * 4 * 30
 
 
 def test_every_step_is_learned_once_an_epoch():
     agent = make_agent(spaces.Discrete(2), rollout_length=7, batch_size=4, epochs=3)
     seen = []
     agent.optimizer.step = lambda loss, batch, rate: (
-        seen.append(batch[4].flatten()) or {"policy/approx_kl": torch.tensor(0.0)}
+        seen.append(batch[6].flatten()) or {"policy/approx_kl": torch.tensor(0.0)}
     )
     for transition in itertools.islice(random_transitions(agent, num_envs=2), 7):
         agent.learn(transition)
@@ -264,9 +306,20 @@ def test_schedules_follow_the_steps_seen():
 @pytest.mark.parametrize("normalize", [False, True])
 def test_learning_goes_on_exactly_from_its_parts(action_space, normalize):
     """Mid-rollout state, put into a fresh agent with other weights, gives bit-equal actions and parameters."""
+    go_on_from_parts(action_space, normalize, "none")
+
+
+@pytest.mark.parametrize("memory", ["lstm", "gru", "transformer"])
+def test_learning_with_a_memory_goes_on_exactly_from_its_parts(memory):
+    go_on_from_parts(spaces.Discrete(3), True, memory)
+
+
+def go_on_from_parts(action_space, normalize, memory):
     options = {
         "rollout_length": 8,
         "batch_size": 8,
+        "sequence_length": 4,
+        "memory": memory,
         "normalize_reward": normalize,
         "encoder": MLPConfig(hidden=(16,), normalize=normalize),
     }
@@ -323,3 +376,37 @@ def test_bad_schedules_are_refused(options, message):
 def test_planned_updates():
     config = PPOConfig(rollout_length=128, batch_size=256, epochs=4)
     assert config.planned_updates(total_steps=10_240, num_envs=8) == 10 * 4 * 4
+
+
+MASKED = spaces.Dict({"obs": BOX, "action_mask": spaces.MultiBinary(4)})
+
+
+@pytest.mark.parametrize("memory", ["none", "lstm"])
+def test_forbidden_actions_are_neither_taken_nor_learned(memory):
+    agent = make_agent(
+        spaces.Discrete(4), MASKED, rollout_length=8, batch_size=8, memory=memory, learning_rate=0.1
+    )
+    generator = np.random.default_rng(0)
+
+    def look():
+        mask = generator.integers(0, 2, (3, 4)).astype(np.int8)
+        mask[np.arange(3), generator.integers(0, 4, 3)] = 1  # something is always allowed
+        return {"obs": generator.standard_normal((3, 3)).astype(np.float32), "action_mask": mask}
+
+    obs, state, first, off = look(), agent.initial_state(3), np.ones(3, bool), np.zeros(3, bool)
+    for t in range(80):
+        for explore in (False, True):
+            action, next_state = agent.act(obs, state, first, explore)
+            assert (obs["action_mask"][np.arange(3), action] == 1).all()
+        next_obs = look()
+        ends = np.full(3, t % 5 == 4)
+        metrics = agent.learn(
+            Transition(
+                obs, action, generator.standard_normal(3), off, ends, next_obs, first, state, next_state
+            )
+        )
+        if metrics:
+            assert np.isfinite([float(value) for value in metrics.values()]).all()
+            assert 0 <= metrics["policy/entropy"] <= np.log(4)
+        obs, state, first = next_obs, next_state, ends
+    assert torch.isfinite(agent.optimizer.vector).all()

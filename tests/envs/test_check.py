@@ -355,6 +355,8 @@ def test_list_patterns():
     assert [x.id for x in list_environments("cartpole")] == [
         "CartPole-v0",
         "CartPole-v1",
+        "palaestra/CartPoleNoVel-v0",
+        "palaestra/CartPolePixels-v0",
         "phys2d/CartPole-v0",
         "phys2d/CartPole-v1",
     ]

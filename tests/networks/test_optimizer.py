@@ -73,6 +73,20 @@ def test_compiled_step_equals_torch_adam_with_clipping():
     follow_torch(True, 0.5, 1e-5)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_steps_of_two_optimizers_are_not_mixed_up(monkeypatch):
+    """What is compiled is found again by its code and its tensors: two losses must not share both."""
+    inner = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda step, **options: inner(step, backend="eager", **options))
+    layers = [nn.Linear(3, 1), nn.Linear(3, 1)]
+    up, down = (FlatAdam(layer, compile=True) for layer in layers)
+    batch = (torch.randn(4, 3),)
+    for _ in range(2):
+        rising = up.step(lambda x: (layers[0](x).mean(), {"sign": torch.tensor(1.0)}), batch, 0.1)
+        falling = down.step(lambda x: (-layers[1](x).mean(), {"sign": torch.tensor(-1.0)}), batch, 0.1)
+    assert rising["sign"] == 1 and falling["sign"] == -1
+
+
 def test_first_step_by_hand():
     """After one step the moments' corrections cancel: every parameter moves by rate * g / (|g| + epsilon)."""
     layer = nn.Linear(2, 1, bias=False)
@@ -113,6 +127,16 @@ def test_a_module_used_by_two_heads_appears_once():
     body = nn.Linear(2, 2)
     vector, _ = flatten_parameters(nn.ModuleDict({"policy": body, "value": body}))
     assert vector.numel() == 6
+
+
+def test_the_functional_step_leaves_a_module_with_two_names_as_it_was():
+    """What is compiled runs on other tensors in place of the parameters; none of them may stay behind."""
+    body = nn.Linear(2, 1)
+    modules = nn.ModuleDict({"policy": body, "value": body})
+    optimizer, weight = FlatAdam(modules), body.weight
+    step = optimizer._make_functional_step(lambda x: (body(x).sum(), {}))
+    step(optimizer.vector, optimizer.mean, optimizer.square, torch.tensor([0.1, 1.0]), (torch.ones(3, 2),))
+    assert body.weight is weight and modules["value"].weight is weight
 
 
 def test_parameters_without_gradient_stay():

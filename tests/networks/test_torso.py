@@ -9,8 +9,9 @@ from gymnasium import spaces
 from torch import nn
 
 import palaestra.networks.memories
-from palaestra.networks.encoders.mlp import MLP, MLPConfig, flat_size
+from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.memories.none import NoMemory
+from palaestra.networks.observations import flat_size
 from palaestra.networks.torso import Memory, Torso, build_torso
 
 
@@ -202,7 +203,9 @@ def test_observations_become_vectors(space, obs, flat):
     assert encoder.size == flat_size(space) == len(flat[0])
 
 
-@pytest.mark.parametrize("space", [spaces.Dict({"a": spaces.Discrete(2)}), spaces.Text(3)])
+@pytest.mark.parametrize(
+    "space", [spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Text(2)}), spaces.Text(3)]
+)
 def test_other_observations_are_refused_by_name(space):
     with pytest.raises(TypeError, match="encoder 'mlp' takes Box"):
         MLP(space, MLPConfig())

@@ -37,6 +37,12 @@ def trained(tmp_path):
         ("train ppo --env CartPole-v1 --steps 1.5", ["--steps", "not a whole number", "1.5"]),
         ("train ppo --env CartPole-v1 --steps 0", ["steps", "must be > 0"]),
         ("train ppo --env CartPole-v1 --encoder mpl", ["unknown encoder 'mpl'", "'mlp'"]),
+        ("train ppo --env CartPole-v1 --encoder cnn", ["encoder 'cnn' takes pictures", "(4,)", "use mlp"]),
+        (
+            "train ppo --env palaestra/Catch-v0 --encoder cnn --encoder.layers nature",
+            ["encoder.layers: nature needs pictures of 36x36 or more, got 10x5; use small"],
+        ),
+        ("train ppo --env FrozenLake-v1 --frame-stack 2", ["frame_stack", "Discrete(16)"]),
         ("train ppo --env CartPole-v1 --memory nome", ["unknown memory 'nome'", "'none'"]),
         ("train ppo --env CartPole-v1 --env-kwargs size", ["NAME=VALUE", "'size'"]),
         ("train ppo --env CartPole-v1 --env-kwargs size=3", ["CartPole-v1", "'size'"]),

@@ -16,6 +16,7 @@ from palaestra.training.config import (
     nearest,
     parse_count,
     parse_yaml,
+    read_config,
     run_config,
     save_config,
     to_dict,
@@ -228,6 +229,23 @@ def test_merge_goes_deep_and_leaves_its_arguments_alone():
 def test_presets_are_found_by_agent_and_environment():
     assert find_preset("ppo", "CartPole-v1")["agent"]["rollout_length"] == 128
     assert find_preset("ppo", "nobody/Knows:This-v0") == {}
+
+
+def test_a_preset_for_any_environment_is_found_by_its_name(tmp_path, monkeypatch):
+    assert read_config("ddpg", "td3")["agent"]["twin_critics"] is True
+    with pytest.raises(UsageError, match="cannot read td4"):
+        read_config("ddpg", "td4")
+    # A file of that name in the folder where the user stands is what they mean.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "td3").write_text("steps: 5")
+    assert read_config("ddpg", "td3") == {"steps": 5}
+
+
+def test_an_agent_can_have_its_own_idea_of_an_encoder():
+    values = {"agent": "ddpg", "env": "Pendulum-v1"}
+    assert run_config(values).encoder_config.hidden == ()
+    assert run_config(values | {"encoder": {"hidden": [8]}}).encoder_config.hidden == (8,)
+    assert run_config(values | {"agent": "ppo"}).encoder_config.hidden == (64, 64)
 
 
 def test_a_run_reads_names_blocks_and_counts():

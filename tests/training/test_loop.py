@@ -82,7 +82,9 @@ def test_ppo_learns_the_value_of_a_probe(probe, obs, value, tmp_path):
     train_on_probe(probe, tmp_path / "run")
     agent = load_run(tmp_path / "run").agent
     with torch.no_grad():
-        _, learned = agent._policy_and_value(torch.tensor([obs]), torch.ones(1, len(obs), dtype=torch.bool))
+        learned = agent._value(
+            torch.tensor([obs]), torch.zeros(len(obs), 0), torch.ones(1, len(obs), dtype=torch.bool)
+        )
     np.testing.assert_allclose(learned[0], value, atol=0.1)
 
 

@@ -23,6 +23,16 @@ RUNS = {
         *["ppo", "--env", "Pendulum-v1", "--steps", "8k", "--num-envs", "3", "--agent.rollout-length", "100"],
         *["--agent.normalize-reward", "--encoder.normalize", "--agent.noise-correlation", "0.5"],
     ],
+    "a ring that goes round, priorities, noisy layers": [
+        *["dqn", "--env", "CartPole-v1", "--config", "rainbow", "--steps", "5k", "--num-envs", "2"],
+        *["--agent.replay-capacity", "1000", "--agent.learning-starts", "500", "--agent.gradient-steps", "1"],
+    ],
+    "pqn": ["pqn", "--env", "CartPole-v1", "--steps", "12k"],
+    "episodes under way": ["reinforce", "--env", "CartPole-v1", "--steps", "20k"],
+    "targets, delayed actor, persistent noise": [
+        *["ddpg", "--env", "Pendulum-v1", "--config", "td3", "--steps", "5k", "--num-envs", "2"],
+        *["--agent.noise", "ornstein-uhlenbeck", "--agent.train-every", "9", "--agent.learning-starts", "99"],
+    ],
 }
 
 
@@ -59,12 +69,12 @@ def test_a_run_killed_again_and_again_equals_one_left_alone(options, tmp_path):
 
     command, kills = [*TRAIN, *options, *CLOCKS, "--out", str(killed)], 0
     total = len(read_metrics(alone))
-    for rows in sorted(random.Random(0).sample(range(1, total - 2), 4)):
+    for rows in sorted(random.Random(0).sample(range(1, total - 2), 2)):
         kills += kill_when(subprocess.Popen(command, **quiet), killed, rows)
         command = [*TRAIN, "--resume", str(killed)]
     subprocess.run(command, check=True, **quiet)
 
-    assert kills == 4
+    assert kills == 2
     for left, right in zip(everything(alone), everything(killed), strict=True):
         assert left == right
 

@@ -1,0 +1,338 @@
+"""Deep deterministic policy gradient (Lillicrap et al. 2016, arXiv:1509.02971), and TD3's repairs as options.
+
+TD3 (Fujimoto et al. 2018, arXiv:1802.09477) is `twin_critics`, `policy_delay` and `target_smoothing` at once:
+against an actor that exploits what its critic overestimates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt, Interval
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from ..networks.acting import make_step
+from ..networks.layers import Activation
+from ..networks.optimizer import FlatAdam, make_target
+from ..networks.q_value import ActionBounds, Actor, Critic
+from ..networks.torso import Torso
+from ..networks.tree import tree_map
+from .agent import Agent, Counter, Metrics, Stateful, Transition, masked_mean, named_generator
+from .exploration import Schedule, check_schedules, scheduled
+from .noise import NoiseName, make_noise
+from .replay import Replay
+from .windows import sample_windows
+
+
+@dataclass(frozen=True)
+class DDPGConfig:
+    """Deep deterministic policy gradient; all steps are environment steps, summed over environments."""
+
+    learning_rate: Schedule = 1e-3
+    """Adam's step size, for actor and critic: a number, or linear(start, end) over the run."""
+    gamma: Annotated[float, Interval(ge=0, le=1)] = 0.99
+    """Discount of the future, per step."""
+    replay_capacity: Annotated[int, Gt(0)] = 1_000_000
+    """Steps that the replay memory holds."""
+    batch_size: Annotated[int, Gt(0)] = 256
+    """Steps in a gradient step; with a memory, as many whole windows as they fill."""
+    sequence_length: Annotated[int, Gt(0)] = 16
+    """With a memory: steps of a window, which begins with the memory that was stored beside it."""
+    burn_in: Annotated[int, Ge(0)] = 8
+    """With a memory: steps before a window that only bring the stored memory up to date."""
+    learning_starts: Annotated[int, Ge(0)] = 1000
+    """Steps of uniformly random actions before learning."""
+    train_every: Annotated[int, Gt(0)] = 1
+    """Steps between updates."""
+    gradient_steps: Annotated[int, Ge(-1)] = 1
+    """Gradient steps in an update; -1: as many as environment steps."""
+    tau: Annotated[float, Interval(gt=0, le=1)] = 0.005
+    """How far the target networks move towards the networks after each update of the actor."""
+    noise: NoiseName = "gaussian"
+    """What is added to actions to explore: gaussian is new at every step, ornstein-uhlenbeck persists."""
+    noise_std: Schedule = 0.1
+    """Its scale, in units of half the action range: a number, or linear(start, end) over the run."""
+    actor_hidden: tuple[Annotated[int, Gt(0)], ...] = (400, 300)
+    """Widths of the actor's hidden layers, behind the encoder."""
+    critic_hidden: tuple[Annotated[int, Gt(0)], ...] = (400, 300)
+    """Widths of the critic's hidden layers, which see the encoder's features and the action."""
+    activation: Activation = "relu"
+    """Non-linearity after each of them."""
+    max_grad_norm: Annotated[float, Gt(0)] | None = None
+    """Longer gradients are scaled down to this length; off by default."""
+    n_step: Annotated[int, Gt(0)] = 1
+    """Rewards that a target sums up before it trusts the target critic."""
+    twin_critics: bool = False
+    """TD3: learn two critics and believe the lower one."""
+    policy_delay: Annotated[int, Gt(0)] = 1
+    """TD3: updates of the critics for each one of the actor and the targets (2)."""
+    target_smoothing: Annotated[float, Ge(0)] = 0.0
+    """TD3: deviation of the noise on the next action in targets, in units of half the action range (0.2)."""
+    target_smoothing_clip: Annotated[float, Ge(0)] = 0.5
+    """TD3: largest such noise."""
+
+    def __post_init__(self) -> None:
+        check_schedules(self, "learning_rate", "noise_std")
+        if self.gradient_steps == 0:
+            raise ValueError("gradient_steps: must be positive, or -1 for one each environment step; got 0")
+
+    def planned_updates(self, total_steps: int, num_envs: int) -> int:
+        """Optimiser steps of a whole run."""
+        updates = max(0, total_steps - self.learning_starts) // self.train_every * self.steps_per_update
+        return updates + updates // self.policy_delay
+
+    @property
+    def steps_per_update(self) -> int:
+        """Gradient steps in an update."""
+        return self.train_every if self.gradient_steps == -1 else self.gradient_steps
+
+
+class DDPG(Agent):
+    """Learn the value of actions from a replay memory, and a deterministic policy that climbs it.
+
+    Actor and critic are perceptrons of the agent's own, each behind a torso of its own: the critic's hidden
+    layers must see the action too, which a torso cannot. So where observations are vectors, the torso has no
+    hidden layers and passes them on; images take a real encoder.
+    """
+
+    Config = DDPGConfig
+    encoder_defaults: ClassVar[dict[str, dict[str, Any]]] = {"mlp": {"hidden": []}}
+
+    def __init__(
+        self,
+        config: DDPGConfig,
+        action_space: spaces.Space,
+        make_torso: Callable[[], Torso],
+        *,
+        seed: int,
+        total_steps: int,
+        device: torch.device,
+        compile: bool = False,
+    ):
+        self.config = config
+        self.device = device
+        self.bounds = ActionBounds(action_space)
+        self.torso, critic_torso = make_torso(), make_torso()
+        self.actor = Actor(self.torso, self.bounds.size, config.actor_hidden, config.activation).to(device)
+        self.critic = Critic(
+            critic_torso,
+            self.bounds.size,
+            config.critic_hidden,
+            config.activation,
+            count=2 if config.twin_critics else 1,
+        ).to(device)
+        self.target_actor, self.target_actor_vector = make_target(self.actor)
+        self.target_critic, self.target_critic_vector = make_target(self.critic)
+        # With a memory every batch has another shape, and each would be compiled anew.
+        compile = compile and not self.torso.has_memory
+        self.actor_optimizer = FlatAdam(self.actor, max_grad_norm=config.max_grad_norm, compile=compile)
+        self.critic_optimizer = FlatAdam(self.critic, max_grad_norm=config.max_grad_norm, compile=compile)
+        self.forward = make_step(self.torso, self.actor.head, device)
+        # The critic sees every step too, if only to remember it.
+        self.remember = make_step(critic_torso, nn.Sequential(), device) if self.torso.has_memory else None
+        self.replay = Replay(
+            config.replay_capacity,
+            n_step=config.n_step,
+            gamma=config.gamma,
+            state_size=self.torso.replayed_size + critic_torso.replayed_size,
+        )
+        self.steps = Counter(total_steps)
+        self.updates = Counter(total_steps)
+        self.act_generator = named_generator(seed, "ddpg/act")
+        self.sample_generator = named_generator(seed, "ddpg/sample")
+        self.smoothing_generator = named_generator(seed, "ddpg/smoothing")
+        self.noise = make_noise(config.noise, self.act_generator)
+
+    def initial_state(self, num_envs: int) -> np.ndarray:
+        """Memories of actor and critic `[num_envs, S]` before anything was seen."""
+        states = [torso.initial_state(num_envs) for torso in (self.torso, self.critic.torso)]
+        return torch.cat(states, 1).cpu().numpy()
+
+    def act(
+        self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Take the actor's actions, with noise on them; or uniformly random ones during warm-up."""
+        warming_up = explore and self.steps.count < self.config.learning_starts
+        if warming_up and self.remember is None:
+            action = self.act_generator.uniform(-1, 1, (len(first), self.bounds.size))
+            return self.bounds.unscale(action), state
+        size = self.torso.state_size
+        action, next_state = self.forward(obs, state[:, :size], first)
+        if self.remember is not None:
+            _, critic_state = self.remember(obs, state[:, size:], first)
+            next_state = np.concatenate([next_state, critic_state], 1)
+        if warming_up:
+            action = self.act_generator.uniform(-1, 1, action.shape)
+        elif explore:
+            std = scheduled(self.config.noise_std, self.steps.progress)
+            action = np.clip(action + self.noise.sample(std, self.bounds.size, first), -1, 1)
+        return self.bounds.unscale(action), next_state
+
+    def learn(self, transition: Transition) -> Metrics:
+        """Add a step to the replay; update when it is time."""
+        config, before = self.config, self.steps.count
+        self.replay.add(transition._replace(action=self.bounds.scale(transition.action)))
+        self.steps.add(transition.num_steps)
+        self._update_statistics(transition)
+        updates = self.steps.count // config.train_every - before // config.train_every
+        if not updates or self.steps.count <= config.learning_starts or not len(self.replay):
+            return {}
+        return self.update(updates * config.steps_per_update)
+
+    def update(self, gradient_steps: int) -> Metrics:
+        """Improve the critics on new samples; every `policy_delay` times also the actor and the targets."""
+        config = self.config
+        learning_rate = scheduled(config.learning_rate, self.steps.progress)
+        # The actor's loss takes the first of the critic's arguments.
+        sample, critic_loss, actor_loss, shared = (
+            (self._sample_windows, self.critic_window_loss, self.actor_window_loss, 5)
+            if self.torso.has_memory
+            else (self._sample, self.critic_loss, self.actor_loss, 1)
+        )
+        reports: dict[str, list[Tensor]] = {}
+        for _ in range(gradient_steps):
+            batch = sample()
+            metrics = self.critic_optimizer.step(critic_loss, batch, learning_rate)
+            metrics["value/gradient_norm"] = metrics.pop("gradient_norm")
+            self.updates.add(1)
+            if self.updates.count % config.policy_delay == 0:
+                metrics |= self.actor_optimizer.step(actor_loss, batch[:shared], learning_rate)
+                metrics["policy/gradient_norm"] = metrics.pop("gradient_norm")
+                self.target_actor_vector.lerp_(self.actor_optimizer.vector, config.tau)
+                self.target_critic_vector.lerp_(self.critic_optimizer.vector, config.tau)
+            for name, metric in metrics.items():
+                reports.setdefault(name, []).append(metric)
+        means = {name: torch.stack(values).mean() for name, values in reports.items()}
+        return means | {"policy/learning_rate": learning_rate}
+
+    def critic_loss(
+        self,
+        obs: Any,
+        action: Tensor,
+        reward: Tensor,
+        discount: Tensor,
+        next_obs: Any,
+        noise: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Squared temporal-difference errors of all critics on `[N, ...]`; smoothing takes noise `[N, D]`."""
+        with torch.no_grad():
+            next_action = self.smoothed(self.target_actor(next_obs), noise)
+            next_value = self.target_critic(next_obs, next_action).amin(0)
+            target = reward + discount * next_value
+        return squared_errors(self.critic(obs, action), target, torch.ones_like(reward))
+
+    def critic_window_loss(
+        self,
+        obs: Any,
+        first: Tensor,
+        state: Tensor,
+        at: Tensor,
+        weights: Tensor,
+        boot: Tensor,
+        action: Tensor,
+        reward: Tensor,
+        discount: Tensor,
+        noise: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same of windows `[L, N]` out of rows `[M, N, ...]` that are unrolled from `state [N, S]` on."""
+        actor_state, critic_state = self._split(state)
+        action, reward, discount, weights = (x.flatten(0, 1) for x in (action, reward, discount, weights))
+        with torch.no_grad():
+            seen = self.target_actor.torso.see_windows(obs, actor_state, first, boot)
+            next_action = self.smoothed(self.target_actor.head(seen), noise)
+            seen = self.target_critic.torso.see_windows(obs, critic_state, first, boot)
+            target = reward + discount * self.target_critic.head(seen, next_action).amin(0)
+        seen = self.critic.torso.see_windows(obs, critic_state, first, at)
+        return squared_errors(self.critic.head(seen, action), target, weights)
+
+    def smoothed(self, action: Tensor, noise: Tensor | None) -> Tensor:
+        """Target actions `[N, D]` with clipped noise on them, where there is any."""
+        if noise is None:
+            return action
+        limit = self.config.target_smoothing_clip
+        return (action + (noise * self.config.target_smoothing).clamp(-limit, limit)).clamp(-1, 1)
+
+    def actor_loss(self, obs: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Minus the mean value, by the first critic, of the actor's actions for observations `[N, ...]`."""
+        loss = -self.critic.first(obs, self.actor(obs)).mean()
+        return loss, {"loss/policy": loss}
+
+    def actor_window_loss(
+        self, obs: Any, first: Tensor, state: Tensor, at: Tensor, weights: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same of windows."""
+        actor_state, critic_state = self._split(state)
+        action = self.actor.head(self.actor.torso.see_windows(obs, actor_state, first, at))
+        with torch.no_grad():
+            seen = self.critic.torso.see_windows(obs, critic_state, first, at)
+        loss = -masked_mean(self.critic.head.first(seen, action), weights.flatten())
+        return loss, {"loss/policy": loss}
+
+    def _split(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Memories of actor and critic."""
+        size = self.torso.state_size
+        return state[:, :size], state[:, size:]
+
+    def _sample(self) -> tuple[Any, ...]:
+        """Draw transitions: the arguments of `critic_loss`."""
+        sample = self.replay.sample(self.config.batch_size, self.sample_generator)
+        arrays = (sample.obs, sample.action, sample.reward, sample.discount, sample.next_obs)
+        return tree_map(self._tensor, (*arrays, *self._smoothing(len(sample.reward))))
+
+    def _sample_windows(self) -> tuple[Any, ...]:
+        """Draw windows: the arguments of `critic_window_loss`."""
+        config, length = self.config, self.config.sequence_length
+        number = max(1, config.batch_size // length)
+        windows = sample_windows(self.replay, number, length, config.burn_in, self.sample_generator)
+        states = zip((self.torso, self.critic.torso), np.split(windows.state, 2, axis=1), strict=True)
+        state = torch.cat([torso.replayed_state(self._tensor(part)) for torso, part in states], 1)
+        steps = (windows.at, windows.weights, windows.boot, windows.action, windows.reward, windows.discount)
+        obs, first, *rest = tree_map(
+            self._tensor, (windows.obs, windows.first, *steps, *self._smoothing(length * number))
+        )
+        return (obs, first, state, *rest)
+
+    def _smoothing(self, count: int) -> tuple[np.ndarray, ...]:
+        """Noise `[N, D]` for `smoothed`, if it is wanted."""
+        if self.config.target_smoothing == 0:
+            return ()
+        return (self.smoothing_generator.standard_normal((count, self.bounds.size), dtype=np.float32),)
+
+    def _update_statistics(self, transition: Transition) -> None:
+        """Show new observations to the normalisers."""
+        valid = slice(None) if transition.valid is None else transition.valid
+        obs = tree_map(lambda x: self._tensor(x[valid]), transition.obs)
+        self.actor.torso.update_statistics(obs)
+        self.critic.torso.update_statistics(obs)
+
+    def _tensor(self, x: np.ndarray) -> Tensor:
+        return torch.from_numpy(x).to(self.device)
+
+    def parts(self) -> dict[str, Stateful | np.random.Generator]:
+        """Everything that a checkpoint must hold."""
+        return {
+            "actor": self.actor,
+            "critic": self.critic,
+            "target_actor": self.target_actor,
+            "target_critic": self.target_critic,
+            "actor_optimizer": self.actor_optimizer,
+            "critic_optimizer": self.critic_optimizer,
+            "replay": self.replay,
+            "noise": self.noise,
+            "steps": self.steps,
+            "updates": self.updates,
+            "act_generator": self.act_generator,
+            "sample_generator": self.sample_generator,
+            "smoothing_generator": self.smoothing_generator,
+        }
+
+
+def squared_errors(value: Tensor, target: Tensor, weights: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss of all critics' values `[count, N]`: mean squared errors over what has weight, summed over critics."""
+    loss = masked_mean((value - target).square().sum(0), weights)
+    return loss, {"loss/value": loss, "value/mean": masked_mean(value.mean(0), weights)}

@@ -1,0 +1,356 @@
+"""Deep Q-networks (Mnih et al. 2015) and what was added to them up to Rainbow (Hessel et al. 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt, Interval
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from ..networks.acting import make_step
+from ..networks.layers import Activation
+from ..networks.masks import action_mask, best_action
+from ..networks.optimizer import FlatAdam, make_target
+from ..networks.q_heads import (
+    JointActions,
+    QHead,
+    QNetwork,
+    categorical_projection,
+    draw_noise,
+    of_action,
+    quantile_huber_loss,
+)
+from ..networks.torso import Torso, pick
+from ..networks.tree import tree_map
+from .agent import Agent, Counter, Metrics, Stateful, Transition, masked_mean, named_generator
+from .exploration import Schedule, check_schedules, epsilon_greedy, scheduled
+from .replay import Replay
+from .windows import sample_windows
+
+# Batches that are sampled in one go when many gradient steps follow each other.
+BATCHES_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class DQNConfig:
+    """Deep Q-network; all steps are environment steps, summed over environments."""
+
+    learning_rate: Schedule = 5e-4
+    """Adam's step size: a number, or linear(start, end) over the run."""
+    gamma: Annotated[float, Interval(ge=0, le=1)] = 0.99
+    """Discount of the future, per step."""
+    replay_capacity: Annotated[int, Gt(0)] = 100_000
+    """Steps that the replay memory holds."""
+    batch_size: Annotated[int, Gt(0)] = 64
+    """Steps in a gradient step; with a memory, as many whole windows as they fill."""
+    sequence_length: Annotated[int, Gt(0)] = 16
+    """With a memory: steps of a window, which begins with the memory that was stored beside it."""
+    burn_in: Annotated[int, Ge(0)] = 8
+    """With a memory: steps before a window that only bring the stored memory up to date."""
+    learning_starts: Annotated[int, Ge(0)] = 1000
+    """Steps of uniformly random actions before learning."""
+    train_every: Annotated[int, Gt(0)] = 4
+    """Steps between updates."""
+    gradient_steps: Annotated[int, Ge(-1)] = 1
+    """Gradient steps in an update; -1: as many as environment steps."""
+    target_every: Annotated[int, Gt(0)] = 500
+    """Steps between updates of the target network."""
+    tau: Annotated[float, Interval(gt=0, le=1)] = 1.0
+    """How far an update moves the target network: 1 copies the network, less averages over its past."""
+    epsilon: Schedule = "linear(1.0, 0.05, 0.16)"
+    """Share of uniformly random actions: a number, or linear(start, end, fraction of the run)."""
+    max_grad_norm: Annotated[float, Gt(0)] | None = 10.0
+    """Longer gradients are scaled down to this length."""
+    double: bool = True
+    """The network chooses the next action, the target network only values it (van Hasselt et al. 2016)."""
+    dueling: bool = False
+    """Value state and advantages of actions in streams of their own (Wang et al. 2016)."""
+    hidden: tuple[Annotated[int, Gt(0)], ...] = ()
+    """Widths of hidden layers behind the encoder: of both streams when dueling, noisy when noisy."""
+    activation: Activation = "relu"
+    """Non-linearity after each of them."""
+    noisy: bool = False
+    """Explore by learned noise on the layers behind the encoder (Fortunato et al. 2018); set epsilon to 0."""
+    n_step: Annotated[int, Gt(0)] = 1
+    """Rewards that a target sums up before it trusts the target network."""
+    prioritized: bool = False
+    """Replay steps with large errors more often (Schaul et al. 2016)."""
+    priority_exponent: Annotated[float, Interval(ge=0, le=1)] = 0.6
+    """Prioritised: 0 samples uniformly, 1 in proportion to the error."""
+    priority_beta: Schedule = "linear(0.4, 1.0)"
+    """Prioritised: how far importance weights undo the priorities."""
+    distribution: Literal["none", "c51", "quantile"] = "none"
+    """Learn how returns are distributed: c51 (Bellemare et al. 2017) or quantile (Dabney et al. 2018)."""
+    atoms: Annotated[int, Gt(1)] = 51
+    """Values or quantiles of the distribution."""
+    value_min: float = -10.0
+    """C51: smallest return that the distribution can express."""
+    value_max: float = 10.0
+    """C51: largest return that the distribution can express."""
+
+    def __post_init__(self) -> None:
+        check_schedules(self, "learning_rate", "epsilon", "priority_beta")
+        if not self.value_min < self.value_max:
+            raise ValueError(f"value_min: must be below value_max, got {self.value_min} and {self.value_max}")
+        if self.gradient_steps == 0:
+            raise ValueError("gradient_steps: must be at least 1, or -1 for one an environment step, got 0")
+
+    def planned_updates(self, total_steps: int, num_envs: int) -> int:
+        """Optimiser steps of a whole run."""
+        return max(0, total_steps - self.learning_starts) // self.train_every * self.steps_per_update
+
+    @property
+    def steps_per_update(self) -> int:
+        """Gradient steps in an update."""
+        return self.train_every if self.gradient_steps == -1 else self.gradient_steps
+
+
+class DQN(Agent):
+    """Learn the value of every action by temporal differences from a replay memory; take the best action."""
+
+    Config = DQNConfig
+
+    def __init__(
+        self,
+        config: DQNConfig,
+        action_space: spaces.Space,
+        make_torso: Callable[[], Torso],
+        *,
+        seed: int,
+        total_steps: int,
+        device: torch.device,
+        compile: bool = False,
+    ):
+        self.config = config
+        self.device = device
+        self.actions = JointActions(action_space)
+        torso = make_torso()
+        support = torch.linspace(config.value_min, config.value_max, config.atoms)
+        head = QHead(
+            torso.size,
+            self.actions.count,
+            atoms=1 if config.distribution == "none" else config.atoms,
+            support=support if config.distribution == "c51" else None,
+            hidden=config.hidden,
+            activation=config.activation,
+            dueling=config.dueling,
+            noisy=config.noisy,
+        )
+        self.network = QNetwork(torso, head).to(device)
+        # With a memory every batch has another shape, and each would be compiled anew.
+        compile = compile and not torso.has_memory
+        self.optimizer = FlatAdam(self.network, max_grad_norm=config.max_grad_norm, compile=compile)
+        self.target, self.target_vector = make_target(self.network)
+        self.features = make_step(torso, nn.Sequential(), device)
+        self.values = head.as_numpy(device)
+        self.noise_size = head.noise_size
+        self.no_noise = np.zeros(head.noise_size, np.float32)
+        self.normalizes = any(True for _ in torso.buffers())
+        self.replay = Replay(
+            config.replay_capacity,
+            n_step=config.n_step,
+            gamma=config.gamma,
+            prioritized=config.priority_exponent if config.prioritized else None,
+            state_size=torso.replayed_size,
+        )
+        self.steps = Counter(total_steps)
+        self.act_generator = named_generator(seed, "dqn/act")
+        self.sample_generator = named_generator(seed, "dqn/sample")
+        self.noise_generator = named_generator(seed, "dqn/noise")
+
+    def initial_state(self, num_envs: int) -> np.ndarray:
+        """The torso's memory `[num_envs, S]` before anything was seen."""
+        return self.network.torso.initial_state(num_envs).cpu().numpy()
+
+    @property
+    def epsilon(self) -> float:
+        """Share of random actions now."""
+        warm = self.steps.count >= self.config.learning_starts
+        return scheduled(self.config.epsilon, self.steps.progress) if warm else 1.0
+
+    def act(
+        self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Take the actions of the highest value, or random ones with probability epsilon."""
+        features, state = self.features(obs, state, first)
+        noise = draw_noise((self.noise_size,), self.act_generator) if explore else self.no_noise
+        values, mask = self.values(features, noise), action_mask(obs)
+        if explore:
+            values = epsilon_greedy(values, self.epsilon, self.act_generator)
+        return self.actions.action(best_action(values, mask)), state
+
+    def learn(self, transition: Transition) -> Metrics:
+        """Add a step to the replay; update target and network when it is time."""
+        config, before = self.config, self.steps.count
+        self.replay.add(transition._replace(action=self.actions.index(transition.action)))
+        self.steps.add(transition.num_steps)
+        self._update_statistics(transition)
+        # One step of many environments can pass several dates at once.
+        dates = self.steps.count // config.target_every - before // config.target_every
+        if dates:
+            self.target_vector.lerp_(self.optimizer.vector, 1 - (1 - config.tau) ** dates)
+        updates = self.steps.count // config.train_every - before // config.train_every
+        if not updates or self.steps.count <= config.learning_starts or not len(self.replay):
+            return {}
+        return self.update(updates * config.steps_per_update)
+
+    def update(self, gradient_steps: int) -> Metrics:
+        """Fit the values to their targets on new samples of the replay."""
+        config, progress = self.config, self.steps.progress
+        learning_rate, beta = (scheduled(x, progress) for x in (config.learning_rate, config.priority_beta))
+        has_memory = self.network.torso.has_memory
+        loss = self.window_loss if has_memory else self.loss
+        batches = self._windows if has_memory else self._batches
+        steps: list[dict[str, Tensor]] = []
+        for indices, counts, batch in batches(gradient_steps, beta):
+            steps.append(self.optimizer.step(loss, batch, learning_rate))
+            priority = steps[-1].pop("priority")
+            if config.prioritized:
+                self.replay.update_priorities(indices[counts], priority.cpu().numpy()[counts] + 1e-6)
+        metrics: Metrics = {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]}
+        metrics["policy/epsilon"] = self.epsilon
+        metrics["policy/learning_rate"] = learning_rate
+        return metrics
+
+    def loss(
+        self,
+        obs: Any,
+        action: Tensor,
+        reward: Tensor,
+        discount: Tensor,
+        next_obs: Any,
+        weights: Tensor,
+        noise: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of transitions `[N, ...]`, with noise `[2, P]` for the network and its target."""
+        outputs = self.network(obs, noise[0])
+        with torch.no_grad():
+            next_outputs = self.target(next_obs, noise[1])
+            judge = self.network(next_obs, noise[0]) if self.config.double else next_outputs
+        mask = action_mask(next_obs)
+        return self.temporal_difference(outputs, judge, next_outputs, mask, action, reward, discount, weights)
+
+    def window_loss(
+        self,
+        obs: Any,
+        first: Tensor,
+        state: Tensor,
+        at: Tensor,
+        boot: Tensor,
+        action: Tensor,
+        reward: Tensor,
+        discount: Tensor,
+        weights: Tensor,
+        noise: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same of windows `[L, N]` out of rows `[M, N, ...]` that are unrolled from `state [N, S]` on."""
+        outputs = self.network.unroll(obs, state, first, noise[0])
+        with torch.no_grad():
+            next_outputs = self.target.unroll(obs, state, first, noise[1])
+        judge = outputs.detach() if self.config.double else next_outputs
+        mask = action_mask(obs)
+        if mask is not None:
+            mask = pick(mask, boot).flatten(0, 1)
+        return self.temporal_difference(
+            pick(outputs, at).flatten(0, 1),
+            pick(judge, boot).flatten(0, 1),
+            pick(next_outputs, boot).flatten(0, 1),
+            mask,
+            *(x.flatten(0, 1) for x in (action, reward, discount, weights)),
+        )
+
+    def temporal_difference(
+        self,
+        outputs: Tensor,
+        judge: Tensor,
+        next_outputs: Tensor,
+        next_mask: Tensor | None,
+        action: Tensor,
+        reward: Tensor,
+        discount: Tensor,
+        weights: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """How far `outputs [N, A, K]` are from their targets; `judge` chooses the next action.
+
+        Rows of weight 0 do not count.
+        """
+        config, head = self.config, self.network.head
+        chosen = of_action(outputs, action)
+        with torch.no_grad():
+            best = best_action(head.values(judge), next_mask)
+            next_chosen = of_action(next_outputs, best)
+            target = reward[:, None] + discount[:, None] * next_chosen
+            if head.support is not None:
+                target = categorical_projection(next_chosen.softmax(-1), reward, discount, head.support)
+
+        if config.distribution == "c51":
+            # The Kullback-Leibler divergence from the target.
+            error = (torch.xlogy(target, target) - target * chosen.log_softmax(-1)).sum(-1)
+            priority = error
+        elif config.distribution == "quantile":
+            error = quantile_huber_loss(chosen, target)
+            priority = error
+        else:
+            error = nn.functional.smooth_l1_loss(chosen, target, reduction="none").squeeze(-1)
+            priority = (chosen - target).abs().squeeze(-1)
+        counts = weights > 0
+        loss = (weights * error).sum() / counts.sum()
+        value = masked_mean(head.values(chosen), counts)
+        return loss, {"loss/q": loss, "value/mean": value, "priority": priority}
+
+    def _batches(self, count: int, beta: float) -> Iterator[tuple[np.ndarray, Any, tuple[Any, ...]]]:
+        """Yield `count` samples of the replay: where they come from, which count, and the arguments of `loss`."""
+        size = self.config.batch_size
+        # Priorities change with every gradient step, so each needs a sample of its own.
+        at_once = 1 if self.config.prioritized else BATCHES_AT_ONCE
+        for start in range(0, count, at_once):
+            number = min(at_once, count - start)
+            sample = self.replay.sample(number * size, self.sample_generator, beta)
+            noise = draw_noise((number, 2, self.noise_size), self.noise_generator)
+            indices, tensors = sample.indices.reshape(number, size), tree_map(self._tensor, tuple(sample))
+            obs, action, reward, discount, next_obs, _, weights = tree_map(
+                lambda x, n=number: x.reshape(n, size, *x.shape[1:]), tensors
+            )
+            data = (obs, action, reward, discount, next_obs, weights, self._tensor(noise))
+            for index in range(number):
+                yield indices[index], slice(None), tree_map(lambda x, i=index: x[i], data)
+
+    def _windows(self, count: int, beta: float) -> Iterator[tuple[np.ndarray, Any, tuple[Any, ...]]]:
+        """Yield the same in windows, for `window_loss`."""
+        config, length = self.config, self.config.sequence_length
+        number = max(1, config.batch_size // length)
+        for _ in range(count):
+            windows = sample_windows(self.replay, number, length, config.burn_in, self.sample_generator, beta)
+            noise = draw_noise((2, self.noise_size), self.noise_generator)
+            tensors = tree_map(self._tensor, windows._asdict() | {"noise": noise})
+            del tensors["indices"]
+            tensors["state"] = self.network.torso.replayed_state(tensors["state"])
+            yield windows.indices.ravel(), windows.weights.ravel() > 0, tuple(tensors.values())
+
+    def _update_statistics(self, transition: Transition) -> None:
+        """Show new observations to the normalisers, where the torso has any."""
+        if not self.normalizes:
+            return
+        valid = slice(None) if transition.valid is None else transition.valid
+        self.network.torso.update_statistics(tree_map(lambda x: self._tensor(x[valid]), transition.obs))
+
+    def _tensor(self, x: np.ndarray) -> Tensor:
+        return torch.from_numpy(x).to(self.device)
+
+    def parts(self) -> dict[str, Stateful | np.random.Generator]:
+        """Everything that a checkpoint must hold."""
+        return {
+            "network": self.network,
+            "target": self.target,
+            "optimizer": self.optimizer,
+            "replay": self.replay,
+            "steps": self.steps,
+            "act_generator": self.act_generator,
+            "sample_generator": self.sample_generator,
+            "noise_generator": self.noise_generator,
+        }

@@ -1,0 +1,274 @@
+"""Replay memory: the last steps of all environments, each observation once, sampled as n-step transitions."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..networks.tree import tree_leaves, tree_map
+from .agent import Transition
+from .buffers import storage_dtype
+from .sum_tree import SumTree
+
+
+class Batch(NamedTuple):
+    """Sampled transitions, NumPy arrays `[N, ...]`; a target is `reward + discount * value(next_obs)`."""
+
+    obs: Any
+    action: np.ndarray
+    reward: np.ndarray
+    """`r_0 + gamma r_1 + ...` over the k <= n_step steps of the window."""
+    discount: np.ndarray
+    """`gamma^k`; 0 where the window ends in a termination."""
+    next_obs: Any
+    """The true successor of the window's last step."""
+    indices: np.ndarray
+    """Where the transitions lie, for `update_priorities`."""
+    weights: np.ndarray
+    """Importance weights of prioritised sampling, at most 1; all 1 when sampling is uniform."""
+
+
+class Replay:
+    """A ring of the last `capacity` steps, counted over all environments; allocated at the first `add`.
+
+    The ring is time-major, `[rows, B, ...]`, and holds each observation once: the successor of row `t` is the
+    observation of row `t + 1`, except where an episode ended; those true successors are kept apart. The
+    successor of the newest row is written into the row after it, where the next `add` writes, so the ring has
+    one row more than can be sampled. Windows of `n_step` steps are cut short by episode ends, the newest row
+    and invalid rows: every valid step can be sampled.
+
+    With `prioritized`, the exponent alpha of Schaul et al. 2016 (arXiv:1511.05952), steps are drawn in
+    proportion to `priority^alpha`; new ones have the largest priority so far.
+    """
+
+    # Arrays are flat over (row, environment): a slot is `row * B + environment`.
+    obs: Any
+    action: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    valid: np.ndarray
+    continues: np.ndarray  # the next row is the next step of the same episode
+    end: np.ndarray  # place of the true successor in `ends`; -1: it is the observation of the next row
+    first: np.ndarray
+    state: np.ndarray
+    _arrays = ("obs", "action", "reward", "terminated", "truncated", "valid", "continues", "first", "state")
+
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        n_step: int = 1,
+        gamma: float = 0.99,
+        prioritized: float | None = None,
+        state_size: int = 0,
+    ):
+        if n_step < 1:
+            raise ValueError(f"n_step must be at least 1, got {n_step}")
+        self.capacity = capacity
+        self.n_step = n_step
+        self.gamma = gamma
+        self.prioritized = prioritized
+        self.state_size = state_size
+        self.num_envs = 0  # nothing is allocated yet
+        self.rows = 0
+        self.position = 0  # the row that the next `add` writes
+        self.size = 0  # rows that can be sampled
+        self.invalid = 0  # steps in them that cannot
+        self.max_priority = 1.0
+        self.ends = Pool()
+        self.tree: SumTree | None = None
+
+    def __len__(self) -> int:
+        """Steps that can be sampled."""
+        return self.size * self.num_envs - self.invalid
+
+    def _allocate(self, obs: Any, action: np.ndarray, state: np.ndarray, num_envs: int) -> None:
+        """Make room for steps like those in `obs`, `action` and `state` `[N, ...]`."""
+        if self.capacity < num_envs:
+            raise ValueError(f"a replay of {self.capacity} steps is too small for {num_envs} environments")
+        self.num_envs, self.rows = num_envs, self.capacity // num_envs + 1
+        slots = self.rows * num_envs
+        self.obs, self.action, self.state = tree_map(
+            lambda x: np.zeros((slots, *x.shape[1:]), storage_dtype(x.dtype)), (obs, action, state)
+        )
+        self.reward = np.zeros(slots, np.float32)
+        self.terminated, self.truncated, self.valid, self.continues, self.first = np.zeros((5, slots), bool)
+        self.end = np.full(slots, -1, np.int32)
+        self.tree = None if self.prioritized is None else SumTree(slots)
+
+    def add(self, transition: Transition) -> None:
+        """Write one step of all environments; drops the oldest row when all are taken."""
+        if self.num_envs == 0:
+            state = transition.state[:, : self.state_size]
+            self._allocate(transition.obs, transition.action, state, len(transition.reward))
+        row, before, after = (self._slots_of(self.position + offset) for offset in (0, -1, 1))
+        if self.size == self.rows - 1:
+            self._drop(after)
+        valid: Any = True if transition.valid is None else transition.valid
+
+        self.continues[before] = (
+            self.valid[before] & ~(self.terminated[before] | self.truncated[before]) & valid
+        )
+        self.continues[row] = False
+        tree_map(lambda ring, x: ring.__setitem__(row, x), self.obs, transition.obs)
+        tree_map(lambda ring, x: ring.__setitem__(after, x), self.obs, transition.next_obs)
+        self.action[row] = transition.action
+        self.reward[row] = transition.reward
+        self.terminated[row] = transition.terminated
+        self.truncated[row] = transition.truncated
+        self.first[row] = transition.first
+        self.state[row] = transition.state[:, : self.state_size]
+        self.valid[row] = valid
+        ended = np.flatnonzero(transition.done & valid)
+        if len(ended):
+            self.end[row.start + ended] = self.ends.add(tree_map(lambda x: x[ended], transition.next_obs))
+        if transition.valid is not None:
+            self.invalid += self.num_envs - transition.num_steps
+        if self.tree is not None:
+            fresh = self.valid[row] * self._sharpened(self.max_priority)
+            self.tree.set(np.r_[row, after], np.concatenate([fresh, np.zeros(self.num_envs)]))
+        self.position = (self.position + 1) % self.rows
+        self.size = min(self.size + 1, self.rows - 1)
+
+    def _slots_of(self, row: int) -> slice:
+        start = row % self.rows * self.num_envs
+        return slice(start, start + self.num_envs)
+
+    def _drop(self, row: slice) -> None:
+        self.invalid -= self.num_envs - int(self.valid[row].sum())
+        self.valid[row] = False
+        ends = self.end[row]
+        self.ends.remove(ends[ends >= 0])
+        self.end[row] = -1
+
+    def sample(self, batch_size: int, generator: np.random.Generator, beta: float = 1.0) -> Batch:
+        """Draw transitions with replacement; `beta` (0 to 1) is how far their weights undo the priorities."""
+        slots, weights = self.draw(batch_size, generator, beta)
+        return self.transitions(slots)._replace(weights=weights)
+
+    def draw(self, count: int, generator: np.random.Generator, beta: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return slots `[N]` and their importance weights."""
+        if len(self) == 0:
+            raise ValueError("the replay is empty: there is nothing to sample")
+        if self.tree is None:
+            return self._draw_uniformly(count, generator), np.ones(count, np.float32)
+        # One draw from each of `count` equal parts of all priorities (Schaul et al., appendix B.2.1).
+        parts = (np.arange(count) + generator.random(count)) / count
+        slots = self.tree.find(parts * self.tree.total)
+        weights = self.tree.priorities[slots] ** -beta
+        return slots, (weights / weights.max()).astype(np.float32)
+
+    def _draw_uniformly(self, count: int, generator: np.random.Generator) -> np.ndarray:
+        limit, oldest = self.size * self.num_envs, (self.position - self.size) * self.num_envs
+        slots = (generator.integers(0, limit, count) + oldest) % len(self.reward)
+        while self.invalid and len(wrong := np.flatnonzero(~self.valid[slots])):
+            slots[wrong] = (generator.integers(0, limit, len(wrong)) + oldest) % len(self.reward)
+        return slots
+
+    def transitions(self, slots: np.ndarray) -> Batch:
+        """Return the n-step transitions that begin at slots `[N]`, with weight 1."""
+        reward, discount, last = self.n_step_returns(slots)
+        next_obs = tree_map(lambda x: x.take(self.successors(last), 0), self.obs)
+        end = self.end[last]
+        apart = np.flatnonzero(end >= 0)
+        if len(apart):
+            tree_map(lambda x, kept: x.__setitem__(apart, kept[end[apart]]), next_obs, self.ends.rows)
+        return Batch(
+            obs=tree_map(lambda x: x.take(slots, 0), self.obs),
+            action=self.action.take(slots, 0),
+            reward=reward,
+            discount=discount,
+            next_obs=next_obs,
+            indices=slots,
+            weights=np.ones(len(slots), np.float32),
+        )
+
+    def n_step_returns(self, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """n-step reward and discount `[N]` from slots `[N]` on, and the slots of the last steps they reach."""
+        reward, discount, last = self.reward[slots], np.full(len(slots), self.gamma, np.float32), slots
+        going = self.continues[slots] if self.n_step > 1 else np.zeros(0, bool)
+        for _ in range(self.n_step - 1):
+            last = np.where(going, self.successors(last), last)
+            reward += discount * self.reward[last] * going
+            discount[going] *= self.gamma
+            going &= self.continues[last]
+        discount *= ~self.terminated[last]
+        return reward, discount, last
+
+    def successors(self, slots: np.ndarray) -> np.ndarray:
+        """Slots of the next row; it holds the successor unless the episode ended."""
+        return (slots + self.num_envs) % len(self.reward)
+
+    def update_priorities(self, indices: np.ndarray, priorities: np.ndarray) -> None:
+        """Give sampled transitions new, positive priorities `[N]`."""
+        assert self.tree is not None, "this replay samples uniformly"
+        self.max_priority = max(self.max_priority, float(priorities.max()))
+        self.tree.set(indices, self._sharpened(priorities))
+
+    def _sharpened(self, priorities: Any) -> Any:
+        return priorities**self.prioritized
+
+    def state_dict(self) -> dict[str, Any]:
+        """All rows in use, as views of the ring."""
+        numbers = {
+            name: getattr(self, name) for name in ("num_envs", "position", "size", "invalid", "max_priority")
+        }
+        if self.num_envs == 0:
+            return numbers
+        # Until the ring is full, the rows in use are the first ones, and one for the newest row's successor.
+        used = slice(0, min(self.size + 1, self.rows) * self.num_envs)
+        arrays = {name: tree_map(lambda x: x[used], getattr(self, name)) for name in self._arrays}
+        slots = np.flatnonzero(self.end >= 0)
+        ends = {
+            "slots": slots,
+            "obs": tree_map(lambda x: x[self.end[slots]], self.ends.rows) if len(slots) else None,
+        }
+        priorities = None if self.tree is None else self.tree.priorities[used]
+        return numbers | {"arrays": arrays, "ends": ends, "priorities": priorities}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        if state["num_envs"]:
+            arrays = state["arrays"]
+            self._allocate(arrays["obs"], arrays["action"], arrays["state"], state["num_envs"])
+            used = slice(0, len(arrays["reward"]))
+            for name in self._arrays:
+                tree_map(lambda ring, x: ring.__setitem__(used, x), getattr(self, name), arrays[name])
+            self.ends = Pool()
+            if len(state["ends"]["slots"]):
+                self.end[state["ends"]["slots"]] = self.ends.add(state["ends"]["obs"])
+            if self.tree is not None:
+                self.tree.set(np.arange(used.stop), state["priorities"])
+        self.position, self.size, self.invalid = state["position"], state["size"], state["invalid"]
+        self.max_priority = state["max_priority"]
+
+
+class Pool:
+    """Rows that come and go: `rows [capacity, ...]` grows when it is full, free places are used again."""
+
+    def __init__(self) -> None:
+        self.rows: Any = None
+        self.capacity = 0
+        self.free: list[int] = []
+
+    def add(self, rows: Any) -> np.ndarray:
+        """Copy rows `[N, ...]` in; returns their places `[N]`."""
+        count = len(tree_leaves(rows)[0])
+        if len(self.free) < count:
+            self._grow(rows, self.capacity + max(count, self.capacity, 16))
+        places = np.array([self.free.pop() for _ in range(count)])
+        tree_map(lambda pool, x: pool.__setitem__(places, x), self.rows, rows)
+        return places
+
+    def remove(self, places: np.ndarray) -> None:
+        """Free places `[N]` of rows."""
+        self.free += places.tolist()
+
+    def _grow(self, rows: Any, capacity: int) -> None:
+        wider = tree_map(lambda x: np.zeros((capacity, *x.shape[1:]), storage_dtype(x.dtype)), rows)
+        if self.rows is not None:
+            tree_map(lambda new, old: new.__setitem__(slice(0, len(old)), old), wider, self.rows)
+        self.free += range(capacity - 1, self.capacity - 1, -1)
+        self.rows, self.capacity = wider, capacity

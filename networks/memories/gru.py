@@ -1,0 +1,85 @@
+"""Gated recurrent unit (Cho et al. 2014)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import torch
+from annotated_types import Gt
+from torch import Tensor, nn
+
+from ..segments import find_segments
+from ..torso import Memory
+
+# As a gate's input this is 1 after the sigmoid, exactly in float32.
+SHUT = 100.0
+
+
+@dataclass(frozen=True)
+class GRUConfig:
+    """Gated recurrent unit."""
+
+    hidden: Annotated[int, Gt(0)] = 64
+    """Width of output and state."""
+
+
+class GRU(Memory):
+    """One layer; the state `[B, H]` is its output.
+
+    Chunks with episode starts inside are cut there and run as one fused call; padding shuts the update gate, so
+    that the state passes through it unchanged.
+    """
+
+    Config = GRUConfig
+
+    def __init__(self, input_size: int, config: GRUConfig):
+        super().__init__()
+        self.size = self.state_size = config.hidden
+        self.into = nn.Parameter(torch.empty(3 * config.hidden, input_size))
+        self.back = nn.Parameter(torch.empty(3 * config.hidden, config.hidden))
+        self.bias, self.bias_back = (nn.Parameter(torch.zeros(3 * config.hidden)) for _ in range(2))
+        for into, back in zip(self.into.detach().chunk(3), self.back.detach().chunk(3), strict=True):
+            nn.init.xavier_uniform_(into)
+            nn.init.orthogonal_(back)
+
+    def forward(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """Unroll a chunk `[T, B, D]`."""
+        state = state * ~first[0].unsqueeze(-1)
+        if len(first) == 1 or not first[1:].any():
+            return self._run(x, state, self.into)
+        segments = find_segments(first)
+        x = x.flatten(0, 1)[segments.rows] * ~segments.padding.unsqueeze(-1)
+        state = state[segments.columns] * (segments.starts == 0).unsqueeze(-1)
+        # Gates in torch's order: reset, update, new.
+        shut = x.new_tensor([0.0, SHUT, 0.0]).repeat_interleave(self.size)
+        weight = torch.cat([self.into, shut.unsqueeze(-1)], -1)
+        y, last = self._run(torch.cat([x, segments.padding.unsqueeze(-1).to(x.dtype)], -1), state, weight)
+        return y.flatten(0, 1)[segments.places].reshape(*first.shape, -1), last[segments.last]
+
+    def _run(self, x: Tensor, state: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Run without episode starts: outputs `[L, K, H]` and the state `[K, H]` after the last row."""
+        parameters = (weight, self.back, self.bias, self.bias_back)
+        y, last = torch.gru(x, state.unsqueeze(0), parameters, True, 1, 0.0, self.training, False, False)
+        return y, last[0]
+
+    def as_numpy(self) -> Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """Return one step in NumPy."""
+        size = self.size
+        parameters = (self.into, self.back, self.bias, self.bias_back)
+        into, back, bias, bias_back = (parameter.detach().numpy() for parameter in parameters)
+        into, back = into.T, back.T
+
+        def step(x: np.ndarray, state: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            state = np.where(first[:, None], np.float32(0), state)
+            fresh, old = x @ into + bias, state @ back + bias_back
+            # sigmoid(x) = (1 + tanh(x / 2)) / 2
+            gates = 0.5 + 0.5 * np.tanh(0.5 * (fresh[:, : 2 * size] + old[:, : 2 * size]))
+            reset, update = gates[:, :size], gates[:, size:]
+            new = np.tanh(fresh[:, 2 * size :] + reset * old[:, 2 * size :])
+            after = new + update * (state - new)
+            return after, after
+
+        return step

@@ -1,0 +1,96 @@
+"""Long short-term memory (Hochreiter & Schmidhuber 1997, with forget gates)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import torch
+from annotated_types import Gt
+from torch import Tensor, nn
+
+from ..segments import find_segments
+from ..torso import Memory
+
+# As a gate's input this is 1 after the sigmoid, and 0 with the other sign, exactly in float32.
+SHUT = 100.0
+
+
+@dataclass(frozen=True)
+class LSTMConfig:
+    """Long short-term memory."""
+
+    hidden: Annotated[int, Gt(0)] = 64
+    """Width of output and cell."""
+
+
+class LSTM(Memory):
+    """One layer; the state `[B, 2 H]` is output and cell side by side.
+
+    A chunk with episode starts inside is cut there, and its segments run side by side as one fused call. Segments
+    are padded to the same length with steps that shut the input gate and open the forget gate: the cell passes
+    through them unchanged, so the state at the end is right for all of them.
+    """
+
+    Config = LSTMConfig
+
+    def __init__(self, input_size: int, config: LSTMConfig):
+        super().__init__()
+        self.size = config.hidden
+        self.state_size = 2 * config.hidden
+        self.into = nn.Parameter(torch.empty(4 * config.hidden, input_size))
+        self.back = nn.Parameter(torch.empty(4 * config.hidden, config.hidden))
+        self.bias, self.bias_back = (nn.Parameter(torch.zeros(4 * config.hidden)) for _ in range(2))
+        for into, back in zip(self.into.detach().chunk(4), self.back.detach().chunk(4), strict=True):
+            nn.init.xavier_uniform_(into)
+            nn.init.orthogonal_(back)
+
+    def forward(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """Unroll a chunk `[T, B, D]`."""
+        state = state * ~first[0].unsqueeze(-1)
+        if len(first) == 1 or not first[1:].any():
+            return self._run(x, state, self.into)
+        segments = find_segments(first)
+        x = x.flatten(0, 1)[segments.rows]
+        state = state[segments.columns] * (segments.starts == 0).unsqueeze(-1)
+        # Gates in torch's order: input, forget, cell, output.
+        shut = x.new_tensor([-SHUT, SHUT, 0.0, 0.0]).repeat_interleave(self.size)
+        weight = torch.cat([self.into, shut.unsqueeze(-1)], -1)
+        x = x * ~segments.padding.unsqueeze(-1)
+        outputs, last = self._run(
+            torch.cat([x, segments.padding.unsqueeze(-1).to(x.dtype)], -1), state, weight
+        )
+        y = outputs.flatten(0, 1)[segments.places].reshape(*first.shape, -1)
+        return y, torch.cat([y[-1], last[segments.last, self.size :]], -1)
+
+    def _run(self, x: Tensor, state: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Run without episode starts: outputs `[L, K, H]` and the state `[K, 2 H]` after the last row."""
+        output, cell = (part.unsqueeze(0).contiguous() for part in state.split(self.size, -1))
+        parameters = (weight, self.back, self.bias, self.bias_back)
+        y, output, cell = torch.lstm(x, (output, cell), parameters, True, 1, 0.0, self.training, False, False)
+        return y, torch.cat([output[0], cell[0]], -1)
+
+    def as_numpy(self) -> Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """Return one step in NumPy."""
+        size = self.size
+        parameters = (self.into, self.back, self.bias, self.bias_back)
+        into, back, bias, more = (parameter.detach().numpy() for parameter in parameters)
+        into, back = into.T, back.T
+
+        def step(x: np.ndarray, state: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            state = np.where(first[:, None], np.float32(0), state)
+            gates = x @ into + state[:, :size] @ back + (bias + more)
+            # All gates by one tanh: sigmoid(x) = (1 + tanh(x / 2)) / 2.
+            gates[:, : 2 * size] *= 0.5
+            gates[:, 3 * size :] *= 0.5
+            gates = np.tanh(gates)
+            enter, forget, leave = (0.5 + 0.5 * gates[:, k * size : (k + 1) * size] for k in (0, 1, 3))
+            after = np.empty_like(state)
+            cell = forget * state[:, size:] + enter * gates[:, 2 * size : 3 * size]
+            after[:, size:] = cell
+            after[:, :size] = leave * np.tanh(cell)
+            return after[:, :size], after
+
+        return step

@@ -1,0 +1,148 @@
+"""One contract for all memories: how a chunk is cut does not matter, and nothing crosses an episode start."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from palaestra.networks.memories.gru import GRU, GRUConfig
+from palaestra.networks.memories.lstm import LSTM, LSTMConfig
+from palaestra.networks.memories.none import NoMemory, NoMemoryConfig
+from palaestra.networks.memories.transformer import Transformer, TransformerConfig
+
+MEMORIES = {
+    "none": lambda: NoMemory(5, NoMemoryConfig()),
+    "lstm": lambda: LSTM(5, LSTMConfig(hidden=7)),
+    "gru": lambda: GRU(5, GRUConfig(hidden=7)),
+    "transformer": lambda: Transformer(5, TransformerConfig(size=8, heads=2, window=6, hidden=8)),
+    "gated transformer": lambda: Transformer(
+        5, TransformerConfig(size=8, heads=2, window=4, hidden=8, layers=3, gated=True)
+    ),
+}
+
+
+@pytest.fixture(params=MEMORIES)
+def memory(request):
+    torch.manual_seed(0)
+    built = MEMORIES[request.param]()
+    # Biases that start at zero would hide mistakes.
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return built
+
+
+def chunk(num_envs: int, length: int = 23, share: float = 0.15):
+    return torch.randn(length, num_envs, 5), torch.rand(length, num_envs) < share
+
+
+def unrolled(memory, x, state, first, cuts):
+    outputs = []
+    for start, end in pairwise([0, *cuts, len(x)]):
+        y, state = memory(x[start:end], state, first[start:end])
+        outputs.append(y)
+    return torch.cat(outputs), state
+
+
+@pytest.mark.parametrize("num_envs", [1, 4])
+@pytest.mark.parametrize("share", [0.0, 0.15, 1.0])
+def test_whole_chunked_and_stepwise_unrolls_agree(memory, num_envs, share):
+    x, first = chunk(num_envs, share=share)
+    # A state that earlier steps have left behind.
+    _, state = memory(x[:9], memory.initial_state(num_envs), first[:9])
+    whole, end = unrolled(memory, x, state, first, [])
+    for cuts in ([1], [4, 5, 17], range(1, len(x))):
+        y, state_after = unrolled(memory, x, state, first, cuts)
+        torch.testing.assert_close(y, whole, rtol=0, atol=1e-5)
+        torch.testing.assert_close(state_after, end, rtol=0, atol=1e-5)
+
+
+def test_nothing_before_an_episode_start_changes_anything_after_it(memory):
+    x, first = chunk(3, share=0.0)
+    first[10] = True
+    other = x.clone()
+    other[:10] += torch.randn(10, 3, 5)
+    state = memory.initial_state(3)
+    left, left_state = memory(x, state, first)
+    right, right_state = memory(other, state + 1.0 if memory.state_size else state, first)
+    torch.testing.assert_close(left[10:], right[10:], rtol=0, atol=1e-6)
+    if memory.state_size:
+        torch.testing.assert_close(left_state, right_state, rtol=0, atol=1e-6)
+
+
+def test_a_memory_remembers(memory):
+    if memory.state_size == 0:
+        pytest.skip("nothing to remember with")
+    x, first = chunk(2, share=0.0)
+    other = x.clone()
+    other[18] += 1.0
+    left, right = (memory(each, memory.initial_state(2), first)[0] for each in (x, other))
+    assert torch.equal(left[:18], right[:18])
+    assert (left[20] - right[20]).abs().max() > 1e-4
+
+
+def test_columns_do_not_mix(memory):
+    x, first = chunk(4)
+    whole, _ = memory(x, memory.initial_state(4), first)
+    for column in range(4):
+        alone, _ = memory(x[:, [column]], memory.initial_state(1), first[:, [column]])
+        torch.testing.assert_close(alone, whole[:, [column]], rtol=0, atol=1e-5)
+
+
+def test_gradients_agree_however_a_chunk_is_cut(memory):
+    parameters = list(memory.parameters())
+    if not parameters:
+        pytest.skip("no parameters")
+    x, first = chunk(3)
+    gradients = []
+    for cuts in ([], range(1, len(x))):
+        y, _ = unrolled(memory, x, memory.initial_state(3), first, cuts)
+        weight = torch.linspace(-1, 1, y.numel()).reshape(y.shape)
+        gradients.append(torch.autograd.grad((y * weight).sum(), parameters))
+    for left, right in zip(*gradients, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-4)
+
+
+def test_numpy_step_equals_torch(memory):
+    step = memory.as_numpy()
+    if step is None:
+        pytest.skip("no NumPy form")
+    x, first = chunk(3)
+    y, end = memory(x, memory.initial_state(3), first)
+    state = memory.initial_state(3).numpy()
+    for t in range(len(x)):
+        output, state = step(x[t].numpy(), state, first[t].numpy())
+        np.testing.assert_allclose(output, y[t].detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(state, end.detach().numpy(), atol=1e-5)
+
+
+def test_numpy_step_sees_new_weights(memory):
+    step = memory.as_numpy()
+    if step is None or not list(memory.parameters()):
+        pytest.skip("nothing to follow")
+    with torch.no_grad():
+        for parameter in memory.parameters():
+            parameter.mul_(0.5)
+    x, first = chunk(2, length=1)
+    expected, _ = memory(x, memory.initial_state(2), first)
+    output, _ = step(x[0].numpy(), memory.initial_state(2).numpy(), first[0].numpy())
+    np.testing.assert_allclose(output, expected[0].detach().numpy(), atol=1e-6)
+
+
+def test_a_window_ends():
+    """What lies layers * (window - 1) steps back or less is seen, what lies further is not."""
+    torch.manual_seed(0)
+    memory = Transformer(5, TransformerConfig(size=8, heads=2, window=4, hidden=8, layers=2))
+    x, first = chunk(1, share=0.0)
+    y, _ = memory(x, memory.initial_state(1), first)
+    for back, seen in ((6, True), (7, False)):
+        other = x.clone()
+        other[-1 - back] += 10.0
+        z, _ = memory(other, memory.initial_state(1), first)
+        assert bool((z[-1] != y[-1]).any()) == seen
+
+
+def test_heads_must_share_the_width():
+    with pytest.raises(ValueError, match="heads: must divide size 64, got 5"):
+        TransformerConfig(heads=5)

@@ -1,0 +1,120 @@
+"""What `palaestra bench` measures: tasks with the same hyper-parameters for us and for Stable-Baselines3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One task, the same hyper-parameters for both sides."""
+
+    env: str
+    num_envs: int
+    steps: int
+    agent: str
+    ours: dict[str, Any]
+    """Blocks of a run's config: agent, encoder, memory."""
+    algorithm: str
+    """Stable-Baselines3's class."""
+    theirs: dict[str, Any]
+    """Its keyword arguments."""
+    threads: int = 1
+    """Threads of torch, on both sides."""
+    unit: str = "environment steps per second of training, after warm-up"
+
+
+@dataclass(frozen=True)
+class ReplayBenchmark:
+    """Replay memories full of Atari frames (84 x 84 bytes), and how fast batches are drawn from them."""
+
+    frames: int
+    num_envs: int
+    batch_size: int
+    algorithm: str = "ReplayBuffer"
+    unit: str = "transitions drawn per second"
+
+
+BENCHMARKS: dict[str, Benchmark | ReplayBenchmark] = {
+    "ppo-cartpole": Benchmark(
+        env="CartPole-v1",
+        num_envs=8,
+        steps=200_000,
+        agent="ppo",
+        ours={
+            "agent": {
+                "rollout_length": 128,
+                "batch_size": 256,
+                "epochs": 4,
+                "learning_rate": 1e-3,
+                "gamma": 0.98,
+            },
+            "encoder": {"name": "mlp", "hidden": [64, 64], "activation": "tanh"},
+        },
+        algorithm="PPO",
+        theirs={"n_steps": 128, "batch_size": 256, "n_epochs": 4, "learning_rate": 1e-3, "gamma": 0.98},
+    ),
+    # CleanRL's network and clock.
+    "dqn-cartpole": Benchmark(
+        env="CartPole-v1",
+        num_envs=1,
+        steps=60_000,
+        agent="dqn",
+        ours={
+            "agent": {
+                **{"learning_rate": 1e-3, "batch_size": 128, "replay_capacity": 10_000, "double": False},
+                **{"learning_starts": 5000, "train_every": 10, "target_every": 500},
+                **{"epsilon": "linear(1, 0.05, 0.5)", "hidden": [120, 84]},
+            },
+            "encoder": {"name": "mlp", "hidden": []},
+        },
+        algorithm="DQN",
+        theirs={
+            **{"learning_rate": 1e-3, "batch_size": 128, "buffer_size": 10_000, "learning_starts": 5000},
+            **{"train_freq": 10, "target_update_interval": 500, "policy_kwargs": {"net_arch": [120, 84]}},
+            **{"exploration_initial_eps": 1.0, "exploration_final_eps": 0.05, "exploration_fraction": 0.5},
+        },
+    ),
+    # rl-zoo's preset.
+    "dqn-cartpole-zoo": Benchmark(
+        env="CartPole-v1",
+        num_envs=1,
+        steps=50_000,
+        agent="dqn",
+        ours={
+            "agent": {
+                **{"learning_rate": 2.3e-3, "batch_size": 64, "replay_capacity": 100_000, "double": False},
+                **{"learning_starts": 1000, "train_every": 256, "gradient_steps": 128, "target_every": 10},
+                **{"epsilon": "linear(1, 0.04, 0.16)", "hidden": [256, 256]},
+            },
+            "encoder": {"name": "mlp", "hidden": []},
+        },
+        algorithm="DQN",
+        theirs={
+            **{"learning_rate": 2.3e-3, "batch_size": 64, "buffer_size": 100_000, "learning_starts": 1000},
+            **{"train_freq": 256, "gradient_steps": 128, "target_update_interval": 10},
+            **{"exploration_initial_eps": 1.0, "exploration_final_eps": 0.04, "exploration_fraction": 0.16},
+            "policy_kwargs": {"net_arch": [256, 256]},
+        },
+    ),
+    "ddpg-pendulum": Benchmark(
+        env="Pendulum-v1",
+        num_envs=1,
+        steps=8000,
+        agent="ddpg",
+        ours={
+            "agent": {
+                **{"learning_rate": 1e-3, "gamma": 0.98, "replay_capacity": 200_000, "learning_starts": 1000},
+                **{"noise_std": 0.1, "actor_hidden": [256, 256], "critic_hidden": [256, 256]},
+            },
+        },
+        algorithm="DDPG",
+        theirs={
+            **{"learning_rate": 1e-3, "gamma": 0.98, "buffer_size": 200_000, "learning_starts": 1000},
+            **{"train_freq": 1, "noise_std": 0.1, "policy_kwargs": {"net_arch": [256, 256]}},
+        },
+        threads=2,
+    ),
+    "replay-atari": ReplayBenchmark(frames=1_000_000, num_envs=8, batch_size=32),
+}
