@@ -1,4 +1,4 @@
-"""A corridor: the worked example of an environment of your own (docs/environments.md explains it line by line).
+"""A corridor: the worked example of an environment of your own (docs/plug-in.md explains it line by line).
 
 The agent starts at the left end and is paid for reaching the right one; every step costs a little. In each
 episode a coin may lie at the left end, so that the shortest way is not always the best.

@@ -68,7 +68,8 @@ class FrameStack(Backend):
         self.exact_resume = backend.exact_resume
         self.metadata = backend.metadata
         self.name = backend.name  # type: ignore[misc]
-        self._start(backend.obs)
+        self.frames: list[Frames] = []
+        self.resetting = np.zeros(self.num_envs, bool)
 
     @property
     def seeds(self) -> list[int | None]:  # type: ignore[override]
@@ -77,7 +78,7 @@ class FrameStack(Backend):
 
     @property
     def failures(self) -> list[Failure]:  # type: ignore[override]
-        """Copies that failed in the last step."""
+        """Copies that failed."""
         return self.backend.failures
 
     @property
@@ -111,17 +112,6 @@ class FrameStack(Backend):
             self.resetting = done & ~self.resetting
         return self.obs, reward, terminated, truncated, info
 
-    def undo(self, obs: Any) -> bool:
-        """Take the last step back: the newest of `obs` is what the backend showed before it."""
-        self.frames = [Frames(leaf[:, -1], self.count) for leaf in tree_leaves(obs)]
-        for frames, leaf in zip(self.frames, tree_leaves(obs), strict=True):
-            frames.block[:] = leaf
-        return self.backend.undo(tree_map(lambda x: x[:, -1], obs))
-
-    def replace(self, index: int) -> None:
-        """Make one copy anew."""
-        self.backend.replace(index)
-
     def _add(self, obs: Any) -> None:
         for frames, leaf in zip(self.frames, tree_leaves(obs), strict=True):
             frames.add(leaf)
@@ -135,6 +125,16 @@ class FrameStack(Backend):
         assert self.autoreset_mode is DISABLED
         self._begin(mask, self.backend.restart(mask))
         return self.obs
+
+    def undo(self, obs: Any) -> bool:
+        """Move back by one observation."""
+        for frames in self.frames:
+            frames.end -= 1
+        return self.backend.undo(tree_map(lambda leaf: leaf[:, -1], obs))
+
+    def replace(self, index: int) -> None:
+        """Make one copy anew."""
+        self.backend.replace(index)
 
     def render(self, index: int) -> np.ndarray:
         """Picture of one environment."""

@@ -73,8 +73,6 @@ class EnvSpec:
     """What steps them; `auto`: `vector` where there is a faithful one and at least 8 copies, else `sync`."""
     render_mode: str | None = None
     """`rgb_array` to get pictures."""
-    frame_stack: int = 1
-    """Observations that are shown together, the newest last; 1 is none but the newest, without an axis for it."""
     wrappers: tuple[str, ...] = ()
     """`module:Wrapper`, or `module:Wrapper(name=value)`; the first one is innermost."""
     on_error: OnError = "stop"
@@ -83,6 +81,8 @@ class EnvSpec:
     """Seconds that a worker process of `async` may take for a step; 0 waits for ever."""
     workers: int = 0
     """Processes of `async`; 0 is one a core. Results do not depend on it."""
+    frame_stack: int = 1
+    """Observations that are shown together, the newest last; 1 is none but the newest, without an axis for it."""
 
     def __post_init__(self) -> None:
         if self.num_envs < 1:
@@ -102,20 +102,16 @@ class EnvSpec:
 
 def make_envs(spec: EnvSpec) -> Envs:
     """Make the environments; errors that a user can cause are a `ValueError` or `TypeError` of one line."""
-    restart = spec.on_error == "restart"
     if spec.backend == "envpool":
         # EnvPool has ids of its own.
         maker = envpool_maker(spec.id, spec.num_envs, spec.workers, spec.kwargs)
-        envs = Envs(stacked(EnvPoolBackend(maker, spec.num_envs, spec.seed), spec.frame_stack), restart)
-        check_spaces(spec.id, envs.observation_space, envs.action_space)
-        return envs
-    backend = make_backend(spec, find_environment(spec.id))
-    return Envs(stacked(backend, spec.frame_stack), restart)
-
-
-def stacked(backend: Backend, count: int) -> Backend:
-    """Show the last `count` observations together; 1 changes nothing."""
-    return backend if count == 1 else FrameStack(backend, count)
+        backend: Backend = EnvPoolBackend(maker, spec.num_envs, spec.seed)
+        check_spaces(spec.id, backend.observation_space, backend.action_space)
+    else:
+        backend = make_backend(spec, find_environment(spec.id))
+    if spec.frame_stack > 1:
+        backend = FrameStack(backend, spec.frame_stack)
+    return Envs(backend, spec.on_error == "restart")
 
 
 def make_backend(spec: EnvSpec, registered: registration.EnvSpec) -> Backend:

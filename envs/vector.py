@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import create_empty_array
 
 from .failure import EnvironmentFailedError, Failure, finite_checker, not_finite
 from .tree import read_row, tree_map, write_row
@@ -129,7 +130,7 @@ class Envs:
     def __init__(self, backend: Backend, restart_failed: bool = False):
         self._backend = backend
         self._restart_failed = restart_failed
-        self._is_finite = finite_checker(backend.obs)
+        self._is_finite = finite_checker(create_empty_array(backend.observation_space, n=backend.num_envs))
         self._mode = backend.autoreset_mode
         self._clip = action_clipper(backend.action_space, backend.num_envs)
         self.backend = backend.name
@@ -171,7 +172,7 @@ class Envs:
         before, action = self._backend.obs, self._clip(action)
         obs, reward, terminated, truncated, info = self._backend.step(action)
         if self._backend.failures or not self._is_finite(obs, reward):
-            self._cope(before, action, obs, reward, terminated, truncated)
+            obs = self._cope(before, action, obs, reward, terminated, truncated)
         self._clock += 1
         next_obs, valid = obs, None
         first = done = terminated | truncated
@@ -216,8 +217,10 @@ class Envs:
         reward: np.ndarray,
         terminated: np.ndarray,
         truncated: np.ndarray,
-    ) -> None:
-        """Stop at what failed in a step, or repair its rows and go on."""
+    ) -> Any:
+        """Stop at what failed in a step, or repair its rows and go on; returns the repaired observations."""
+        # A copy: what a backend shows may share its memory with what it has shown before.
+        obs = tree_map(np.array, obs)
         raised = self._backend.failures
         known = {failure.env_index for failure in raised}
         # What stands in rows that were spent on resetting is nobody's concern.
@@ -235,6 +238,7 @@ class Envs:
             reward[i], terminated[i], truncated[i] = 0.0, False, True
         for failure in returned:
             self._backend.replace(failure.env_index)
+        return obs
 
     def _begun(self, obs: Any) -> Any:
         """Look at what `start` or `restart` did."""

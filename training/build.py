@@ -35,8 +35,8 @@ def env_spec(config: RunConfig) -> EnvSpec:
         seed=config.seed,
         kwargs=dict(config.env_kwargs),
         backend=config.backend,
-        frame_stack=config.frame_stack,
         **shallow_dict(config.env_options),
+        frame_stack=config.frame_stack,
     )
 
 
@@ -104,15 +104,16 @@ def takes(encoder: type[Encoder], space: spaces.Space) -> bool:
     return encoder.accepts(space) or NestedEncoder.fits(space, encoder)
 
 
-def default_encoder(env: str, kwargs: dict[str, Any]) -> str:
+def default_encoder(env: str, kwargs: dict[str, Any], wrappers: tuple[str, ...] = ()) -> str:
     """Name of the encoder for an environment: `cnn` where its observations are pictures or hold some, else `mlp`."""
-    return _default_encoder(env, yaml.safe_dump(kwargs))
+    return _default_encoder(env, yaml.safe_dump(kwargs), wrappers)
 
 
 @cache
-def _default_encoder(env: str, kwargs: str) -> str:
+def _default_encoder(env: str, kwargs: str, wrappers: tuple[str, ...]) -> str:
     try:
-        made = make_single(EnvSpec(env, 1, kwargs=yaml.safe_load(kwargs)), find_environment(env))
+        spec = EnvSpec(env, 1, kwargs=yaml.safe_load(kwargs), wrappers=wrappers)
+        made = make_single(spec, find_environment(env))
     except Exception:  # whatever it is, it is reported where the environment is made to be used
         return "mlp"
     space = made.observation_space

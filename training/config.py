@@ -416,7 +416,11 @@ def run_config(values: dict[str, Any], where: str = "") -> RunConfig:
     if "agent" not in names:
         raise UsageError(f"{where}agent: is missing")
     if "encoder" not in names:
-        names["encoder"] = default_encoder(str(values.get("env")), values.get("env_kwargs") or {})
+        names["encoder"] = default_encoder(
+            str(values.get("env")),
+            values.get("env_kwargs") or {},
+            tuple((values.get("env_options") or {}).get("wrappers") or ()),
+        )
     components = [find_component(kind, names[kind]) for kind in ("agent", "encoder", "memory")]
     known = [item.name for item in dataclasses.fields(RunConfig) if item.name not in BLOCKS.values()]
     for key in values:

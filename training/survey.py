@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
@@ -92,7 +93,8 @@ def format_survey(rows: list[dict[str, Any]]) -> str:
         kinds = [("failed", [row["failed"]] if row["failed"] else []), ("error", row["errors"])]
         for kind, findings in [*kinds, ("warning", row["warnings"])]:
             for finding in findings:
-                text = finding.replace(row["id"], "ID").replace("|", "/")
+                # Where packages lie differs from machine to machine.
+                text = re.sub(r"/\S*/", "", finding.replace(row["id"], "ID")).replace("|", "/")
                 by_finding.setdefault(f"{kind}: {text}", []).append(row["id"])
     for finding, ids in sorted(by_finding.items()):
         shown = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")

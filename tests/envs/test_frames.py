@@ -5,7 +5,6 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from palaestra.envs.backends import SyncBackend, VectorBackend
-from palaestra.envs.failure import EnvironmentFailedError
 from palaestra.envs.frames import BLOCK, Frames, FrameStack
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.envs.vector import Envs
@@ -151,36 +150,26 @@ def test_wrong_requests_are_one_line():
         EnvSpec("CartPole-v1", frame_stack=0)
 
 
-class Broken(Count):
-    """Fails once, in the second step of its third episode."""
+class Breaking(Count):
+    """Raises in the third step of its first episode."""
 
     def step(self, action):
-        if self.episode == 2 and self.time == 1:
-            raise ZeroDivisionError
+        if self.episode == 0 and self.time == 2:
+            raise ValueError("broken")
         return super().step(action)
 
 
-def test_a_failed_step_is_taken_back_for_the_checkpoint():
-    def make():
-        return Envs(FrameStack(SyncBackend(lambda i: Broken(), 1, seed=0), 2))
-
-    envs = make()
-    obs = envs.reset()
-    with pytest.raises(EnvironmentFailedError) as caught:
-        while True:
-            obs = envs.step(np.zeros(1, int)).obs
-    assert caught.value.resumable
-    np.testing.assert_array_equal(envs.obs, obs)
-    assert obs.tolist() == [stacked(2, 1, 2)]
-
-
-def test_a_failed_copy_is_replaced_and_its_frames_begin_anew():
-    envs = Envs(
-        FrameStack(SyncBackend(lambda i: Broken(), 1, 0, replace_failed=True), 2), restart_failed=True
-    )
-    envs.reset()
-    with pytest.warns(RuntimeWarning, match="restarted"):
-        for _ in range(6):
-            result = envs.step(np.zeros(1, int))
-    assert result.truncated.all() and not result.terminated.any()
-    assert result.next_obs.tolist() == [stacked(2, 1, 2)] and result.obs.tolist() == [stacked(0, 0, 2)]
+@pytest.mark.filterwarnings("ignore:environment 0 .*; restarted:RuntimeWarning")
+def test_a_failed_copy_shows_what_it_showed_before_and_older_stacks_stay_as_they_were():
+    envs = Envs(FrameStack(SyncBackend(lambda i: Breaking(0), 1, 0, True), 3), restart_failed=True)
+    seen = [envs.reset()]
+    copies = [seen[0].copy()]
+    for _ in range(4):
+        step = envs.step(np.zeros(1, np.int64))
+        seen += [step.next_obs, step.obs]
+        copies += [step.next_obs.copy(), step.obs.copy()]
+        if step.truncated[0] and envs.restarts:
+            np.testing.assert_array_equal(step.next_obs, copies[-3])
+    assert envs.restarts == 1
+    for one, copy in zip(seen, copies, strict=True):
+        np.testing.assert_array_equal(one, copy)
