@@ -51,10 +51,10 @@ def start_run(config: RunConfig, run_dir: Path) -> Result:
         config = resolve(config)
         set_threads(config)
         with closing(make_envs(env_spec(config))) as envs:
+            build_agent(config, envs.observation_space, envs.action_space)
             if config.backend == "auto":
                 say(f"note: {config.num_envs} copies of {config.env}, stepped by backend {envs.backend}")
             config = replace(config, backend=envs.backend)  # type: ignore[arg-type]
-            build_agent(config, envs.observation_space, envs.action_space)
             if not envs.exact_resume:
                 say(
                     f"note: {config.env} cannot be restored in mid-episode; a resumed run begins new episodes"

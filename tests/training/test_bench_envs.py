@@ -29,7 +29,9 @@ def test_what_is_printed():
 
 def test_an_unknown_environment_says_so_for_each_backend():
     report = bench_envs("Corridorr-v0", [1], 0.01, {}, (), print)
-    assert all("Corridorr-v0" in row["error"] for row in report["results"])
+    # A backend whose package is missing says that instead.
+    said = [row["error"] for row in report["results"] if "pip install" not in row["error"]]
+    assert len(said) >= 3 and all("Corridorr-v0" in error for error in said)
 
 
 def test_the_survey_is_a_page(tmp_path, capsys):

@@ -91,7 +91,9 @@ def test_an_unknown_name_comes_with_the_nearest_one(name):
 
 
 def test_an_unknown_name_like_no_other():
-    assert error_of("memory", "zzz").startswith("unknown memory 'zzz' (memories: none")
+    assert error_of("memory", "zzz").startswith(
+        "unknown memory 'zzz' (memories: gru, lstm, none, transformer)"
+    )
     assert error_of("agent", "../ppo").startswith("unknown agent '../ppo'")
     assert error_of("agent", "agent").startswith("unknown agent 'agent'")
 
