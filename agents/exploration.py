@@ -53,8 +53,11 @@ def epsilon_greedy(values: np.ndarray, epsilon: float, generator: np.random.Gene
 
     A mask that is applied afterwards holds for random actions, too.
     """
-    random = generator.random(values.shape, dtype=np.float32)
-    return np.where(generator.random((len(values), 1)) < epsilon, random, values)
+    chosen = generator.random(len(values)) < epsilon
+    if np.count_nonzero(chosen):
+        values = values.copy()
+        values[chosen] = generator.random((np.count_nonzero(chosen), values.shape[1]))
+    return values
 
 
 class CorrelatedNormal:

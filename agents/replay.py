@@ -76,6 +76,7 @@ class Replay:
         self.position = 0  # the row that the next `add` writes
         self.size = 0  # rows that can be sampled
         self.invalid = 0  # steps in them that cannot
+        self.goes_on = np.zeros(0, bool)  # where the newest step's episode has a next one
         self.max_priority = 1.0
         self.ends = Pool()
         self.tree: SumTree | None = None
@@ -106,11 +107,12 @@ class Replay:
         row, before, after = (self._slots_of(self.position + offset) for offset in (0, -1, 1))
         if self.size == self.rows - 1:
             self._drop(after)
+        # The many small assignments are what storing costs: whatever need not be done is not.
         valid: Any = True if transition.valid is None else transition.valid
-
-        self.continues[before] = (
-            self.valid[before] & ~(self.terminated[before] | self.truncated[before]) & valid
-        )
+        done = transition.terminated | transition.truncated
+        if self.size:
+            self.continues[before] = self.goes_on & valid
+        self.goes_on = ~done & valid
         self.continues[row] = False
         tree_map(lambda ring, x: ring.__setitem__(row, x), self.obs, transition.obs)
         tree_map(lambda ring, x: ring.__setitem__(after, x), self.obs, transition.next_obs)
@@ -119,10 +121,11 @@ class Replay:
         self.terminated[row] = transition.terminated
         self.truncated[row] = transition.truncated
         self.first[row] = transition.first
-        self.state[row] = transition.state[:, : self.state_size]
+        if self.state_size:
+            self.state[row] = transition.state[:, : self.state_size]
         self.valid[row] = valid
-        ended = np.flatnonzero(transition.done & valid)
-        if len(ended):
+        if np.count_nonzero(done):
+            ended = np.flatnonzero(done & valid)
             self.end[row.start + ended] = self.ends.add(tree_map(lambda x: x[ended], transition.next_obs))
         if transition.valid is not None:
             self.invalid += self.num_envs - transition.num_steps
@@ -137,11 +140,12 @@ class Replay:
         return slice(start, start + self.num_envs)
 
     def _drop(self, row: slice) -> None:
-        self.invalid -= self.num_envs - int(self.valid[row].sum())
+        self.invalid -= self.num_envs - int(np.count_nonzero(self.valid[row]))
         self.valid[row] = False
         ends = self.end[row]
-        self.ends.remove(ends[ends >= 0])
-        self.end[row] = -1
+        if ends.max() >= 0:
+            self.ends.remove(ends[ends >= 0])
+            self.end[row] = -1
 
     def sample(self, batch_size: int, generator: np.random.Generator, beta: float = 1.0) -> Batch:
         """Draw transitions with replacement; `beta` (0 to 1) is how far their weights undo the priorities."""
@@ -243,6 +247,9 @@ class Replay:
                 self.tree.set(np.arange(used.stop), state["priorities"])
         self.position, self.size, self.invalid = state["position"], state["size"], state["invalid"]
         self.max_priority = state["max_priority"]
+        if self.size:
+            newest = self._slots_of(self.position - 1)
+            self.goes_on = self.valid[newest] & ~(self.terminated[newest] | self.truncated[newest])
 
 
 class Pool:
