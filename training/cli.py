@@ -23,6 +23,10 @@ USAGE = """usage: palaestra COMMAND ...
   train --resume RUN_DIR    go on with a run that was stopped
   evaluate RUN_DIR          play full episodes with what a run has learned
   runs [DIR]                what has been trained here
+  world-model fit --env ID --out DIR        collect data and fit a world model
+  world-model evaluate DIR                  how good is it?
+  world-model dream DIR --agent NAME        train an agent in its dream alone
+  world-model dream --env ID --agent NAME --real-steps N    collect, fit, dream, and again
   bench [NAME ...]          throughput and memory, side by side with Stable-Baselines3
   envs list [PATTERN]       environments that are installed
   envs check ID             is this environment sound?
@@ -282,6 +286,21 @@ def envs_check(arguments: list[str]) -> int:
     return 0 if report.ok else 2
 
 
+def world_model(arguments: list[str]) -> int:
+    """Fit a world model, judge it, train in its dream."""
+    from .world_model_options import COMMANDS as COMMANDS_HERE
+
+    usage = "usage: palaestra world-model fit --env ID --out DIR | evaluate DIR | dream DIR --agent NAME --out DIR"
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage)
+        return 0 if arguments else 2
+    if arguments[0] not in COMMANDS_HERE:
+        raise UsageError(
+            f"unknown command 'world-model {arguments[0]}'; {nearest(arguments[0], COMMANDS_HERE)}"
+        )
+    return COMMANDS_HERE[arguments[0]](arguments[1:])
+
+
 @dataclass(frozen=True)
 class DoctorOptions:
     """Device, torch, threads, optional packages, W&B."""
@@ -306,6 +325,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "runs": runs,
     "bench": bench,
     "envs": envs,
+    "world-model": world_model,
     "doctor": doctor,
 }
 

@@ -18,8 +18,16 @@ _HOMES = {
     "agent": ("palaestra.agents", "palaestra.agents.agent", "Agent"),
     "encoder": ("palaestra.networks.encoders", "palaestra.networks.torso", "Encoder"),
     "memory": ("palaestra.networks.memories", "palaestra.networks.torso", "Memory"),
+    "coder": ("palaestra.world_models", "palaestra.world_models.world_model", "Coder"),
+    "dynamics": ("palaestra.world_models.dynamics", "palaestra.world_models.world_model", "Dynamics"),
 }
-_PLURALS = {"agent": "agents", "encoder": "encoders", "memory": "memories"}
+_PLURALS = {
+    "agent": "agents",
+    "encoder": "encoders",
+    "memory": "memories",
+    "coder": "coders",
+    "dynamics": "dynamics",
+}
 
 
 def component_names(kind: Kind) -> list[str]:
