@@ -32,6 +32,11 @@ class Dreamable(Protocol):
         """Where it computes."""
         ...
 
+    @property
+    def choices(self) -> int:
+        """Members of an ensemble that a dream may follow; 1 where there is none."""
+        ...
+
     def decode(self, latent: Tensor, /) -> Tensor:
         """Observations `[N, ...]`."""
         ...
@@ -73,8 +78,7 @@ class Dream(VectorEnv):
         self.num_envs = num_envs
         self.config = config or DreamConfig()
         self.tensors = tensors
-        self.members = getattr_members(model)
-        if self.members == 1 and (self.config.disagreement_penalty or self.config.disagreement_limit):
+        if model.choices == 1 and (self.config.disagreement_penalty or self.config.disagreement_limit):
             raise ValueError(
                 "disagreement_penalty, disagreement_limit: need an ensemble of dynamics; leave them at 0"
             )
@@ -96,14 +100,15 @@ class Dream(VectorEnv):
 
             def decode(latent: Tensor) -> Any:
                 obs = self.model.decode(latent)
-                obs = (obs.round() if whole else obs).to(dtype)
+                # A copy: the next reset writes into the latents in place.
+                obs = (obs.round() if whole else obs).to(dtype, copy=True)
                 return obs if self.tensors else obs.cpu().numpy()
 
             return space, decode
         if kind == "latent":
             size = self.starts.latent.shape[-1]
             space = spaces.Box(-np.inf, np.inf, (size,), np.float32)
-            return space, lambda latent: latent if self.tensors else latent.cpu().numpy()
+            return space, lambda latent: latent.clone() if self.tensors else latent.clone().cpu().numpy()
         raise ValueError(f"unknown observation {kind!r}; there are decoded, latent")
 
     @torch.no_grad()
@@ -132,7 +137,9 @@ class Dream(VectorEnv):
         self.state[mask] = self.starts.state[rows]
         self.age[mask] = 0
         if self.config.member == "episode":
-            drawn = torch.randint(self.members, (count,), generator=self.generator, device=self.model.device)
+            drawn = torch.randint(
+                self.model.choices, (count,), generator=self.generator, device=self.model.device
+            )
             self.member[mask] = drawn
 
     @torch.no_grad()
@@ -208,11 +215,6 @@ class SingleDream(gymnasium.Env):
         if "final_obs" in info:
             obs = info["final_obs"]
         return obs[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), {}
-
-
-def getattr_members(model: Any) -> int:
-    """How many members a model's dynamics dream with; 1 for a true simulator."""
-    return len(model.dynamics.elites) if isinstance(model, WorldModel) and model.dynamics.members > 1 else 1
 
 
 @torch.no_grad()

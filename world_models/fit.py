@@ -160,7 +160,7 @@ class Fit:
             self.progress.next("dynamics")
             return
         train, held_out = self._data()
-        if self.model.dynamics.members > 1:
+        if self.model.choices > 1:
             self._choose_members(held_out)
         known = train.end_known
         said = predict_all(self.model, train)

@@ -107,7 +107,8 @@ class Dynamics(nn.Module, ABC):
     Config: ClassVar[type]
     sequence_length: int = 1
     """Steps of the windows that it learns from."""
-    members: int = 1
+    choices: int = 1
+    """Members of an ensemble that a dream may follow."""
     state_size: int = 0
     feature_size: int = 0
     center: Tensor
@@ -205,6 +206,11 @@ class WorldModel(nn.Module):
     def device(self) -> torch.device:
         """Where the model lives."""
         return self.typical_disagreement.device
+
+    @property
+    def choices(self) -> int:
+        """Members of an ensemble that a dream may follow; 1 where there is no ensemble."""
+        return self.dynamics.choices
 
     def encode(self, obs: Tensor) -> Tensor:
         """Latents `[N, Z]` of observations `[N, ...]`."""

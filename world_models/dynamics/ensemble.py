@@ -63,6 +63,7 @@ class Ensemble(Dynamics):
         super().__init__(latent_size, action_size)
         self.config = config
         self.members = config.members
+        self.choices = config.elites
         sizes = (latent_size + action_size, *config.hidden)
         self.layers = nn.ModuleList(
             MemberLinear(config.members, inputs, outputs)

@@ -1,0 +1,249 @@
+"""Command line, folders and cycles of world models, at the size of a toy."""
+
+import json
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from palaestra.envs.make import EnvSpec
+from palaestra.training.checkpoint import TENSORS, latest_checkpoint
+from palaestra.training.cli import run
+from palaestra.training.collect import RandomActor, collect_episodes
+from palaestra.training.config import UsageError, load_config
+from palaestra.training.dyna import resume_cycle
+from palaestra.training.tracking import read_metrics
+from palaestra.training.world_models import load_world_model, resume_fit, world_model_config
+
+FIT = [
+    "--steps",
+    "400",
+    "--fit.updates",
+    "60",
+    "--fit.judge-every",
+    "20",
+    "--fit.batch-size",
+    "64",
+    "--track",
+    "none",
+]
+SMALL = [
+    "--dynamics.members",
+    "2",
+    "--dynamics.elites",
+    "2",
+    "--dynamics.hidden",
+    "16",
+    "--heads.hidden",
+    "16",
+]
+TRAIN = ["--steps", "600", "--num-envs", "4", "--agent.rollout-length", "16", "--agent.batch-size", "32"]
+TRAIN += ["--evaluate-episodes", "2", "--track", "none"]
+CYCLE = ["--fit.updates", "20", "--fit.judge-every", "10", "--fit.batch-size", "64", *TRAIN]
+
+
+def command(*words):
+    return run(["world-model", *map(str, words)])
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "cartpole"
+    assert command("fit", "--env", "CartPole-v1", *FIT, *SMALL, "--out", folder) == 0
+    return folder
+
+
+def parameters(run_dir):
+    return (latest_checkpoint(run_dir) / TENSORS).read_bytes()
+
+
+def test_a_report_has_what_was_promised(fitted, capsys):
+    assert command("evaluate", fitted, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert {"skill", "reward_r2", "terminal_recall", "terminal_precision", "probe_r2"} <= set(report)
+    assert list(report["skill"]) == ["1", "2", "5", "10", "20", "50"]
+    assert report["env"] == "CartPole-v1" and report["reward_r2"] == 1.0 and report["probe_r2"] > 0.9999
+    assert json.loads((fitted / "report.json").read_text())["skill"] == report["skill"]
+    assert command("evaluate", fitted) == 0
+    assert "skill" in capsys.readouterr().out
+    assert [row["step"] for row in read_metrics(fitted)] == [20, 40, 60]
+
+
+def test_an_agent_trained_in_a_dream_is_evaluated_in_the_real_world(fitted, tmp_path, capsys):
+    assert command("dream", fitted, "--agent", "ppo", "--out", tmp_path / "run", *TRAIN) == 0
+    config = load_config(tmp_path / "run")
+    assert config.env == "CartPole-v1" and config.dream.model == str(fitted)
+    capsys.readouterr()
+    assert run(["evaluate", str(tmp_path / "run"), "--episodes", "2", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["env"] == "CartPole-v1" and report["steps_trained"] >= 600
+
+
+def test_dream_training_is_resumed_exactly(fitted, tmp_path):
+    alone, stopped = tmp_path / "alone", tmp_path / "stopped"
+    # The preset's schedules depend on the total, so a shorter run that is made longer has none.
+    fixed = ["--agent.learning-rate", "0.001", "--agent.clip-range", "0.2", "--dream.horizon", "7"]
+    assert command("dream", fitted, "--agent", "ppo", "--out", alone, *TRAIN, *fixed) == 0
+    short = [*TRAIN, *fixed, "--steps", "300"]
+    assert command("dream", fitted, "--agent", "ppo", "--out", stopped, *short) == 0
+    assert run(["train", "--resume", str(stopped), "--steps", "600"]) == 0
+    assert parameters(alone) == parameters(stopped)
+
+
+def test_a_fit_is_resumed_exactly(fitted, tmp_path, monkeypatch):
+    from palaestra.training import world_models
+
+    saves = []
+
+    def interrupted(run_dir, step, parts, keep=2):
+        saves.append(real(run_dir, step, parts, keep))
+        if step == 20:
+            raise KeyboardInterrupt
+        return saves[-1]
+
+    real = world_models.save_checkpoint
+    monkeypatch.setattr(world_models, "save_checkpoint", interrupted)
+    folder = tmp_path / "again"
+    with pytest.raises(KeyboardInterrupt):
+        command("fit", "--env", "CartPole-v1", *FIT, *SMALL, "--out", folder)
+    monkeypatch.undo()
+    with pytest.raises(UsageError, match="not been fitted to the end; go on with"):
+        load_world_model(folder)
+    assert command("fit", "--resume", folder) == 0
+    assert parameters(folder) == parameters(fitted)
+    assert resume_fit(folder) == json.loads((fitted / "report.json").read_text())
+
+
+def test_a_cycle_spends_its_real_steps_and_no_more(tmp_path, capsys):
+    folder = tmp_path / "cycle"
+    words = ["--real-steps", "101", "--rounds", "2", "--collect-envs", "2", "--out", folder]
+    assert command("dream", "--env", "CartPole-v1", "--agent", "ppo", *words, *CYCLE) == 0
+    model = load_world_model(folder / "world_model")
+    # 50 and 51 steps, in whole steps of two environments.
+    assert model.episodes.num_steps == 100
+    rows = read_metrics(folder)
+    assert [row["real/steps"] for row in rows if "real/steps" in row] == [50, 100]
+    assert "model/skill_1" in rows[0]
+    capsys.readouterr()
+    assert run(["evaluate", str(folder), "--episodes", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps_trained"] == 600
+    assert command("evaluate", folder / "world_model", "--json") == 0
+    assert run(["train", "--resume", str(folder)]) == 2
+    assert f"world-model dream --resume {folder}" in capsys.readouterr().err
+
+
+def test_a_cycle_killed_in_a_round_is_the_same_in_the_end(tmp_path, monkeypatch):
+    from palaestra.training import dyna
+
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    words = ["--env", "CartPole-v1", "--agent", "ppo", "--real-steps", "100", "--rounds", "3", *CYCLE]
+    assert command("dream", *words, "--out", alone) == 0
+
+    def dies(goal, *rest):
+        real(goal, *rest)
+        if goal == 400:
+            raise KeyboardInterrupt
+
+    real = dyna.dream_until
+    monkeypatch.setattr(dyna, "dream_until", dies)
+    with pytest.raises(KeyboardInterrupt):
+        command("dream", *words, "--out", killed)
+    monkeypatch.undo()
+    assert resume_cycle(killed) == 0
+    assert parameters(alone) == parameters(killed)
+    assert parameters(alone / "world_model") == parameters(killed / "world_model")
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ("fti", ["world-model fti", "'fit'"]),
+        ("fit --out x", ["which environment?"]),
+        ("fit --env CartPole-v1", ["where to?", "--out"]),
+        ("fit --env CartPol-v1 --out x", ["CartPol-v1", "CartPole-v1"]),
+        ("fit --env CartPole-v1 --encoder vea --out x", ["unknown coder 'vea'", "'vae'"]),
+        ("fit --env CartPole-v1 --dynamics mdn --out x", ["unknown dynamics 'mdn'", "mdn_rnn"]),
+        ("fit --env CartPole-v1 --fit.updats 3 --out x", ["--fit.updats", "--fit.updates"]),
+        ("fit --env CartPole-v1 --fit.updates 0 --out x", ["fit.updates", "must be > 0"]),
+        ("fit --env CartPole-v1 --dynamics.members 2 --out x", ["elites: must be at most members (2)"]),
+        ("fit --env FrozenLake-v1 --out x", ["world models take Box observations", "Discrete"]),
+        ("fit --env CartPole-v1 --data nowhere --out x", ["nowhere is not a run"]),
+        ("fit --resume nowhere", ["nowhere is not a world model"]),
+        ("evaluate nowhere", ["nowhere is not a world model", "no such folder"]),
+        ("dream nowhere", ["which agent?"]),
+        ("dream nowhere --agent ppo", ["nowhere is not a world model"]),
+        ("dream --agent ppo", ["which world model?"]),
+        ("dream --agent ppo --real-steps 100", ["which environment?"]),
+        (
+            "dream --agent ppo --env CartPole-v1 --real-steps 3 --out x",
+            ["--real-steps", "too few for 5 rounds"],
+        ),
+        ("dream --agent ppo --env CartPole-v1 --real-steps 0 --out x", ["real_steps", "must be > 0"]),
+        ("dream --agent ppo --env CartPole-v1 --real-steps 99 --world-model vae --out x", ["vae+ensemble"]),
+        ("dream --resume nowhere", ["nowhere is not a run"]),
+    ],
+)
+def test_bad_input_gets_one_line_and_exit_code_2(words, parts, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command(*words.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1, error
+    for part in parts:
+        assert part in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dream_of_another_environment_is_refused(fitted, capsys, tmp_path):
+    words = [
+        "train",
+        "ppo",
+        "--env",
+        "Acrobot-v1",
+        "--dream.model",
+        str(fitted),
+        "--out",
+        str(tmp_path / "x"),
+    ]
+    assert run(words) == 2
+    assert (
+        "is a world model of CartPole-v1, whose spaces are not those of Acrobot-v1" in capsys.readouterr().err
+    )
+
+
+def test_help_shows_options_of_encoder_and_dynamics(capsys):
+    with pytest.raises(SystemExit) as stop:
+        command("fit", "--help", "--encoder", "vae", "--dynamics", "mdn_rnn")
+    assert not stop.value.code
+    text = capsys.readouterr().out
+    for option in (
+        "--encoder.beta",
+        "--dynamics.components",
+        "--fit.patience",
+        "--heads.terminal-share",
+        "--data",
+    ):
+        assert option in text
+
+
+def test_auto_follows_the_observations():
+    picture, vector = spaces.Box(0, 255, (32, 32), np.uint8), spaces.Box(-1, 1, (3,), np.float32)
+    from palaestra.training.world_models import resolve_names
+
+    auto = {"coder": "auto", "dynamics": "auto"}
+    assert resolve_names(auto, picture) == {"coder": "vae", "dynamics": "mdn_rnn"}
+    assert resolve_names(auto, vector) == {"coder": "identity", "dynamics": "ensemble"}
+    config = world_model_config({"env": "Pendulum-v1", "dynamics": {"name": "transformer", "context": 4}})
+    assert (config.coder, config.dynamics, config.dynamics_config.context) == ("identity", "transformer", 4)
+
+
+def test_random_steps_are_counted_and_the_same_every_time():
+    spec = EnvSpec("Pendulum-v1", 3, seed=1, backend="sync")
+    episodes, returns = collect_episodes(spec, 1000)
+    again, _ = collect_episodes(spec, 1000)
+    assert episodes.num_steps == 999 and len(returns) == 3
+    # 333 steps each: one whole episode of 200, cut off by its time limit, and a part of the next.
+    assert sorted(e.length for e in episodes.episodes) == [133] * 3 + [200] * 3
+    assert episodes.num_terminated == 0
+    np.testing.assert_array_equal(episodes.episodes[0].obs, again.episodes[0].obs)
+    actor = RandomActor(spaces.Discrete(2), 5, 0)
+    assert set(np.concatenate([actor.act(None, None, None)[0] for _ in range(20)])) == {0, 1}
