@@ -74,7 +74,9 @@ class CycleConfig:
 def read_cycle_options(agent: str, arguments: list[str]) -> tuple[CycleConfig, RunConfig, Path]:
     """Return the config of the rounds, that of the agent's run, and its folder."""
     ours = {item.name.replace("_", "-") for item in dataclasses.fields(CycleConfig)}
-    mine, rest, here = [], [], False
+    mine: list[str] = []
+    rest: list[str] = []
+    here = False
     for word in arguments:
         if word.startswith("--"):
             name = word[2:].partition("=")[0]
@@ -134,7 +136,7 @@ def _write(path: Path, values: dict[str, Any]) -> None:
 
 
 def resume_cycle(run_dir: Path) -> int:
-    """Go on with a cycle from its last whole round, bit for bit as if it had never stopped."""
+    """Go on with a cycle from its last whole round; the end is bit for bit as if it had never stopped."""
     config = load_config(run_dir)
     path = run_dir / CYCLE_FILE
     if not path.exists():
@@ -213,10 +215,12 @@ def _cycle(
             tracker.log(metrics, clock.step)
             goal = config.steps * (rounds.count + 1) // cycle.rounds
             envs = Envs(DreamBackend(dream, config.seed + rounds.count))
-            dream_until(goal, agent, envs, clock, config, tracker)
+            dream_until(goal, agent, envs, clock, config, tracker, caught)
+            if caught:
+                break
             rounds.count += 1
-            folder = {"model": model, "episodes": episodes, "progress": fit.progress}
-            save_checkpoint(run_dir / MODEL_FOLDER, fit.progress.total, folder, keep=1)
+            folder: dict[str, Part] = {"model": model, "episodes": episodes, "progress": fit.progress}
+            save_checkpoint(run_dir / MODEL_FOLDER, clock.step, folder, keep=1)
             save_checkpoint(run_dir, clock.step, parts)
     evaluation = None
     if not caught:
@@ -255,12 +259,21 @@ def judge(fit: Fit) -> dict[str, float]:
 
 
 def dream_until(
-    goal: int, agent: Agent, envs: Envs, clock: Clock, config: RunConfig, tracker: Tracker
+    goal: int,
+    agent: Agent,
+    envs: Envs,
+    clock: Clock,
+    config: RunConfig,
+    tracker: Tracker,
+    caught: list[int],
 ) -> None:
-    """Train in a dream until the run has `goal` steps; its last step is cut off, since the next dream is another."""
+    """Train in a dream until the run has `goal` steps or a signal is caught.
+
+    The last step is cut off, since the next dream is another one.
+    """
     collector, meter = Collector(agent, envs), Meter()
     progress, begun = Progress(config.steps, start_step=clock.step), (clock.step, time.perf_counter())
-    while clock.step < goal:
+    while clock.step < goal and not caught:
         transition, ended = collector.step()
         if clock.step + transition.num_steps >= goal:
             transition = transition._replace(truncated=transition.truncated | ~transition.terminated)

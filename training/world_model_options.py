@@ -119,6 +119,10 @@ class EvaluateOptions:
 
     model: Annotated[Path, tyro.conf.Positional]
     """Folder of the world model."""
+    policy: Path | None = None
+    """Folder of a run: compare what its agent gets in dreams with what it really gets."""
+    episodes: int = 50
+    """Episodes of that comparison, for each temperature."""
     json: bool = False
     """Print one JSON object."""
 
@@ -126,7 +130,13 @@ class EvaluateOptions:
 def evaluate(arguments: list[str]) -> int:
     """Judge a world model."""
     options = parse(EvaluateOptions, arguments, "world-model evaluate")
+    if options.episodes < 1:
+        raise UsageError(f"--episodes: must be at least 1, got {options.episodes}")
     report = evaluate_model(options.model)
+    if options.policy is not None:
+        from .gap import dream_to_real
+
+        report |= dream_to_real(options.model, options.policy, options.episodes)
     print(json.dumps(report) if options.json else format_report(report))
     return 0
 

@@ -104,7 +104,8 @@ def world_model_config(values: dict[str, Any], where: str = "") -> WorldModelCon
     Raises:
         UsageError: a key, a name or a value is wrong.
     """
-    flat, names = dict(values), {}
+    flat: dict[str, Any] = dict(values)
+    names: dict[str, str] = {}
     for block, kind in PARTS.items():
         given = flat.pop(block, None)
         options = dict(given) if isinstance(given, dict) else {"name": given} if given else {}

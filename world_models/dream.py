@@ -150,7 +150,10 @@ class Dream(VectorEnv):
         config, device = self.config, self.model.device
         action = torch.as_tensor(np.asarray(actions) if isinstance(actions, list | tuple) else actions)
         sampling = Sampling(
-            self.generator, config.temperature, self.member if config.member == "episode" else None
+            self.generator,
+            config.temperature,
+            self.member if config.member == "episode" else None,
+            disagreement=config.disagreement_penalty > 0 or config.disagreement_limit > 0,
         )
         said = self.model.step(self.latent, action.to(device), self.state, sampling)
         reward = said.reward - config.disagreement_penalty * said.disagreement

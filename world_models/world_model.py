@@ -45,6 +45,8 @@ class Sampling:
     """Variances times this, logits of choices divided by it."""
     member: Tensor | None = None
     """Which member of an ensemble predicts, `[N]`; drawn anew at every step when None."""
+    disagreement: bool = True
+    """Whether anybody wants to know it; without, an ensemble costs no more than one of its members."""
 
 
 class Change(NamedTuple):

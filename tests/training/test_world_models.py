@@ -79,6 +79,18 @@ def test_an_agent_trained_in_a_dream_is_evaluated_in_the_real_world(fitted, tmp_
     assert report["env"] == "CartPole-v1" and report["steps_trained"] >= 600
 
 
+def test_what_an_agent_dreams_of_getting_and_what_it_gets(fitted, tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    assert command("dream", fitted, "--agent", "ppo", "--out", run_dir, *TRAIN) == 0
+    capsys.readouterr()
+    assert command("evaluate", fitted, "--policy", run_dir, "--episodes", "3", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert list(report["dream_return"]) == ["0.1", "0.5", "1.0", "1.15", "1.3"]
+    # Rewards are 1 a step in both worlds, and no dream outlasts the time limit.
+    assert all(1 <= value <= 500 for value in [report["real_return"], *report["dream_return"].values()])
+    assert command("evaluate", fitted, "--policy", tmp_path / "nowhere") == 2
+
+
 def test_dream_training_is_resumed_exactly(fitted, tmp_path):
     alone, stopped = tmp_path / "alone", tmp_path / "stopped"
     # The preset's schedules depend on the total, so a shorter run that is made longer has none.
@@ -121,6 +133,8 @@ def test_a_cycle_spends_its_real_steps_and_no_more(tmp_path, capsys):
     model = load_world_model(folder / "world_model")
     # 50 and 51 steps, in whole steps of two environments.
     assert model.episodes.num_steps == 100
+    # Named by the agent's steps: fits of later rounds may well be shorter.
+    assert latest_checkpoint(folder / "world_model").name == "000000600"
     rows = read_metrics(folder)
     assert [row["real/steps"] for row in rows if "real/steps" in row] == [50, 100]
     assert "model/skill_1" in rows[0]

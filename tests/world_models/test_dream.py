@@ -13,7 +13,10 @@ from palaestra.envs.backends import VectorBackend
 from palaestra.envs.check import check_environment
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.envs.vector import Envs
+from palaestra.training.baselines import as_vec_env
+from palaestra.training.build import build_agent
 from palaestra.training.dreams import DreamBackend
+from palaestra.training.loop import Collector
 from palaestra.world_models.dream import Dream, DreamConfig, SingleDream, Starts, find_starts
 from palaestra.world_models.dynamics.ensemble import Ensemble, EnsembleConfig
 from palaestra.world_models.dynamics.mdn_rnn import MDNRNN, MDNRNNConfig
@@ -309,3 +312,55 @@ def test_a_step_before_a_reset_is_refused():
         scripted().step(np.zeros(3, int))
     with pytest.raises(ValueError, match="needs one dream"):
         SingleDream(scripted())
+
+
+def test_stable_baselines3_trains_in_a_dream():
+    stable_baselines3 = pytest.importorskip("stable_baselines3")
+    envs = as_vec_env(true_cartpole(4, horizon=20))
+    envs.seed(3)
+    obs = envs.reset()
+    envs.seed(3)
+    np.testing.assert_array_equal(obs, envs.reset())
+    ends = {True: 0, False: 0}
+    for _ in range(60):
+        # Environments 0 and 1 push one way until they fall, the others balance until they are cut off.
+        action = np.where(np.arange(4) < 2, 0, obs[:, 2] + obs[:, 3] > 0).astype(int)
+        obs, reward, done, infos = envs.step(action)
+        assert reward.dtype == np.float32
+        for i in np.flatnonzero(done):
+            cut = infos[i]["TimeLimit.truncated"]
+            assert (abs(infos[i]["terminal_observation"][2]) > 0.2095) != cut
+            assert abs(obs[i]).max() <= 0.05
+            ends[cut] += 1
+    assert ends[True] >= 6 and ends[False] >= 6
+    model = stable_baselines3.PPO("MlpPolicy", envs, n_steps=32, batch_size=64, n_epochs=1, device="cpu")
+    model.learn(128)
+    assert model.num_timesteps == 128
+
+
+@pytest.mark.slow
+def test_a_dream_of_the_true_simulator_teaches_what_the_real_environment_does(small_config):
+    """Steps until a window of 20 training episodes reaches a mean of 150, real against dreamt, five seeds each."""
+    agent = {"rollout_length": 128, "batch_size": 256, "epochs": 8, "learning_rate": 0.001, "gamma": 0.98}
+    needed: dict[str, list[int]] = {"real": [], "dream": []}
+    for seed in range(5):
+        config = small_config(agent=agent, seed=seed, num_envs=8, steps=100_000, compile="off")
+        sources = {
+            "real": lambda seed=seed: make_envs(EnvSpec("CartPole-v1", 8, seed=seed)),
+            "dream": lambda seed=seed: Envs(DreamBackend(true_cartpole(8), seed)),
+        }
+        for name, make in sources.items():
+            envs = make()
+            learner = build_agent(config, envs.observation_space, envs.action_space)
+            collector, returns, steps = Collector(learner, envs), [], 0
+            while steps < 100_000 and (len(returns) < 20 or np.mean(returns[-20:]) < 150):
+                transition, episodes = collector.step()
+                learner.learn(transition)
+                returns += [episode.episode_return for episode in episodes]
+                steps += transition.num_steps
+            needed[name].append(steps)
+    assert max(needed["real"] + needed["dream"]) < 100_000
+    # Welch's t-test by hand: |t| beyond 3.4 has a probability below 1 % with 8 degrees of freedom.
+    logs = [np.log(values) for values in needed.values()]
+    error = np.sqrt(sum(x.var(ddof=1) / len(x) for x in logs))
+    assert abs(logs[0].mean() - logs[1].mean()) / error < 3.4

@@ -105,21 +105,36 @@ class Ensemble(Dynamics):
 
     def step(self, latent: Tensor, action: Tensor, state: Tensor, sampling: Sampling) -> Change:
         """Draw a member and a change from it; without a generator, the mean of all means."""
-        x = self.inputs(latent, action)
+        x, none = self.inputs(latent, action), latent.new_zeros(len(latent), 0)
+        generator, count = sampling.generator, len(x)
+        if generator is not None and sampling.member is None and not sampling.disagreement:
+            mean, log_variance = self._deal(x, generator)
+            change = _draw(mean, log_variance, sampling)
+            return Change(self.advance(latent, change), state, none, latent.new_zeros(count))
         mean, log_variance = self.predict(x.expand(len(self.elites), *x.shape), self.elites)
         disagreement = (mean - mean.mean(0)).square().mean((0, 2)).sqrt()
-        if sampling.generator is None:
+        if generator is None:
             change = mean.mean(0)
         else:
-            generator, device, count = sampling.generator, x.device, len(x)
             member = sampling.member
             if member is None:
-                member = torch.randint(len(self.elites), (count,), generator=generator, device=device)
-            rows = torch.arange(count, device=device)
-            noise = torch.randn(latent.shape, generator=generator, device=device)
-            spread = (0.5 * log_variance[member, rows]).exp() * sampling.temperature**0.5
-            change = mean[member, rows] + noise * spread
-        return Change(self.advance(latent, change), state, latent.new_zeros(len(x), 0), disagreement)
+                member = torch.randint(len(self.elites), (count,), generator=generator, device=x.device)
+            rows = torch.arange(count, device=x.device)
+            change = _draw(mean[member, rows], log_variance[member, rows], sampling)
+        return Change(self.advance(latent, change), state, none, disagreement)
+
+    def _deal(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Mean and log variance `[N, Z]`, every row from one elite: rows are shuffled and dealt out equally."""
+        members = len(self.elites)
+        order = torch.randperm(len(x), generator=generator, device=x.device)
+        filled = order.repeat(-(-members // len(x)) + 1)[: -(-len(x) // members) * members]
+        # Members are shuffled as well: where rows do not divide, no member always gets more.
+        chosen = self.elites[torch.randperm(members, generator=generator, device=x.device)]
+        dealt = self.predict(x[filled].reshape(members, -1, x.shape[-1]), chosen)
+        mean, log_variance = (part.reshape(len(filled), -1)[: len(x)] for part in dealt)
+        back = torch.empty_like(order)
+        back[order] = torch.arange(len(x), device=x.device)
+        return mean[back], log_variance[back]
 
     @torch.no_grad()
     def choose_members(self, latent: Tensor, action: Tensor, next_latent: Tensor) -> None:
@@ -128,3 +143,9 @@ class Ensemble(Dynamics):
         mean, _ = self.predict(x.expand(self.members, *x.shape))
         error = (mean - self.target(latent, next_latent)).square().mean((1, 2))
         self.elites.copy_(error.argsort()[: self.config.elites])
+
+
+def _draw(mean: Tensor, log_variance: Tensor, sampling: Sampling) -> Tensor:
+    """A sample of Gaussians `[N, Z]`; the temperature is a factor of their variances."""
+    noise = torch.randn(mean.shape, generator=sampling.generator, device=mean.device)
+    return mean + noise * (0.5 * log_variance).exp() * sampling.temperature**0.5

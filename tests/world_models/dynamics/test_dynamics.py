@@ -133,6 +133,35 @@ def test_the_best_members_dream():
     assert sorted(dynamics.elites.tolist()) == [1, 3]
 
 
+@pytest.mark.parametrize("count", [1, 2, 5, 64])
+def test_rows_are_dealt_out_to_the_elites(count):
+    """Without disagreement a row costs one member only, which is another one every time."""
+    dynamics = make("ensemble")
+    with torch.no_grad():
+        dynamics.elites.copy_(torch.tensor([3, 1]))
+        dynamics.lowest.fill_(-100.0)
+        for parameter in dynamics.layers[-1].parameters():
+            parameter.zero_()
+        dynamics.layers[-1].bias[:, 0, :2] = torch.tensor([[0.0, 9], [1, 1], [0, 9], [2, 2]])
+        dynamics.layers[-1].bias[:, 0, 2:] = -100.0
+        # A trace of the row itself, to see that rows come back in order.
+        dynamics.layers[0].weight.zero_()
+        dynamics.layers[0].weight[:, 0, 0] = 1.0
+        dynamics.layers[-1].weight[:, 0, 1] = 1.0
+    latent = torch.arange(count).float()[:, None].expand(-1, 2) / 10
+    generator, drawn = torch.Generator().manual_seed(0), []
+    for _ in range(20):
+        sampling = Sampling(generator, disagreement=False)
+        said = dynamics.step(latent, torch.zeros(count, 1), dynamics.initial_state(count), sampling)
+        change = said.latent.detach() - latent
+        torch.testing.assert_close(change[:, 1] - change[:, 0], torch.nn.functional.silu(latent[:, 0]))
+        drawn.append(change[:, 0].round())
+    drawn = torch.stack(drawn)
+    assert set(drawn.flatten().tolist()) == {1.0, 2.0}
+    # Dealt out equally, as far as they divide.
+    assert ((drawn == 1.0).sum(1) - count / 2).abs().max() <= 0.5
+
+
 def test_members_disagree_where_they_have_seen_nothing():
     dynamics, windows = make("ensemble"), linear_system(1, 256)
     learn(dynamics, windows, 300)
