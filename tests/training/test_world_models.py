@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from palaestra.envs.make import EnvSpec
@@ -12,6 +13,7 @@ from palaestra.training.cli import run
 from palaestra.training.collect import RandomActor, collect_episodes
 from palaestra.training.config import UsageError, load_config
 from palaestra.training.dyna import resume_cycle
+from palaestra.training.run import load_run
 from palaestra.training.tracking import read_metrics
 from palaestra.training.world_models import load_world_model, resume_fit, world_model_config
 
@@ -222,6 +224,40 @@ def test_a_dream_of_another_environment_is_refused(fitted, capsys, tmp_path):
     assert (
         "is a world model of CartPole-v1, whose spaces are not those of Acrobot-v1" in capsys.readouterr().err
     )
+
+
+@pytest.fixture(scope="module")
+def autoencoder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "autoencoder"
+    small = ["--encoder", "autoencoder", "--encoder.latent-size", "3", "--encoder.hidden", "8"]
+    assert command("fit", "--env", "CartPole-v1", *FIT, *SMALL, *small, "--out", folder) == 0
+    return folder
+
+
+@pytest.mark.parametrize("mode", ["frozen", "finetune"])
+def test_an_agent_sees_with_a_world_models_encoder(mode, autoencoder, tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    words = ["--env", "CartPole-v1", "--encoder", f"world-model:{autoencoder}", "--encoder.mode", mode]
+    assert run(["train", "ppo", *words, *TRAIN, "--out", str(run_dir)]) == 0
+    before = dict(load_world_model(autoencoder).model.coder.named_parameters())
+    torso = load_run(run_dir).agent.torso
+    after = dict(torso.encoder.coder.named_parameters())
+    assert before.keys() == after.keys() and torso.size == 64
+    # The decoder takes no part in acting; what encodes has changed only if it was allowed to.
+    same = {name: torch.equal(before[name], after[name]) for name in before}
+    assert all(same[name] for name in same if name.startswith("decoder"))
+    assert all(same[name] == (mode == "frozen") for name in same if name.startswith("encoder"))
+    assert run(["evaluate", str(run_dir), "--episodes", "2", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert report["steps_trained"] >= 600
+
+
+def test_an_encoder_of_other_observations_is_refused(autoencoder, tmp_path, capsys):
+    words = ["--env", "Acrobot-v1", "--encoder", f"world-model:{autoencoder}", "--out", str(tmp_path / "x")]
+    assert run(["train", "ppo", *words]) == 2
+    assert "encodes observations" in capsys.readouterr().err
+    assert run(["train", "ppo", "--env", "CartPole-v1", "--encoder", "world-model:nowhere"]) == 2
+    assert "nowhere is not a world model" in capsys.readouterr().err
 
 
 def test_help_shows_options_of_encoder_and_dynamics(capsys):
