@@ -21,6 +21,7 @@ USAGE = """usage: palaestra COMMAND ...
 
   train AGENT --env ID      train an agent, for example: palaestra train ppo --env CartPole-v1
   train --resume RUN_DIR    go on with a run that was stopped
+  train AGENT --env ID --world-model ENCODER+DYNAMICS    learn from real steps and from dreams (Dyna)
   evaluate RUN_DIR          play full episodes with what a run has learned
   runs [DIR]                what has been trained here
   world-model fit --env ID --out DIR        collect data and fit a world model
@@ -105,15 +106,24 @@ class ResumeOptions:
 
 def train(arguments: list[str]) -> int:
     """Train an agent, or go on with a run."""
-    from .run import default_run_dir, describe, resume_run, start_run
+    from .run import CYCLE_FILE, default_run_dir, describe, resume_run, start_run
 
     if option_value(arguments, "resume") is not None:
         options = parse(ResumeOptions, arguments, "train")
+        if (options.resume / CYCLE_FILE).exists():
+            from .dyna import resume_cycle
+
+            return resume_cycle(options.resume)
         result = resume_run(options.resume, options.steps)
         print(describe(options.resume, result))
     else:
         if not arguments or arguments[0].startswith("-"):
             return _train_usage(arguments)
+        if option_value(arguments, "world-model") is not None:
+            from .dyna import dream_cycle
+            from .dyna_options import read_dyna_options
+
+            return dream_cycle(*read_dyna_options(arguments[0], arguments[1:]))
         from .options import read_train_options
 
         config, run_dir = read_train_options(arguments[0], arguments[1:])

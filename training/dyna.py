@@ -1,27 +1,27 @@
-"""Collect real steps with the current policy, fit a world model, train in its dream alone, and again."""
+"""Collect real steps with the current policy, fit a world model, train in its dream, and again.
+
+Either the agent learns in dreams alone, or (Dyna) from the real steps as well, and then only from good dreams.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
-from annotated_types import Gt
 
 from ..agents.agent import Agent
 from ..envs.make import make_envs
 from ..envs.vector import Envs
 from ..world_models.dream import Dream, find_starts
-from ..world_models.episodes import Episodes
-from ..world_models.fit import Fit, FitConfig
+from ..world_models.episodes import Episodes, Recorder
+from ..world_models.fit import Fit
 from ..world_models.report import report_on
 from .build import build_agent, env_spec, evaluation_spec, resolve
 from .checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
-from .cli import parse
 from .collect import collect_episodes
 from .config import (
     RunConfig,
@@ -35,78 +35,22 @@ from .config import (
     save_config,
 )
 from .dreams import DreamBackend
+from .dyna_options import CycleConfig, model_config
 from .evaluate import evaluate
 from .loop import Clock, Collector, Meter, Result, caught_signals, report_evaluation
-from .options import read_train_options
 from .plots import plot_learning_curve
 from .progress import Progress, say
-from .run import CYCLE_FILE, default_run_dir, describe, finish, locked, set_threads
+from .run import CYCLE_FILE, describe, finish, locked, set_threads
 from .tracking import Tracker, check_tracking, open_tracker
 from .world_models import (
     DATA_SEED_OFFSET,
     MODEL_FILE,
-    WorldModelConfig,
     build_world_model,
     run_fit,
     to_dict,
-    world_model_config,
 )
 
 MODEL_FOLDER = "world_model"
-
-
-@dataclass(frozen=True)
-class CycleConfig:
-    """Rounds of collecting, fitting and dreaming; every other option is one of `palaestra train`."""
-
-    real_steps: Annotated[int, Gt(0)]
-    """Real steps, all rounds together; never one more. The first round's are random."""
-    rounds: Annotated[int, Gt(0)] = 5
-    """How often to collect, fit and dream; each time with an equal share of the real and of the dreamt steps."""
-    collect_envs: Annotated[int, Gt(0)] = 1
-    """Copies of the real environment; with few of them, episodes are seen to their end."""
-    world_model: str = "auto+auto"
-    """Encoder and dynamics, for example vae+ensemble."""
-    fit: FitConfig = field(default_factory=FitConfig)
-    """Learning the world model."""
-
-
-def read_cycle_options(agent: str, arguments: list[str]) -> tuple[CycleConfig, RunConfig, Path]:
-    """Return the config of the rounds, that of the agent's run, and its folder."""
-    ours = {item.name.replace("_", "-") for item in dataclasses.fields(CycleConfig)}
-    mine: list[str] = []
-    rest: list[str] = []
-    here = False
-    for word in arguments:
-        if word.startswith("--"):
-            name = word[2:].partition("=")[0]
-            here = name in ours or name.startswith("fit.")
-        (mine if here else rest).append(word)
-    read = parse(CycleConfig, mine, "world-model dream")
-    cycle = build(CycleConfig, _plain(read), "--")
-    config, run_dir = read_train_options(agent, rest)
-    return cycle, config, run_dir or default_run_dir(config)
-
-
-def model_config(cycle: CycleConfig, config: RunConfig) -> WorldModelConfig:
-    """Return the config of the world model of a cycle."""
-    coder, plus, dynamics = cycle.world_model.partition("+")
-    if not plus:
-        raise UsageError(
-            f"--world-model: expected ENCODER+DYNAMICS, for example vae+ensemble, got {cycle.world_model!r}"
-        )
-    values = {
-        "env": config.env,
-        "env_kwargs": config.env_kwargs,
-        "steps": cycle.real_steps,
-        "seed": config.seed,
-        "encoder": {"name": coder},
-        "dynamics": {"name": dynamics},
-        "fit": _plain(cycle.fit),
-        "device": config.device,
-        "track": "none",
-    }
-    return world_model_config(values)
 
 
 def dream_cycle(cycle: CycleConfig, config: RunConfig, run_dir: Path) -> int:
@@ -201,21 +145,27 @@ def _cycle(
     fitting = model_config(cycle, config)
     with caught_signals() as caught:
         while rounds.count < cycle.rounds and not caught:
-            seen = collect(cycle, config, agent, rounds.count)
-            episodes.add(seen.episodes)
+            watch = Watch(config, tracker, clock, caught)
+            episodes.add(collect(cycle, config, agent, rounds.count, watch).episodes)
+            if caught:
+                break
             model = build_world_model(
                 replace(fitting, seed=config.seed + rounds.count), observation_space, action_space
             )
             fit = Fit(model, episodes, cycle.fit, config.seed + rounds.count)
             say(f"round {rounds.count + 1}/{cycle.rounds}: fitting to {episodes.num_steps:,} real steps")
             run_fit(fit, lambda metrics, update: None)
-            starts = find_starts(model, episodes, config.dream, seed=config.seed)
-            dream = Dream(model, starts, config.num_envs, config.dream)
-            metrics = judge(fit) | {"real/steps": float(episodes.num_steps)}
-            tracker.log(metrics, clock.step)
-            goal = config.steps * (rounds.count + 1) // cycle.rounds
-            envs = Envs(DreamBackend(dream, config.seed + rounds.count))
-            dream_until(goal, agent, envs, clock, config, tracker, caught)
+            report = report_on(model, fit.train, fit.held_out)
+            doubts = gate(cycle, report) if cycle.learn_from_real else []
+            metrics = as_metrics(report) | {"real/steps": float(episodes.num_steps)}
+            tracker.log(metrics | {"model/used": float(not doubts)}, clock.step)
+            if doubts:
+                say(f"round {rounds.count + 1}/{cycle.rounds}: model-free, since {' and '.join(doubts)}")
+            else:
+                starts = find_starts(model, episodes, config.dream, seed=config.seed)
+                dream = Dream(model, starts, config.num_envs, config.dream)
+                envs = Envs(DreamBackend(dream, config.seed + rounds.count))
+                learn_steps(dreamt_share(cycle, config, rounds.count), agent, envs, watch)
             if caught:
                 break
             rounds.count += 1
@@ -229,16 +179,43 @@ def _cycle(
     return Result(clock.step, evaluation, clock.total_seconds, caught[0] if caught else None)
 
 
-def collect(cycle: CycleConfig, config: RunConfig, agent: Agent, done: int) -> Episodes:
-    """Collect a round's share of real steps: random ones first, later the agent's."""
-    share = cycle.real_steps * (done + 1) // cycle.rounds - cycle.real_steps * done // cycle.rounds
+def share(total: int, rounds: int, done: int) -> int:
+    """Round `done`'s part of a total that need not divide."""
+    return total * (done + 1) // rounds - total * done // rounds
+
+
+def dreamt_share(cycle: CycleConfig, config: RunConfig, done: int) -> int:
+    """Dreamt steps of a round: all that the agent learns from, less the real ones where those count."""
+    total = config.steps - (cycle.real_steps if cycle.learn_from_real else 0)
+    return share(total, cycle.rounds, done)
+
+
+@dataclass
+class Watch:
+    """What goes along with learning: the clock, where metrics go, and signals."""
+
+    config: RunConfig
+    tracker: Tracker
+    clock: Clock
+    caught: list[int]
+
+
+def collect(cycle: CycleConfig, config: RunConfig, agent: Agent, done: int, watch: Watch) -> Episodes:
+    """Collect a round's share of real steps; without learning from them, the first round's are random."""
+    steps = share(cycle.real_steps, cycle.rounds, done)
     spec = replace(
         env_spec(config),
         num_envs=cycle.collect_envs,
         seed=DATA_SEED_OFFSET + config.seed + 1000 * done,
         backend="sync",
     )
-    seen, returns = collect_episodes(spec, share, agent if done else None)
+    if cycle.learn_from_real:
+        with closing(make_envs(spec)) as envs:
+            seen, returns = learn_steps(
+                steps // envs.num_envs * envs.num_envs, agent, envs, watch, record=True
+            )
+    else:
+        seen, returns = collect_episodes(spec, steps, agent if done else None)
     mean = f", mean return {sum(returns) / len(returns):.1f}" if returns else ""
     say(
         f"round {done + 1}/{cycle.rounds}: {seen.num_steps:,} real steps, {len(returns)} episodes ended{mean}"
@@ -246,9 +223,20 @@ def collect(cycle: CycleConfig, config: RunConfig, agent: Agent, done: int) -> E
     return seen
 
 
-def judge(fit: Fit) -> dict[str, float]:
-    """The report's numbers as metrics."""
-    report = report_on(fit.model, fit.train, fit.held_out)
+def gate(cycle: CycleConfig, report: dict[str, Any]) -> list[str]:
+    """Why a model's dreams are not to be learned from; nothing where they are."""
+    doubts = []
+    for k, skill in report["skill"].items():
+        if int(k) <= 10 and skill is not None and not skill > cycle.min_skill:
+            doubts.append(f"skill {skill:.2f} {k} steps ahead is not above {cycle.min_skill:g}")
+    recall = report["terminal_recall"]
+    if recall is not None and recall < cycle.min_recall:
+        doubts.append(f"{recall:.0%} of the terminations are predicted, not {cycle.min_recall:.0%}")
+    return doubts
+
+
+def as_metrics(report: dict[str, Any]) -> dict[str, float]:
+    """The report's numbers by their metrics' names; they are shown, too."""
     skill = {f"model/skill_{k}": value for k, value in report["skill"].items()}
     others = {
         f"model/{name}": report[name] for name in ("reward_r2", "terminal_recall", "terminal_precision")
@@ -258,32 +246,36 @@ def judge(fit: Fit) -> dict[str, float]:
     return numbers
 
 
-def dream_until(
-    goal: int,
-    agent: Agent,
-    envs: Envs,
-    clock: Clock,
-    config: RunConfig,
-    tracker: Tracker,
-    caught: list[int],
-) -> None:
-    """Train in a dream until the run has `goal` steps or a signal is caught.
+def learn_steps(
+    steps: int, agent: Agent, envs: Envs, watch: Watch, record: bool = False
+) -> tuple[Episodes, list[float]]:
+    """Learn for a number of steps, or until a signal is caught.
 
-    The last step is cut off, since the next dream is another one.
+    The last step is cut off, since what comes next is another world.
+
+    Returns:
+        What was seen, if it is to be recorded, and the returns of the episodes that ended.
     """
-    collector, meter = Collector(agent, envs), Meter()
+    config, clock = watch.config, watch.clock
+    collector, meter, recorder = Collector(agent, envs), Meter(), Recorder(envs.num_envs)
+    seen, returns = Episodes(), []
     progress, begun = Progress(config.steps, start_step=clock.step), (clock.step, time.perf_counter())
-    while clock.step < goal and not caught:
+    goal = clock.step + steps
+    while clock.step < goal and not watch.caught:
         transition, ended = collector.step()
         if clock.step + transition.num_steps >= goal:
             transition = transition._replace(truncated=transition.truncated | ~transition.terminated)
+        if record:
+            step = (transition.terminated, transition.truncated, transition.next_obs)
+            seen.add(recorder.add(transition.obs, transition.action, transition.reward, *step))
         meter.add(agent.learn(transition))
         meter.add_episodes(ended)
+        returns += [episode.episode_return for episode in ended]
         before = clock.advance(transition.num_steps)
         progress.update(clock.step, [episode.episode_return for episode in ended])
         if clock.step // config.log_every > before // config.log_every or clock.step >= goal:
             speed = (clock.step - begun[0]) / (time.perf_counter() - begun[1])
-            tracker.log(
-                meter.read() | {"time/steps_per_second": speed, "time/total": clock.total_seconds}, clock.step
-            )
+            times = {"time/steps_per_second": speed, "time/total": clock.total_seconds}
+            watch.tracker.log(meter.read() | times, clock.step)
     progress.close()
+    return seen, returns

@@ -168,7 +168,8 @@ def dream(arguments: list[str]) -> int:
         raise UsageError("which agent? palaestra world-model dream DIR --agent ppo --out DIR")
     rest = without_option(arguments, "agent")
     if option_value(rest, "real-steps") is not None:
-        from .dyna import dream_cycle, read_cycle_options
+        from .dyna import dream_cycle
+        from .dyna_options import read_cycle_options
 
         return dream_cycle(*read_cycle_options(agent, rest))
     if not rest or rest[0].startswith("-"):

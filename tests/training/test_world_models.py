@@ -12,8 +12,9 @@ from palaestra.training.checkpoint import TENSORS, latest_checkpoint
 from palaestra.training.cli import run
 from palaestra.training.collect import RandomActor, collect_episodes
 from palaestra.training.config import UsageError, load_config
-from palaestra.training.dyna import resume_cycle
-from palaestra.training.run import load_run
+from palaestra.training.dyna import gate, resume_cycle
+from palaestra.training.dyna_options import CycleConfig
+from palaestra.training.run import load_run, resume_run
 from palaestra.training.tracking import read_metrics
 from palaestra.training.world_models import load_world_model, resume_fit, world_model_config
 
@@ -144,8 +145,10 @@ def test_a_cycle_spends_its_real_steps_and_no_more(tmp_path, capsys):
     assert run(["evaluate", str(folder), "--episodes", "2", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["steps_trained"] == 600
     assert command("evaluate", folder / "world_model", "--json") == 0
-    assert run(["train", "--resume", str(folder)]) == 2
-    assert f"world-model dream --resume {folder}" in capsys.readouterr().err
+    # It has ended already, whichever way it is taken up.
+    assert run(["train", "--resume", str(folder)]) == 0
+    with pytest.raises(UsageError, match=f"world-model dream --resume {folder}"):
+        resume_run(folder)
 
 
 def test_a_cycle_killed_in_a_round_is_the_same_in_the_end(tmp_path, monkeypatch):
@@ -155,19 +158,57 @@ def test_a_cycle_killed_in_a_round_is_the_same_in_the_end(tmp_path, monkeypatch)
     words = ["--env", "CartPole-v1", "--agent", "ppo", "--real-steps", "100", "--rounds", "3", *CYCLE]
     assert command("dream", *words, "--out", alone) == 0
 
-    def dies(goal, *rest):
-        real(goal, *rest)
-        if goal == 400:
+    def dies(steps, agent, envs, watch):
+        real(steps, agent, envs, watch)
+        if watch.clock.step == 400:
             raise KeyboardInterrupt
 
-    real = dyna.dream_until
-    monkeypatch.setattr(dyna, "dream_until", dies)
+    real = dyna.learn_steps
+    monkeypatch.setattr(dyna, "learn_steps", dies)
     with pytest.raises(KeyboardInterrupt):
         command("dream", *words, "--out", killed)
     monkeypatch.undo()
     assert resume_cycle(killed) == 0
     assert parameters(alone) == parameters(killed)
     assert parameters(alone / "world_model") == parameters(killed / "world_model")
+
+
+def test_dyna_learns_from_real_steps_and_from_good_dreams_only(tmp_path, capsys):
+    words = [
+        "train",
+        "ppo",
+        "--env",
+        "CartPole-v1",
+        "--world-model",
+        "auto+ensemble",
+        "--rounds",
+        "2",
+        *CYCLE,
+    ]
+    words += ["--steps", "200", "--dream-ratio", "2"]
+    free, dreams = tmp_path / "free", tmp_path / "dreams"
+    assert run([*words, "--min-skill", "1.0", "--out", str(free)]) == 0
+    said = capsys.readouterr().err
+    assert "round 1/2: model-free, since skill" in said and "is not above 1" in said
+    assert run([*words, "--min-skill", "-1e9", "--min-recall", "0", "--out", str(dreams)]) == 0
+    assert "model-free" not in capsys.readouterr().err
+    for folder, used, learned in ((free, 0.0, 200), (dreams, 1.0, 600)):
+        assert [row["model/used"] for row in read_metrics(folder) if "model/used" in row] == [used] * 2
+        assert load_world_model(folder / "world_model").episodes.num_steps == 200
+        assert int(latest_checkpoint(folder).name) == learned
+    assert run(["train", "--resume", str(dreams)]) == 0
+
+
+def test_the_gate_says_why_it_is_closed():
+    cycle = CycleConfig(real_steps=100, min_skill=0.1, min_recall=0.5)
+    good = {"skill": {"1": 0.9, "10": 0.2, "20": -3.0, "50": None}, "terminal_recall": None}
+    assert gate(cycle, good) == []
+    bad = {"skill": {"1": 0.9, "10": 0.05, "20": 0.0}, "terminal_recall": 0.4}
+    assert gate(cycle, bad) == [
+        "skill 0.05 10 steps ahead is not above 0.1",
+        "40% of the terminations are predicted, not 50%",
+    ]
+    assert gate(cycle, good | {"skill": {"1": float("nan")}}) != []
 
 
 @pytest.mark.parametrize(
