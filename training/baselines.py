@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..world_models.dream import Dream
+
 
 def train_baseline(
     algorithm: str, env: str, *, num_envs: int, steps: int, seed: int, options: dict[str, Any], log_every: int
@@ -104,3 +106,49 @@ def make_replay(capacity: int, num_envs: int) -> Any:
         optimize_memory_usage=True,
         handle_timeout_termination=False,
     )
+
+
+def as_vec_env(dream: Dream) -> Any:
+    """Return a dream as Stable-Baselines3 wants vector environments, so that its algorithms train in it too."""
+    from stable_baselines3.common.vec_env import VecEnv
+
+    class DreamVecEnv(VecEnv):
+        def __init__(self) -> None:
+            self.actions: Any = None
+            super().__init__(dream.num_envs, dream.single_observation_space, dream.single_action_space)
+
+        def reset(self) -> Any:
+            # SB3 seeds with `seed` and expects the next reset to use it.
+            seeds = [seed for seed in self._seeds if seed is not None]
+            obs, _ = dream.reset(seed=seeds[0] if seeds else None)
+            self._reset_seeds()
+            return obs
+
+        def step_async(self, actions: Any) -> None:
+            self.actions = actions
+
+        def step_wait(self) -> Any:
+            obs, reward, terminated, truncated, info = dream.step(self.actions)
+            infos: list[dict[str, Any]] = [{} for _ in range(dream.num_envs)]
+            done = terminated | truncated
+            for i in done.nonzero()[0].tolist():
+                cut = bool(truncated[i] and not terminated[i])
+                infos[i] = {"terminal_observation": info["final_obs"][i], "TimeLimit.truncated": cut}
+            return obs, reward.astype("float32"), done, infos
+
+        def close(self) -> None:
+            dream.close()
+
+        def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+            return [getattr(dream, attr_name)] * len(list(self._get_indices(indices)))
+
+        def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+            raise AttributeError("dreams are not changed one by one")
+
+        def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+            raise AttributeError("dreams have no methods of their own")
+
+        def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+            return [False] * len(list(self._get_indices(indices)))
+
+    return DreamVecEnv()

@@ -75,8 +75,13 @@ def resolve(config: RunConfig) -> RunConfig:
         checkpoint_every=config.checkpoint_every or max(1, steps // 20),
         device=choose_device(config.device).type,  # type: ignore[arg-type]
         compile="on" if choose_compile(config.compile, updates) else "off",
-        threads=config.threads or (1 if config.encoder == "mlp" else os.cpu_count() or 1),
+        threads=config.threads or (os.cpu_count() if sees_pictures(config.encoder) else None) or 1,
     )
+
+
+def sees_pictures(encoder: str) -> bool:
+    """Whether an encoder is one of pictures, which many threads make faster; small networks get slower."""
+    return bool(find_component("encoder", encoder).shared_by_default)
 
 
 def torso_factory(config: RunConfig, observation_space: spaces.Space) -> Callable[[], Torso]:

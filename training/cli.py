@@ -21,8 +21,13 @@ USAGE = """usage: palaestra COMMAND ...
 
   train AGENT --env ID      train an agent, for example: palaestra train ppo --env CartPole-v1
   train --resume RUN_DIR    go on with a run that was stopped
+  train AGENT --env ID --world-model ENCODER+DYNAMICS    learn from real steps and from dreams (Dyna)
   evaluate RUN_DIR          play full episodes with what a run has learned
   runs [DIR]                what has been trained here
+  world-model fit --env ID --out DIR        collect data and fit a world model
+  world-model evaluate DIR                  how good is it?
+  world-model dream DIR --agent NAME        train an agent in its dream alone
+  world-model dream --env ID --agent NAME --real-steps N    collect, fit, dream, and again
   bench [NAME ...]          throughput and memory, side by side with Stable-Baselines3
   bench envs ID             which backend steps this environment fastest
   envs list [PATTERN]       environments that are installed
@@ -116,15 +121,24 @@ class ResumeOptions:
 def train(arguments: list[str]) -> int:
     """Train an agent, or go on with a run."""
     from ..envs.failure import EnvironmentFailedError
-    from .run import default_run_dir, describe, describe_failure, resume_run, start_run
+    from .run import CYCLE_FILE, default_run_dir, describe, describe_failure, resume_run, start_run
 
     resume = option_value(arguments, "resume") is not None
     if not resume and (not arguments or arguments[0].startswith("-")):
         return _train_usage(arguments)
+    if not resume and option_value(arguments, "world-model") is not None:
+        from .dyna import dream_cycle
+        from .dyna_options import read_dyna_options
+
+        return dream_cycle(*read_dyna_options(arguments[0], arguments[1:]))
     try:
         if resume:
             options = parse(ResumeOptions, arguments, "train")
             run_dir = options.resume
+            if (run_dir / CYCLE_FILE).exists():
+                from .dyna import resume_cycle
+
+                return resume_cycle(run_dir)
             result = resume_run(run_dir, options.steps)
         else:
             from .options import read_train_options
@@ -386,6 +400,21 @@ def envs_check(arguments: list[str]) -> int:
     return 0 if report.ok else 2
 
 
+def world_model(arguments: list[str]) -> int:
+    """Fit a world model, judge it, train in its dream."""
+    from .world_model_options import COMMANDS as COMMANDS_HERE
+
+    usage = "usage: palaestra world-model fit --env ID --out DIR | evaluate DIR | dream DIR --agent NAME --out DIR"
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage)
+        return 0 if arguments else 2
+    if arguments[0] not in COMMANDS_HERE:
+        raise UsageError(
+            f"unknown command 'world-model {arguments[0]}'; {nearest(arguments[0], COMMANDS_HERE)}"
+        )
+    return COMMANDS_HERE[arguments[0]](arguments[1:])
+
+
 @dataclass(frozen=True)
 class DoctorOptions:
     """Device, torch, threads, optional packages, W&B."""
@@ -410,6 +439,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "runs": runs,
     "bench": bench,
     "envs": envs,
+    "world-model": world_model,
     "doctor": doctor,
 }
 

@@ -18,8 +18,16 @@ _HOMES = {
     "agent": ("palaestra.agents", "palaestra.agents.agent", "Agent"),
     "encoder": ("palaestra.networks.encoders", "palaestra.networks.torso", "Encoder"),
     "memory": ("palaestra.networks.memories", "palaestra.networks.torso", "Memory"),
+    "coder": ("palaestra.world_models", "palaestra.world_models.world_model", "Coder"),
+    "dynamics": ("palaestra.world_models.dynamics", "palaestra.world_models.world_model", "Dynamics"),
 }
-_PLURALS = {"agent": "agents", "encoder": "encoders", "memory": "memories"}
+_PLURALS = {
+    "agent": "agents",
+    "encoder": "encoders",
+    "memory": "memories",
+    "coder": "coders",
+    "dynamics": "dynamics",
+}
 
 
 def component_names(kind: Kind) -> list[str]:
@@ -35,13 +43,17 @@ def component_names(kind: Kind) -> list[str]:
 
 
 def find_component(kind: Kind, name: str) -> type[Any]:
-    """Return the class called `name`, ours or `package.module:Class` from outside.
+    """Return the class called `name`: ours, `package.module:Class` from outside, or encoder `world-model:RUN_DIR`.
 
     Raises:
         UsageError: there is none, its module cannot be imported, or it is of another kind.
     """
     package, base_module, base_name = _HOMES[kind]
     base = getattr(importlib.import_module(base_module), base_name)
+    if kind == "encoder" and name.startswith("world-model:"):
+        from .model_encoder import for_run
+
+        return for_run(name)
     if ":" in name:
         return _outside(kind, name, base)
     names = component_names(kind)

@@ -31,6 +31,8 @@ from annotated_types import Ge, Gt
 from pydantic import BeforeValidator, ConfigDict, StrictBool, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
+from ..world_models.dream_config import DreamConfig
+
 CONFIG_FILE = "config.yaml"
 
 
@@ -101,6 +103,8 @@ class RunConfig:
     """Compile updates with torch.compile; auto does so where enough of them are planned to pay for it."""
     threads: Annotated[int, Ge(0)] = 0
     """Threads of torch; 0 is one for vectors (more make small networks slower) and every core for images."""
+    dream: DreamConfig = field(default_factory=DreamConfig)
+    """Train in the dream of a world model instead; evaluations are always in the real environment."""
 
 
 @contextmanager
@@ -112,7 +116,7 @@ def as_usage_errors() -> Iterator[None]:
         raise UsageError(str(error).partition("\n")[0]) from error
 
 
-Kind = Literal["agent", "encoder", "memory"]
+Kind = Literal["agent", "encoder", "memory", "coder", "dynamics"]
 # Names of the nested blocks, in YAML and on the command line, and the fields that they fill.
 BLOCKS: dict[Kind, str] = {"agent": "agent_config", "encoder": "encoder_config", "memory": "memory_config"}
 

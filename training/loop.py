@@ -16,11 +16,11 @@ import numpy as np
 
 from ..agents.agent import Agent, Metrics, Transition
 from ..envs.failure import EnvironmentFailedError
-from ..envs.make import make_envs
 from ..envs.vector import Envs, Episode
-from .build import build_agent, env_spec, evaluation_spec
+from .build import build_agent, evaluation_spec
 from .checkpoint import Part, load_checkpoint, save_checkpoint
 from .config import RunConfig
+from .dreams import training_envs
 from .evaluate import Evaluation, evaluate
 from .progress import Progress
 from .tracking import Tracker
@@ -150,7 +150,7 @@ def train(
     config: RunConfig, run_dir: Path, tracker: Tracker, progress: Progress, checkpoint: Path | None = None
 ) -> Result:
     """Train an agent as `config` says, from the start or from `checkpoint`, and leave everything in `run_dir`."""
-    envs = make_envs(env_spec(config))
+    envs = training_envs(config)
     try:
         return _train(config, run_dir, tracker, progress, envs, checkpoint)
     finally:

@@ -21,12 +21,16 @@ from ..envs.make import make_envs
 from .build import build_agent, env_spec, evaluation_spec, resolve
 from .checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from .config import RunConfig, UsageError, as_usage_errors, load_config, save_config, to_dict
+from .dreams import training_envs
 from .evaluate import evaluate
 from .loop import Result, train
 from .plots import plot_learning_curve
 from .progress import Progress, say
 from .tracking import check_tracking, open_tracker
 from .video import record_video
+
+# Beside the config of a run that alternates between the real environment and dreams.
+CYCLE_FILE = "cycle.yaml"
 
 
 def default_run_dir(config: RunConfig) -> Path:
@@ -50,11 +54,12 @@ def start_run(config: RunConfig, run_dir: Path) -> Result:
     with as_usage_errors():
         config = resolve(config)
         set_threads(config)
-        with closing(make_envs(env_spec(config))) as envs:
+        with closing(training_envs(config)) as envs:
             build_agent(config, envs.observation_space, envs.action_space)
-            if config.backend == "auto":
-                say(f"note: {config.num_envs} copies of {config.env}, stepped by backend {envs.backend}")
-            config = replace(config, backend=envs.backend)  # type: ignore[arg-type]
+            if config.dream.model is None:
+                if config.backend == "auto":
+                    say(f"note: {config.num_envs} copies of {config.env}, stepped by backend {envs.backend}")
+                config = replace(config, backend=envs.backend)  # type: ignore[arg-type]
             if not envs.exact_resume:
                 say(
                     f"note: {config.env} cannot be restored in mid-episode; a resumed run begins new episodes"
@@ -67,6 +72,8 @@ def start_run(config: RunConfig, run_dir: Path) -> Result:
 def resume_run(run_dir: Path, steps: int | None = None) -> Result:
     """Go on from the last checkpoint, bit for bit as if the run had never stopped; `steps` sets a new total."""
     config = load_config(run_dir)
+    if (run_dir / CYCLE_FILE).exists():
+        raise UsageError(f"go on with: palaestra world-model dream --resume {run_dir}")
     # A run that was killed before its first checkpoint begins again.
     checkpoint = latest_checkpoint(run_dir) if list_checkpoints(run_dir) else None
     done = int(checkpoint.name) if checkpoint else 0

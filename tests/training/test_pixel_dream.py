@@ -1,0 +1,64 @@
+"""From pictures to a dream of pictures: VAE, MDN-RNN and an agent, at the size of a toy."""
+
+import json
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from palaestra.training.cli import run
+from palaestra.training.world_models import load_world_model
+
+
+class Dot(gymnasium.Env):
+    """A bright square on a row of eight places; at the right end it scores, at the left end it falls off."""
+
+    observation_space = spaces.Box(0, 255, (16, 32), np.uint8)
+    action_space = spaces.Discrete(2)
+
+    def _picture(self):
+        picture = np.zeros((16, 32), np.uint8)
+        picture[4:12, 4 * self.place : 4 * self.place + 4] = 255
+        return picture
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = int(self.np_random.integers(2, 6))
+        return self._picture(), {}
+
+    def step(self, action):
+        self.place = min(7, self.place + (1 if action else -1))
+        return self._picture(), float(self.place == 7), self.place == 0, False, {}
+
+
+@pytest.fixture
+def dot():
+    before = dict(gymnasium.registry)
+    gymnasium.register("Dot-v0", Dot, max_episode_steps=20)
+    yield "Dot-v0"
+    gymnasium.registry.clear()
+    gymnasium.registry.update(before)
+
+
+def test_pictures_are_dreamt_of(dot, tmp_path, capsys):
+    folder, agent = tmp_path / "model", tmp_path / "agent"
+    words = f"fit --env {dot} --steps 600 --out {folder} --track none --fit.judge-every 40 --fit.updates 120"
+    words += " --fit.learning-rate 0.005 --fit.coder-batch-size 32 --heads.hidden 32"
+    words += " --encoder vae --encoder.latent-size 4 --encoder.depth 4"
+    words += " --dynamics mdn_rnn --dynamics.hidden-size 32 --dynamics.components 2"
+    assert run(["world-model", *words.split()]) == 0
+    capsys.readouterr()
+    assert run(["world-model", "evaluate", str(folder), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["encoder"], report["dynamics"]) == ("vae", "mdn_rnn")
+    assert report["skill"]["1"] > 0.1 and report["active_units"] >= 1
+    fitted = load_world_model(folder)
+    assert fitted.episodes.episodes[0].obs.dtype == np.uint8
+
+    train = (
+        "--agent ppo --steps 200 --num-envs 4 --agent.rollout-length 10 --evaluate-episodes 2 --track none"
+    )
+    train += f" --dream.horizon 10 --threads 1 --out {agent}"
+    assert run(["world-model", "dream", str(folder), *train.split()]) == 0
+    assert run(["evaluate", str(agent), "--episodes", "2", "--json"]) == 0

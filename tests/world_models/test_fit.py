@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from palaestra.training.checkpoint import load_checkpoint, save_checkpoint
+from palaestra.world_models.autoencoder import Autoencoder, AutoencoderConfig
+from palaestra.world_models.dynamics.ensemble import Ensemble, EnsembleConfig
+from palaestra.world_models.dynamics.mdn_rnn import MDNRNN, MDNRNNConfig
+from palaestra.world_models.episodes import Episode, Episodes
+from palaestra.world_models.fit import Fit, FitConfig, Phase
+from palaestra.world_models.identity import Identity
+from palaestra.world_models.report import HORIZONS, report_on
+
+SPACE = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+ACTIONS = spaces.Box(-1, 1, (1,), np.float32)
+
+
+def episodes(count=30, seed=0):
+    """x' = 0.9 x, y' = y + 0.3 u from random starts; the reward is x' + u; over once y is above 1, 40 at most."""
+    rng, made = np.random.default_rng(seed), []
+    for _ in range(count):
+        rows, actions, rewards = [rng.normal(size=2) * [1.0, 1.0]], [], []
+        terminated = False
+        while len(actions) < 40 and not terminated:
+            action = rng.uniform(-1, 1, 1)
+            x = rows[-1]
+            rows.append(np.array([0.9 * x[0], x[1] + 0.3 * action[0]]))
+            actions.append(action)
+            rewards.append(rows[-1][0] + action[0])
+            terminated = rows[-1][1] > 1.0
+        arrays = (np.array(part, np.float32) for part in (rows, actions, rewards))
+        made.append(Episode(*arrays, terminated))
+    return Episodes(made)
+
+
+def make(coder=Identity, coder_config=None, recurrent=False):
+    torch.manual_seed(0)
+    from palaestra.world_models.world_model import WorldModel
+
+    dynamics, config = Ensemble, EnsembleConfig(members=3, elites=2, hidden=(32,))
+    if recurrent:
+        dynamics, config = MDNRNN, MDNRNNConfig(hidden_size=16, components=2)
+    return WorldModel(SPACE, ACTIONS, coder, dynamics, coder_config, config)
+
+
+def test_a_simple_world_is_learned_and_the_report_says_so():
+    data = episodes(60)
+    fit = Fit(make(), data, FitConfig(updates=800, batch_size=256, learning_rate=3e-3), seed=0)
+    fit.run()
+    report = report_on(fit.model, fit.train, fit.held_out)
+    assert list(report["skill"]) == [str(k) for k in HORIZONS]
+    assert report["skill"]["1"] > 0.995 and report["skill"]["20"] > 0.98
+    assert report["skill"]["50"] is None  # no episode is that long
+    assert report["reward_r2"] > 0.98 and report["probe_r2"] > 0.9999
+    assert (
+        report["terminals"] >= 3 and report["terminal_recall"] >= 0.6 and report["terminal_precision"] >= 0.6
+    )
+    assert report["terminal_brier"] < 0.02 and report["active_units"] == report["latent_size"] == 2
+    # What is expected to end among the steps learned from is what ended.
+    assert 0 < fit.model.typical_disagreement < 0.5
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_a_fit_taken_up_at_any_look_is_the_same(recurrent, tmp_path):
+    data, config = episodes(10), FitConfig(updates=40, judge_every=10, batch_size=64, coder_batch_size=16)
+    coder_config = AutoencoderConfig(latent_size=2, hidden=(8,), noise=0.1)
+
+    def begin():
+        return Fit(make(Autoencoder, coder_config, recurrent), data, config, seed=3)
+
+    alone = begin()
+    rows = []
+    alone.run(lambda metrics, update: rows.append((update, metrics)))
+    assert [update for update, _ in rows] == list(range(10, 90, 10))
+
+    again, fit = [], begin()
+    while not fit.done:
+        fit.run(lambda metrics, update: again.append((update, metrics)), lambda: False)
+        save_checkpoint(tmp_path, fit.progress.total, fit.parts())
+        path, fit = tmp_path / "checkpoints" / f"{fit.progress.total:09d}", begin()
+        load_checkpoint(path, fit.parts())
+    assert again == rows
+    for (name, left), right in zip(
+        alone.model.state_dict().items(), fit.model.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(left, right, rtol=0, atol=0, msg=name)
+
+
+def test_the_best_parameters_stay_and_patience_ends_a_fit():
+    phase, layer = Phase("dynamics"), torch.nn.Linear(1, 1)
+    for value, loss in ((1.0, 3.0), (2.0, 2.0), (3.0, 4.0), (4.0, float("nan"))):
+        torch.nn.init.constant_(layer.weight, value)
+        phase.look(loss, layer)
+    assert phase.stale == 2
+    phase.restore(layer)
+    assert layer.weight.item() == 2.0
+    looks = []
+    # Learning far too fast: nothing improves for long.
+    config = FitConfig(updates=100_000, judge_every=5, patience=3, learning_rate=0.3, batch_size=64)
+    Fit(make(), episodes(6), config, 0).run(lambda metrics, update: looks.append(update))
+    assert 4 <= len(looks) < 60
+
+
+def test_nothing_is_learned_from_what_is_held_out():
+    # With a single look there is nothing to choose, either.
+    data = episodes(10)
+    spoilt = Episodes(
+        [e._replace(reward=e.reward + 100) if n == 3 else e for n, e in enumerate(data.episodes)]
+    )
+    models = []
+    for part in (data, spoilt):
+        fit = Fit(make(), part, FitConfig(updates=10, judge_every=10, batch_size=64), 0)
+        assert len(fit.held_out) == 1
+        fit.run()
+        models.append(fit.model.heads.state_dict())
+    for name, left in models[0].items():
+        torch.testing.assert_close(left, models[1][name], rtol=0, atol=0)

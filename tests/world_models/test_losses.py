@@ -1,0 +1,85 @@
+import math
+
+import pytest
+import torch
+
+from palaestra.world_models.losses import (
+    active_units,
+    end_loss,
+    free_bits,
+    gaussian_kl,
+    gaussian_nll,
+    masked_mean,
+    mixture_nll,
+    soft_clamp,
+)
+
+HALF_LOG_TWO_PI = 0.9189385332
+
+
+def test_gaussian_likelihood_by_hand():
+    # Standard normal at 1: 0.5 + 0.919. Variance 4 at distance 2: 0.5 + 0.5 ln 4 + 0.919.
+    nll = gaussian_nll(torch.tensor([1.0, 2.0]), torch.zeros(2), torch.tensor([0.0, math.log(4)]))
+    assert nll.item() == pytest.approx(0.5 + 0.5 + 0.5 * math.log(4) + 2 * HALF_LOG_TWO_PI)
+
+
+def test_kl_by_hand():
+    kl = gaussian_kl(torch.tensor([0.0, 1.0, 0.0]), torch.tensor([0.0, 0.0, math.log(4)]))
+    assert kl.tolist() == pytest.approx([0.0, 0.5, 0.5 * (4 - 1 - math.log(4))], abs=1e-6)
+
+
+def test_kl_is_the_expected_log_ratio():
+    generator = torch.Generator().manual_seed(0)
+    mean, log_variance = torch.tensor([0.7]), torch.tensor([-1.0])
+    x = mean + (0.5 * log_variance).exp() * torch.randn(400_000, 1, generator=generator)
+    ratio = gaussian_nll(x, torch.zeros(1), torch.zeros(1)) - gaussian_nll(x, mean, log_variance)
+    assert ratio.mean().item() == pytest.approx(gaussian_kl(mean, log_variance).item(), abs=0.01)
+
+
+def test_mixture_likelihood_by_hand():
+    # Half at +1, half at -1, unit variance, seen at 0: both have density exp(-0.5) / sqrt(2 pi).
+    mean = torch.tensor([[1.0], [-1.0]])
+    nll = mixture_nll(torch.zeros(1), torch.zeros(2), mean, torch.zeros(2, 1))
+    assert nll.item() == pytest.approx(0.5 + HALF_LOG_TWO_PI)
+    # Weights 3/4 and 1/4, seen at 1: 0.75 exp(0) + 0.25 exp(-2), over sqrt(2 pi).
+    nll = mixture_nll(torch.ones(1), torch.tensor([math.log(3), 0.0]), mean, torch.zeros(2, 1))
+    assert nll.item() == pytest.approx(-math.log(0.75 + 0.25 * math.exp(-2)) + HALF_LOG_TWO_PI)
+
+
+def test_a_mixture_chooses_for_the_whole_vector():
+    # Both dimensions at (1, 1): components (1, 1) and (-1, -1), so that (1, -1) is far from both.
+    mean = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])
+    apart = mixture_nll(torch.tensor([1.0, -1.0]), torch.zeros(2), mean, torch.zeros(2, 2))
+    assert apart.item() == pytest.approx(2.0 + 2 * HALF_LOG_TWO_PI)
+
+
+def test_free_bits_are_counted_step_by_step():
+    kl = torch.tensor([0.0, 4.0], requires_grad=True)
+    free = free_bits(kl, 1.0)
+    assert free.tolist() == [1.0, 4.0]
+    free.mean().backward()
+    # Their mean is above one nat, yet the first step must not be pushed any further down.
+    assert kl.grad.tolist() == [0.0, 0.5]
+
+
+def test_soft_clamp_keeps_its_bounds_and_its_middle():
+    x = soft_clamp(torch.tensor([-100.0, -5.0, 100.0]), -10.0, 0.5)
+    assert x[0].item() == pytest.approx(-10.0, abs=1e-3)
+    assert x[1].item() == pytest.approx(-5.0, abs=0.02)
+    assert x[2].item() == pytest.approx(0.5, abs=1e-3)
+
+
+def test_rare_ends_weigh_more():
+    loss = end_loss(torch.zeros(2), torch.tensor([True, False]), 3.0)
+    assert loss.tolist() == pytest.approx([3 * math.log(2), math.log(2)])
+
+
+def test_means_of_what_is_valid():
+    assert masked_mean(torch.tensor([1.0, 3.0, 100.0]), torch.tensor([True, True, False])).item() == 2.0
+    assert masked_mean(torch.ones(2), torch.zeros(2, dtype=torch.bool)).item() == 0.0
+
+
+def test_active_units_are_those_that_vary():
+    means = torch.tensor([[0.0, 5.0, 1.0], [0.0, 5.0, -1.0], [0.19, 5.0, 1.0]])
+    # Variances 0.008, 0 and 0.89.
+    assert active_units(means) == 1

@@ -1,0 +1,168 @@
+"""What coders share: observations as networks see them, networks for vectors and for pictures, and corruption."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt, Interval
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from ..networks.layers import mlp
+
+SMALLEST_PICTURE = 16
+
+
+@dataclass(frozen=True)
+class NetworksConfig:
+    """Networks of a coder, and what their input is made to lack while they learn."""
+
+    latent_size: Annotated[int, Gt(0)] = 16
+    """Numbers that an observation is put into."""
+    hidden: tuple[Annotated[int, Gt(0)], ...] = (128, 128)
+    """Vectors: width of each hidden layer."""
+    depth: Annotated[int, Gt(0)] = 16
+    """Pictures: channels of the first of four layers; the others have two, three and four times as many."""
+    noise: Annotated[float, Ge(0)] = 0.0
+    """Denoising: deviation of Gaussian noise on what is encoded; what is to be decoded is clean."""
+    hidden_share: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    """Denoising: share of the inputs that are set to zero."""
+
+
+class Vectors(nn.Module):
+    """Flat observations in units of their own deviation, `[N, *shape] <-> [N, D]`."""
+
+    center: Tensor
+    deviation: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, space: spaces.Box):
+        super().__init__()
+        self.shape = space.shape
+        self.size = int(np.prod(space.shape))
+        for name, value in (("center", 0.0), ("deviation", 1.0)):
+            self.register_buffer(name, torch.full((self.size,), value))
+        self.register_buffer("low", torch.as_tensor(space.low.flatten(), dtype=torch.float32))
+        self.register_buffer("high", torch.as_tensor(space.high.flatten(), dtype=torch.float32))
+
+    @torch.no_grad()
+    def fit(self, obs: Tensor) -> None:
+        """Measure observations `[N, *shape]`."""
+        flat = obs.reshape(len(obs), -1).double()
+        deviation = flat.std(0) if len(flat) > 1 else torch.zeros(self.size)
+        self.center.copy_(flat.mean(0))
+        self.deviation.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """To networks."""
+        return (obs.reshape(len(obs), -1).float() - self.center) / self.deviation
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Back to observations, within the bounds of their space."""
+        obs = torch.maximum(torch.minimum(self.center + x * self.deviation, self.high), self.low)
+        return obs.reshape(len(x), *self.shape)
+
+
+class Pictures(nn.Module):
+    """Pictures `[N, *shape]` as channels of numbers from 0 to 1, `[N, C, H, W]`; bounds say what 0 and 1 are."""
+
+    def __init__(self, space: spaces.Box):
+        super().__init__()
+        self.shape = space.shape
+        # Channels last where there are few of them, as most environments have it; first where frames are stacked.
+        self.channels_last = len(space.shape) == 3 and space.shape[-1] <= 4
+        self.low, self.range = float(space.low.min()), float(space.high.max() - space.low.min())
+        channels = 1 if len(space.shape) == 2 else space.shape[-1 if self.channels_last else 0]
+        height, width = space.shape[:2] if len(space.shape) == 2 or self.channels_last else space.shape[1:]
+        self.picture = (int(channels), int(height), int(width))
+        self.size = int(np.prod(space.shape))
+
+    def fit(self, obs: Tensor) -> None:
+        """Nothing to measure: bounds are known."""
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """To networks."""
+        x = (obs.float() - self.low) / self.range
+        if self.channels_last:
+            x = x.movedim(-1, 1)
+        return x.reshape(len(obs), *self.picture)
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Back to observations."""
+        x = x.reshape(len(x), *self.picture).clamp(0, 1) * self.range + self.low
+        return x.movedim(1, -1) if self.channels_last else x.reshape(len(x), *self.shape)
+
+
+def observation_scaler(space: spaces.Space) -> Vectors | Pictures:
+    """Return what fits an observation space.
+
+    Raises:
+        TypeError: it is no Box.
+    """
+    if not isinstance(space, spaces.Box):
+        raise TypeError(f"world models take Box observations, got {' '.join(str(space).split())}")
+    return Pictures(space) if is_picture(space) else Vectors(space)
+
+
+def is_picture(space: spaces.Space) -> bool:
+    """Whether a space is one of pictures: two or three axes, bounded, sides of 16 or more."""
+    return (
+        isinstance(space, spaces.Box)
+        and len(space.shape) in (2, 3)
+        and bool(np.isfinite(space.low).all() and np.isfinite(space.high).all())
+        and sorted(space.shape)[-2] >= SMALLEST_PICTURE
+    )
+
+
+def build_networks(
+    scaler: Vectors | Pictures, config: NetworksConfig, outputs: int
+) -> tuple[nn.Module, nn.Module]:
+    """Return an encoder `x -> [N, outputs]` and a decoder `[N, latent_size] -> x` for what a scaler gives."""
+    if isinstance(scaler, Pictures):
+        return _convolutions(scaler.picture, config, outputs)
+    sizes = (scaler.size, *config.hidden)
+    encoder = nn.Sequential(*mlp(sizes, "silu"), nn.Linear(sizes[-1], outputs))
+    sizes = (config.latent_size, *reversed(config.hidden))
+    decoder = nn.Sequential(*mlp(sizes, "silu"), nn.Linear(sizes[-1], scaler.size))
+    return encoder, decoder
+
+
+def _convolutions(
+    picture: tuple[int, int, int], config: NetworksConfig, outputs: int
+) -> tuple[nn.Module, nn.Module]:
+    """Four layers that halve a picture, and four that double it; group normalisation, so that no batch matters."""
+    channels, height, width = picture
+    depths = [config.depth * factor for factor in (1, 2, 3, 4)]
+    sides = [(height, width)]
+    layers: list[nn.Module] = []
+    for inputs, depth in zip([channels, *depths], depths, strict=False):
+        layers += [nn.Conv2d(inputs, depth, 4, 2, 1), nn.GroupNorm(1, depth), nn.SiLU()]
+        sides.append((sides[-1][0] // 2, sides[-1][1] // 2))
+    last = depths[-1] * sides[-1][0] * sides[-1][1]
+    encoder = nn.Sequential(*layers, nn.Flatten(), nn.Linear(last, outputs))
+
+    layers = [nn.Linear(config.latent_size, last), nn.Unflatten(1, (depths[-1], *sides[-1])), nn.SiLU()]
+    backwards = [*reversed(depths[:-1]), depths[0]]
+    for inputs, depth, side in zip(reversed(depths), backwards, reversed(sides[:-1]), strict=True):
+        # Enlarging and then convolving leaves no chequerboard (Odena et al. 2016).
+        layers += [
+            nn.Upsample(size=side),
+            nn.Conv2d(inputs, depth, 3, 1, 1),
+            nn.GroupNorm(1, depth),
+            nn.SiLU(),
+        ]
+    decoder = nn.Sequential(*layers, nn.Conv2d(depths[0], channels, 3, 1, 1), nn.Sigmoid())
+    return encoder, decoder
+
+
+def corrupt(x: Tensor, config: NetworksConfig, generator: torch.Generator) -> Tensor:
+    """Input of a denoising coder: `x [N, ...]` with noise, and with some of it hidden."""
+    if config.noise > 0:
+        x = x + config.noise * torch.randn(x.shape, generator=generator, device=x.device)
+    if config.hidden_share > 0:
+        x = x * (torch.rand(x.shape, generator=generator, device=x.device) >= config.hidden_share)
+    return x

@@ -1,0 +1,129 @@
+"""Real experience to learn a world model from: whole episodes, or pieces of them, each observation stored once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Episode(NamedTuple):
+    """`L` consecutive steps of one environment."""
+
+    obs: np.ndarray
+    """`[L + 1, ...]`, the successor of the last step included."""
+    action: np.ndarray
+    """`[L, ...]`, as the environment took it."""
+    reward: np.ndarray
+    """`[L]` float32."""
+    terminated: bool
+    """The last step ended the task; otherwise the episode was only cut off there."""
+
+    @property
+    def length(self) -> int:
+        """Number of steps."""
+        return len(self.reward)
+
+
+class Episodes:
+    """Episodes in the order in which they ended; every tenth is held out, and never learned from."""
+
+    HELD_OUT_EVERY = 10
+
+    def __init__(self, episodes: Sequence[Episode] = ()):
+        self.episodes = list(episodes)
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    @property
+    def num_steps(self) -> int:
+        """Real steps, summed over episodes."""
+        return sum(episode.length for episode in self.episodes)
+
+    @property
+    def num_terminated(self) -> int:
+        """How many ended for good."""
+        return sum(episode.terminated for episode in self.episodes)
+
+    def add(self, episodes: Sequence[Episode]) -> None:
+        """Append episodes."""
+        self.episodes += episodes
+
+    def split(self) -> tuple[Episodes, Episodes]:
+        """Episodes to learn from and those to judge by; with only one, both are the same.
+
+        The fourth of every ten is held out, so that a growing collection never moves an episode from one side to
+        the other. Where there are fewer than four, the last one is.
+        """
+        if len(self) < 2:
+            return self, self
+        place = min(3, len(self) - 1)
+        chosen = [index % self.HELD_OUT_EVERY == place for index in range(len(self))]
+        pairs = list(zip(self.episodes, chosen, strict=True))
+        return Episodes([e for e, held in pairs if not held]), Episodes([e for e, held in pairs if held])
+
+    def state_dict(self) -> dict[str, Any]:
+        """One array for each kind of thing."""
+        if not self.episodes:
+            return {"lengths": []}
+        return {
+            "lengths": [episode.length for episode in self.episodes],
+            "terminated": [episode.terminated for episode in self.episodes],
+            "obs": np.concatenate([episode.obs for episode in self.episodes]),
+            "action": np.concatenate([episode.action for episode in self.episodes]),
+            "reward": np.concatenate([episode.reward for episode in self.episodes]),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self.episodes = []
+        row = 0
+        for index, length in enumerate(state["lengths"]):
+            steps = slice(row, row + length)
+            seen = slice(row + index, row + index + length + 1)
+            ended = bool(state["terminated"][index])
+            obs, action, reward = state["obs"][seen], state["action"][steps], state["reward"][steps]
+            self.episodes.append(Episode(obs, action, reward, ended))
+            row += length
+
+
+class Recorder:
+    """Turns steps of `num_envs` environments into episodes."""
+
+    def __init__(self, num_envs: int):
+        self._rows: list[list[tuple[Any, Any, float]]] = [[] for _ in range(num_envs)]
+        self._last: list[Any] = [None] * num_envs
+
+    def add(
+        self,
+        obs: np.ndarray,
+        action: np.ndarray,
+        reward: np.ndarray,
+        terminated: np.ndarray,
+        truncated: np.ndarray,
+        next_obs: np.ndarray,
+        valid: np.ndarray | None = None,
+    ) -> list[Episode]:
+        """Take one step of all environments, arrays `[B, ...]`; returns the episodes that ended with it."""
+        ended = []
+        for i, rows in enumerate(self._rows):
+            if valid is not None and not valid[i]:
+                continue
+            rows.append((obs[i].copy(), action[i].copy(), float(reward[i])))
+            self._last[i] = next_obs[i].copy()
+            if terminated[i] or truncated[i]:
+                ended.append(self._finish(i, bool(terminated[i])))
+        return ended
+
+    def cut(self) -> list[Episode]:
+        """End the running episodes here, as cut off; returns them."""
+        return [self._finish(i, False) for i, rows in enumerate(self._rows) if rows]
+
+    def _finish(self, index: int, terminated: bool) -> Episode:
+        rows, self._rows[index] = self._rows[index], []
+        obs = np.stack([row[0] for row in rows] + [self._last[index]])
+        obs = obs.astype(np.float32) if obs.dtype == np.float64 else obs
+        reward = np.array([row[2] for row in rows], np.float32)
+        return Episode(obs, np.stack([row[1] for row in rows]), reward, terminated)

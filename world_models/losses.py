@@ -1,0 +1,72 @@
+"""The maths of world models: pure functions, in nats unless they say otherwise."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, softplus
+
+LOG_TWO_PI = math.log(2 * math.pi)
+
+
+def gaussian_nll(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """`-log N(x; mean, variance)` in nats, summed over the last axis: `[..., D] -> [...]`.
+
+    `0.5 * sum((x - mean)^2 / variance + log variance + log 2 pi)`.
+    """
+    squares = (x - mean).square() * (-log_variance).exp()
+    return 0.5 * (squares + log_variance + LOG_TWO_PI).sum(-1)
+
+
+def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """`KL(N(mean, variance) || N(0, 1))` in nats of every dimension, not summed: `[..., D] -> [..., D]`.
+
+    `0.5 * (mean^2 + variance - 1 - log variance)`.
+    """
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+
+
+def free_bits(kl: Tensor, nats: float) -> Tensor:
+    """`max(kl, nats)`, step by step: below `nats`, a step `[...]` gives the posterior no reason to say less.
+
+    Per step and not after averaging over the batch, where one number would decide for all (DreamerV3 against
+    STORM).
+    """
+    return kl.clamp(min=nats)
+
+
+def mixture_nll(x: Tensor, logits: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """`-log sum_k softmax(logits)_k N(x; mean_k, variance_k)` in nats: `x [..., D]`, `logits [..., K]` to `[...]`.
+
+    Means and log variances are `[..., K, D]`; one choice of a component is for the whole vector.
+    """
+    components = -gaussian_nll(x.unsqueeze(-2), mean, log_variance)
+    return -torch.logsumexp(logits.log_softmax(-1) + components, -1)
+
+
+def soft_clamp(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+    """Keep `x` between `low` and `high` smoothly, so that its gradient never quite vanishes (PETS, appendix A.1)."""
+    x = high - softplus(high - x)
+    return low + softplus(x - low)
+
+
+def end_loss(logit: Tensor, terminated: Tensor, weight: Tensor | float) -> Tensor:
+    """Cross-entropy of predicting the end, `[...]`; steps that are one count `weight` times."""
+    positive = torch.as_tensor(weight, dtype=logit.dtype, device=logit.device)
+    return binary_cross_entropy_with_logits(logit, terminated.float(), reduction="none", pos_weight=positive)
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean of `x` over the entries where `mask` is true; 0 where it is nowhere."""
+    return (x * mask).sum() / mask.sum().clamp(min=1)
+
+
+def active_units(mean: Tensor, threshold: float = 0.01) -> int:
+    """How many latent dimensions say something about their observation: `Var_x(mean) > threshold`.
+
+    `mean [N, D]` of the posteriors of N observations (Burda et al. 2016, section 4.3). Few of many is a
+    collapsed posterior.
+    """
+    return int((mean.var(0, correction=0) > threshold).sum())

@@ -1,0 +1,112 @@
+"""How good is a world model? Numbers from episodes that it has not learned from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .coding import Pictures
+from .episodes import Episodes
+from .losses import active_units
+from .windows import EncodedEpisodes, burn_in, predict_all
+from .world_model import Sampling, WorldModel, as_tensor
+
+HORIZONS = (1, 2, 5, 10, 20, 50)
+MAX_ROLLOUTS = 2048
+
+
+@torch.no_grad()
+def report_on(model: WorldModel, train: Episodes, held_out: Episodes) -> dict[str, Any]:
+    """Judge a model by episodes that were held out; `train` fits the linear probe only.
+
+    `skill` is by horizon k: `1 - MSE / MSE(persistence)` of the observation k steps ahead, in units in which
+    networks see it; 1 is perfect, 0 no better than claiming that nothing changes, None where no held-out episode is
+    that long. The rest is about single steps: `reward_r2`; recall and precision of a predicted end (probability
+    above one half), None where nothing ended or was said to end; its Brier score; `probe_r2`, how well a linear map
+    finds the observed vector in the latent.
+    """
+    data = EncodedEpisodes(model, held_out)
+    report: dict[str, Any] = {
+        "steps": held_out.num_steps,
+        "episodes": len(held_out),
+        "skill": open_loop_skill(model, data, held_out),
+    }
+    report |= single_steps(model, data)
+    latent = EncodedEpisodes(model, train).latent
+    report["latent_size"] = latent.shape[1]
+    report["active_units"] = active_units(latent)
+    if not isinstance(model.coder.scaler, Pictures):
+        pairs = [(latent, _targets(model, train)), (data.latent, _targets(model, held_out))]
+        report["probe_r2"] = probe_r2(*pairs[0], *pairs[1])
+    return report
+
+
+def _targets(model: WorldModel, episodes: Episodes) -> Tensor:
+    """Observations of all rows as networks see them, flat: `[N, D]`."""
+    obs = np.concatenate([episode.obs for episode in episodes.episodes])
+    return model.coder.scaler(as_tensor(obs, model.device)).flatten(1)
+
+
+def open_loop_skill(model: WorldModel, data: EncodedEpisodes, episodes: Episodes) -> dict[str, float | None]:
+    """Roll the model out with the recorded actions and compare with what happened and with nothing happening."""
+    truth = _targets(model, episodes)
+    steps = np.arange(data.num_steps)
+    room = data.end - steps + 1
+    start = np.linspace(0, len(steps) - 1, min(len(steps), MAX_ROLLOUTS)).astype(int)
+    skill: dict[str, float | None] = {}
+    latent = data.latent[data.obs_row[start]]
+    state = burn_in(model, data, start)
+    before = truth[data.obs_row[start]]
+    for k in range(1, HORIZONS[-1] + 1):
+        row = np.minimum(start + k - 1, data.end[start])
+        said = model.step(latent, data.action[row], state, Sampling())
+        latent, state = said.latent, said.state
+        alive = torch.as_tensor(room[start] >= k, device=model.device)
+        if not alive.any():
+            skill |= {str(rest): None for rest in HORIZONS if rest >= k}
+            break
+        if k in HORIZONS:
+            after = truth[data.obs_row[row] + 1]
+            predicted = model.coder.scaler(model.decode(latent)).flatten(1)
+            error, change = ((x - after)[alive].square().mean().item() for x in (predicted, before))
+            skill[str(k)] = 1 - error / change if change > 0 else None
+    return skill
+
+
+def single_steps(model: WorldModel, data: EncodedEpisodes) -> dict[str, Any]:
+    """Reward and end of single steps, from the predicted successor, not the true one."""
+    said, known = predict_all(model, data), data.end_known
+    ended, probability = data.terminated[known], said.end_logit.sigmoid()[known]
+    called = probability > 0.5
+    hits = int((called & ended).sum())
+    return {
+        "reward_r2": r2(said.reward.unsqueeze(-1), data.reward.unsqueeze(-1)),
+        "terminal_recall": hits / int(ended.sum()) if ended.any() else None,
+        "terminal_precision": hits / int(called.sum()) if called.any() else None,
+        "terminal_brier": float((probability - ended.float()).square().mean()) if known.any() else None,
+        "terminals": int(ended.sum()),
+    }
+
+
+def r2(predicted: Tensor, truth: Tensor) -> float:
+    """Explained share of the variance, `[N, D]`, mean over dimensions; of what never varies, 1 if it is right."""
+    error = (predicted - truth).double().square().mean(0)
+    variance = truth.double().var(0, correction=0)
+    constant = variance < 1e-12
+    shares = torch.where(constant, (error < 1e-6).double(), 1 - error / variance.clamp(min=1e-12))
+    return float(shares.mean())
+
+
+def probe_r2(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor, ridge: float = 1e-4) -> float:
+    """R2 on test rows of the linear map that fits the train rows best (with a little ridge)."""
+
+    def augmented(x: Tensor) -> Tensor:
+        return torch.cat([x.double(), torch.ones(len(x), 1, dtype=torch.float64, device=x.device)], -1)
+
+    x = augmented(train_x)
+    gram = x.T @ x + ridge * torch.eye(x.shape[1], dtype=torch.float64, device=x.device)
+    weights = torch.linalg.solve(gram, x.T @ train_y.double())
+    return r2(augmented(test_x) @ weights, test_y)

@@ -1,0 +1,113 @@
+"""Encoded episodes on the model's device, and windows of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .episodes import Episodes
+from .world_model import Prediction, Sampling, Windows, WorldModel, as_tensor
+
+ENCODE_ROWS = 512
+BURN_IN = 16
+
+
+class EncodedEpisodes:
+    """All steps of some episodes one after the other, `[N, ...]`, each observation encoded once.
+
+    Step `n` starts at row `obs_row[n]` of `latent`; its successor is the row after.
+    """
+
+    def __init__(self, model: WorldModel, episodes: Episodes):
+        if not len(episodes):
+            raise ValueError("there are no episodes to learn from")
+        self.device = model.device
+        self.latent = encode_all(model, np.concatenate([e.obs for e in episodes.episodes]))
+        lengths = np.array([e.length for e in episodes.episodes])
+        ended = np.array([e.terminated for e in episodes.episodes])
+        self.num_steps = int(lengths.sum())
+        last = np.cumsum(lengths) - 1
+        index = np.repeat(np.arange(len(lengths)), lengths)
+        # First and last step of the episode that each step belongs to.
+        self.begin, self.end = (last - lengths + 1)[index], last[index]
+        self.obs_row = torch.as_tensor(np.arange(self.num_steps) + index, device=self.device)
+        self.action = as_tensor(np.concatenate([e.action for e in episodes.episodes]), self.device)
+        self.reward = as_tensor(np.concatenate([e.reward for e in episodes.episodes]), self.device)
+        terminated, known = np.zeros(self.num_steps, bool), np.ones(self.num_steps, bool)
+        terminated[last], known[last] = ended, ended
+        self.terminated = torch.as_tensor(terminated, device=self.device)
+        self.end_known = torch.as_tensor(known, device=self.device)
+        self.terminal_steps = last[ended]
+
+    @property
+    def end_rate(self) -> float:
+        """Share of the steps that terminate."""
+        return len(self.terminal_steps) / self.num_steps
+
+    def sampled_end_rate(self, length: int, terminal_share: float) -> float:
+        """The same among the steps of `sample`'s windows, about."""
+        if not len(self.terminal_steps):
+            return 0.0
+        return terminal_share / length + (1 - terminal_share) * self.end_rate
+
+    def windows(self, start: np.ndarray, length: int) -> Windows:
+        """Windows `[length, B]` that begin at the steps `start [B]`; past the end of an episode they are filled."""
+        rows = start + np.arange(length)[:, None]
+        mask = rows <= self.end[start]
+        step = torch.as_tensor(np.minimum(rows, self.end[start]), device=self.device)
+        obs_row = self.obs_row[step]
+        return Windows(
+            latent=self.latent[obs_row],
+            action=self.action[step],
+            reward=self.reward[step],
+            next_latent=self.latent[obs_row + 1],
+            terminated=self.terminated[step],
+            end_known=self.end_known[step],
+            mask=torch.as_tensor(mask, device=self.device),
+        )
+
+    def sample(
+        self, generator: np.random.Generator, batch_size: int, length: int, terminal_share: float
+    ) -> Windows:
+        """Draw windows: begun at any step, but a share of them such that they hold a termination."""
+        start = generator.integers(self.num_steps, size=batch_size)
+        count = round(batch_size * terminal_share) if len(self.terminal_steps) else 0
+        if count:
+            ends = generator.choice(self.terminal_steps, size=count)
+            back = generator.integers(length, size=count)
+            start[:count] = np.maximum(ends - back, self.begin[ends])
+            # Parts of a batch may be dealt out in order.
+            generator.shuffle(start)
+        return self.windows(start, length)
+
+
+@torch.no_grad()
+def encode_all(model: WorldModel, obs: np.ndarray) -> Tensor:
+    """Latents `[N, Z]` of observations `[N, ...]`, a part at a time."""
+    parts = [obs[start : start + ENCODE_ROWS] for start in range(0, len(obs), ENCODE_ROWS)]
+    return torch.cat([model.encode(as_tensor(part, model.device)) for part in parts])
+
+
+@torch.no_grad()
+def burn_in(model: WorldModel, data: EncodedEpisodes, start: np.ndarray, steps: int = BURN_IN) -> Tensor:
+    """Memory `[N, S]` of a model that has seen the real steps before `start [N]`, as many as there are."""
+    state = model.initial_state(len(start))
+    if not model.dynamics.state_size:
+        return state
+    for back in range(steps, 0, -1):
+        before = start - back
+        known = torch.as_tensor(before >= data.begin[start], device=model.device)
+        row = torch.as_tensor(np.maximum(before, 0), device=model.device)
+        vector = model.actions(data.action[row])
+        after = model.dynamics.step(data.latent[data.obs_row[row]], vector, state, Sampling()).state
+        state = torch.where(known.unsqueeze(-1), after, state)
+    return state
+
+
+@torch.no_grad()
+def predict_all(model: WorldModel, data: EncodedEpisodes) -> Prediction:
+    """What the model expects of every real step `[N]`, its memory burnt in by the steps before."""
+    start = np.arange(data.num_steps)
+    state = burn_in(model, data, start)
+    return model.step(data.latent[data.obs_row[start]], data.action, state, Sampling())
