@@ -132,11 +132,12 @@ def evaluate(arguments: list[str]) -> int:
     options = parse(EvaluateOptions, arguments, "world-model evaluate")
     if options.episodes < 1:
         raise UsageError(f"--episodes: must be at least 1, got {options.episodes}")
-    report = evaluate_model(options.model)
+    returns: dict[str, Any] = {}
     if options.policy is not None:
         from .gap import dream_to_real
 
-        report |= dream_to_real(options.model, options.policy, options.episodes)
+        returns = dream_to_real(options.model, options.policy, options.episodes)
+    report = evaluate_model(options.model, returns)
     print(json.dumps(report) if options.json else format_report(report))
     return 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from ..world_models.coding import is_picture
 from ..world_models.episodes import Episodes
 from ..world_models.fit import Fit, FitConfig, Phase
 from ..world_models.heads import HeadsConfig
-from ..world_models.report import report_on
+from ..world_models.report import open_loop_example, report_on
 from ..world_models.world_model import WorldModel
 from .build import choose_device
 from .checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
@@ -28,6 +27,7 @@ from .collect import collect_episodes
 from .components import find_component
 from .config import UsageError, _Dumper, _plain, as_usage_errors, build, load_yaml, nearest, shallow_dict
 from .loop import caught_signals
+from .model_report import write_report
 from .progress import Progress, say
 from .run import load_run, locked
 from .tracking import check_tracking, open_tracker
@@ -239,8 +239,8 @@ def _fit(
     else:
         load_checkpoint(checkpoint, parts)
     run_fit(fit, log, run_dir, parts)
-    report = report_on(model, fit.train, fit.held_out)
-    (run_dir / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    report = _head(config) | report_on(model, fit.train, fit.held_out)
+    write_report(run_dir, report, open_loop_example(model, fit.held_out))
     return report
 
 
@@ -318,10 +318,18 @@ def load_world_model(run_dir: Path, device: torch.device | None = None) -> Fitte
     return FittedModel(config, model.to(device) if device else model, episodes)
 
 
-def evaluate_model(run_dir: Path) -> dict[str, Any]:
-    """How good is a world model, on the episodes that it has not learned from?"""
+def evaluate_model(run_dir: Path, returns: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Judge a world model by the episodes that it has not learned from; the report is left in its folder, too.
+
+    `returns` is what `dream_to_real` has found out, if it was asked.
+    """
     fitted = load_world_model(run_dir)
     set_threads(fitted.config)
     train, held_out = fitted.episodes.split()
-    head = {"env": fitted.config.env, "encoder": fitted.config.coder, "dynamics": fitted.config.dynamics}
-    return head | report_on(fitted.model, train, held_out)
+    report = _head(fitted.config) | report_on(fitted.model, train, held_out) | (returns or {})
+    write_report(run_dir, report, open_loop_example(fitted.model, held_out))
+    return report
+
+
+def _head(config: WorldModelConfig) -> dict[str, Any]:
+    return {"env": config.env, "encoder": config.coder, "dynamics": config.dynamics}

@@ -78,6 +78,8 @@ class Heads(nn.Module):
 
     def reward(self, x: Tensor) -> Tensor:
         """Expected reward `[...]`, within what was ever seen."""
+        if bool(self.reward_low == self.reward_high):
+            return self.reward_center.expand(x.shape[:-1])  # a constant needs no network
         predicted = self.reward_center + self.reward_scale * self.reward_network(x).squeeze(-1)
         return torch.maximum(torch.minimum(predicted, self.reward_high), self.reward_low)
 

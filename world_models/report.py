@@ -76,6 +76,27 @@ def open_loop_skill(model: WorldModel, data: EncodedEpisodes, episodes: Episodes
     return skill
 
 
+@torch.no_grad()
+def open_loop_example(
+    model: WorldModel, episodes: Episodes, steps: int = 50
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The longest episode's beginning, `[T, ...]` three times: as it was, decoded again, and foretold.
+
+    What is foretold is rolled out from the first observation with the recorded actions.
+    """
+    episode = max(episodes.episodes, key=lambda episode: episode.length)
+    truth = episode.obs[: steps + 1]
+    latents = model.encode(as_tensor(truth, model.device))
+    foretold, state = [latents[:1]], model.initial_state(1)
+    for t in range(len(truth) - 1):
+        action = as_tensor(episode.action[t : t + 1], model.device)
+        said = model.step(foretold[-1], action, state, Sampling())
+        foretold.append(said.latent)
+        state = said.state
+    decoded, predicted = (model.decode(x).cpu().numpy() for x in (latents, torch.cat(foretold)))
+    return truth, decoded, predicted
+
+
 def single_steps(model: WorldModel, data: EncodedEpisodes) -> dict[str, Any]:
     """Reward and end of single steps, from the predicted successor, not the true one."""
     said, known = predict_all(model, data), data.end_known

@@ -43,8 +43,8 @@ def dot():
 
 def test_pictures_are_dreamt_of(dot, tmp_path, capsys):
     folder, agent = tmp_path / "model", tmp_path / "agent"
-    words = f"fit --env {dot} --steps 600 --out {folder} --track none --fit.judge-every 40 --fit.updates 120"
-    words += " --fit.learning-rate 0.005 --fit.coder-batch-size 32 --heads.hidden 32"
+    words = f"fit --env {dot} --steps 600 --out {folder} --track none --fit.judge-every 30 --fit.updates 60"
+    words += " --fit.learning-rate 0.01 --fit.coder-batch-size 16 --fit.batch-size 256 --heads.hidden 32"
     words += " --encoder vae --encoder.latent-size 4 --encoder.depth 4"
     words += " --dynamics mdn_rnn --dynamics.hidden-size 32 --dynamics.components 2"
     assert run(["world-model", *words.split()]) == 0

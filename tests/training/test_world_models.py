@@ -70,6 +70,7 @@ def test_a_report_has_what_was_promised(fitted, capsys):
     assert command("evaluate", fitted) == 0
     assert "skill" in capsys.readouterr().out
     assert [row["step"] for row in read_metrics(fitted)] == [20, 40, 60]
+    assert (fitted / "report.html").exists() and (fitted / "open_loop.png").exists()
 
 
 def test_an_agent_trained_in_a_dream_is_evaluated_in_the_real_world(fitted, tmp_path, capsys):
@@ -126,7 +127,8 @@ def test_a_fit_is_resumed_exactly(fitted, tmp_path, monkeypatch):
         load_world_model(folder)
     assert command("fit", "--resume", folder) == 0
     assert parameters(folder) == parameters(fitted)
-    assert resume_fit(folder) == json.loads((fitted / "report.json").read_text())
+    before = json.loads((fitted / "report.json").read_text())
+    assert all(before[name] == value for name, value in resume_fit(folder).items())
 
 
 def test_a_cycle_spends_its_real_steps_and_no_more(tmp_path, capsys):

@@ -66,7 +66,7 @@ def test_identity_loses_nothing():
 def test_an_autoencoder_finds_the_plane():
     torch.manual_seed(0)
     coder, obs = Autoencoder(VECTOR, AutoencoderConfig(latent_size=2, hidden=(32,))), plane()
-    learn(coder, obs, 1000)
+    learn(coder, obs, 600, learning_rate=1e-2)
     error = (coder.decode(coder.encode(obs)) - obs).square().mean() / obs.var()
     assert error < 0.01
 
@@ -115,7 +115,7 @@ def test_pictures_through_convolutions(make):
     obs = torch.zeros(40, 20, 32, dtype=torch.uint8)
     for n in range(40):
         obs[n, 4:12, n % 8 * 3 : n % 8 * 3 + 8] = 255
-    learn(coder, obs, 150, batch=16, learning_rate=1e-2)
+    learn(coder, obs, 100, batch=16, learning_rate=1e-2)
     decoded = coder.decode(coder.encode(obs))
     assert decoded.shape == obs.shape and coder.encode(obs).shape == (40, 4)
     error = ((decoded - obs.float()) / 255).square().mean().item()

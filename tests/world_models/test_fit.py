@@ -46,7 +46,7 @@ def make(coder=Identity, coder_config=None, recurrent=False):
 
 def test_a_simple_world_is_learned_and_the_report_says_so():
     data = episodes(60)
-    fit = Fit(make(), data, FitConfig(updates=800, batch_size=256, learning_rate=3e-3), seed=0)
+    fit = Fit(make(), data, FitConfig(updates=600, batch_size=256, learning_rate=3e-3), seed=0)
     fit.run()
     report = report_on(fit.model, fit.train, fit.held_out)
     assert list(report["skill"]) == [str(k) for k in HORIZONS]
