@@ -21,13 +21,9 @@ USAGE = """usage: palaestra COMMAND ...
 
   train AGENT --env ID      train an agent, for example: palaestra train ppo --env CartPole-v1
   train --resume RUN_DIR    go on with a run that was stopped
-  train AGENT --env ID --world-model ENCODER+DYNAMICS    learn from real steps and from dreams (Dyna)
   evaluate RUN_DIR          play full episodes with what a run has learned
   runs [DIR]                what has been trained here
-  world-model fit --env ID --out DIR        collect data and fit a world model
-  world-model evaluate DIR                  how good is it?
-  world-model dream DIR --agent NAME        train an agent in its dream alone
-  world-model dream --env ID --agent NAME --real-steps N    collect, fit, dream, and again
+  world-model COMMAND       fit a world model, judge it, train in its dreams
   bench [NAME ...]          throughput and memory, side by side with Stable-Baselines3
   bench envs ID             which backend steps this environment fastest
   envs list [PATTERN]       environments that are installed
@@ -36,6 +32,17 @@ USAGE = """usage: palaestra COMMAND ...
   doctor                    device, torch, threads, optional packages, W&B
 
 palaestra COMMAND --help says more."""
+
+WORLD_MODEL_USAGE = """usage: palaestra world-model COMMAND ...
+
+  fit --env ID --out DIR          collect data and fit a world model
+  fit --resume DIR                go on with a fit that was stopped
+  evaluate DIR                    how good is it? with --policy RUN_DIR: dream return against real return
+  dream DIR --agent NAME          train an agent in its dream alone
+  dream --env ID --agent NAME --real-steps N    collect, fit, dream, and again
+  dream --resume RUN_DIR          go on with that
+
+palaestra train AGENT --env ID --world-model ENCODER+DYNAMICS learns from real steps and from dreams (Dyna)."""
 
 
 def registry() -> tyro.constructors.ConstructorRegistry:
@@ -404,9 +411,8 @@ def world_model(arguments: list[str]) -> int:
     """Fit a world model, judge it, train in its dream."""
     from .world_model_options import COMMANDS as COMMANDS_HERE
 
-    usage = "usage: palaestra world-model fit --env ID --out DIR | evaluate DIR | dream DIR --agent NAME --out DIR"
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage)
+        print(WORLD_MODEL_USAGE)
         return 0 if arguments else 2
     if arguments[0] not in COMMANDS_HERE:
         raise UsageError(

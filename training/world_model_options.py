@@ -165,6 +165,10 @@ def dream(arguments: list[str]) -> int:
 
         return resume_cycle(parse(ResumeOptions, arguments, "world-model dream").resume)
     agent = option_value(arguments, "agent")
+    if {"-h", "--help"} & set(arguments) and (agent is None or arguments[0].startswith("-")):
+        from .dyna_options import CycleConfig
+
+        parse(CycleConfig, ["--help"], "world-model dream --env ID --agent NAME")
     if agent is None:
         raise UsageError("which agent? palaestra world-model dream DIR --agent ppo --out DIR")
     rest = without_option(arguments, "agent")

@@ -318,6 +318,16 @@ def test_help_shows_options_of_encoder_and_dynamics(capsys):
         assert option in text
 
 
+def test_help_shows_options_of_a_cycle(capsys):
+    with pytest.raises(SystemExit) as stop:
+        command("dream", "--env", "CartPole-v1", "--help")
+    assert not stop.value.code
+    text = capsys.readouterr().out
+    assert all(option in text for option in ("--real-steps", "--rounds", "--world-model", "--fit.patience"))
+    assert command("--help") == 0 and command() == 2
+    assert "dream --resume" in capsys.readouterr().out
+
+
 def test_auto_follows_the_observations():
     picture, vector = spaces.Box(0, 255, (32, 32), np.uint8), spaces.Box(-1, 1, (3,), np.float32)
     from palaestra.training.world_models import resolve_names
