@@ -51,10 +51,11 @@ def start_run(config: RunConfig, run_dir: Path) -> Result:
         config = resolve(config)
         set_threads(config)
         with closing(make_envs(env_spec(config))) as envs:
-            if config.backend == "auto":
-                say(f"note: {config.num_envs} copies of {config.env}, stepped by backend {envs.backend}")
+            chosen = config.backend == "auto"
             config = replace(config, backend=envs.backend)  # type: ignore[arg-type]
             build_agent(config, envs.observation_space, envs.action_space)
+            if chosen:
+                say(f"note: {config.num_envs} copies of {config.env}, stepped by backend {envs.backend}")
             if not envs.exact_resume:
                 say(
                     f"note: {config.env} cannot be restored in mid-episode; a resumed run begins new episodes"
