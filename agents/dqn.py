@@ -74,6 +74,8 @@ class DQNConfig:
     """Widths of hidden layers behind the encoder: of both streams when dueling, noisy when noisy."""
     activation: Activation = "relu"
     """Non-linearity after each of them."""
+    layer_norm: bool = False
+    """Normalise before each of them: values then cannot run away (Gallici et al. 2024)."""
     noisy: bool = False
     """Explore by learned noise on the layers behind the encoder (Fortunato et al. 2018); set epsilon to 0."""
     n_step: Annotated[int, Gt(0)] = 1
@@ -140,6 +142,7 @@ class DQN(Agent):
             activation=config.activation,
             dueling=config.dueling,
             noisy=config.noisy,
+            layer_norm=config.layer_norm,
         )
         self.network = QNetwork(torso, head).to(device)
         # With a memory every batch has another shape, and each would be compiled anew.
@@ -312,11 +315,11 @@ class DQN(Agent):
             number = min(at_once, count - start)
             sample = self.replay.sample(number * size, self.sample_generator, beta)
             noise = draw_noise((number, 2, self.noise_size), self.noise_generator)
-            indices, tensors = sample.indices.reshape(number, size), tree_map(self._tensor, tuple(sample))
-            obs, action, reward, discount, next_obs, _, weights = tree_map(
-                lambda x, n=number: x.reshape(n, size, *x.shape[1:]), tensors
+            obs, action, reward, discount, next_obs, indices, weights = tree_map(
+                lambda x, n=number: x.reshape(n, size, *x.shape[1:]), tuple(sample)
             )
-            data = (obs, action, reward, discount, next_obs, weights, self._tensor(noise))
+            # One transfer to the device for all of them.
+            data = tree_map(self._tensor, (obs, action, reward, discount, next_obs, weights, noise))
             for index in range(number):
                 yield indices[index], slice(None), tree_map(lambda x, i=index: x[i], data)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import numpy as np
 
@@ -23,10 +24,18 @@ def scheduled(schedule: Schedule, progress: float) -> float:
     """
     if not isinstance(schedule, str):
         return float(schedule)
+    start, end, fraction = _read_schedule(schedule)
+    return start + (end - start) * min(1.0, progress / fraction)
+
+
+# An agent asks at every step, and reading takes longer than the answer.
+@lru_cache
+def _read_schedule(schedule: str) -> tuple[float, float, float]:
+    """Start, end, and the fraction of the run from one to the other."""
     try:
         match = _LINEAR.match(schedule.strip())
         if match is None:
-            return float(schedule)
+            return float(schedule), float(schedule), 1.0
         start, end = float(match[1]), float(match[2])
         fraction = float(match[3]) if match[3] else 1.0
         if not 0 < fraction <= 1:
@@ -36,7 +45,7 @@ def scheduled(schedule: Schedule, progress: float) -> float:
             f"cannot read schedule {schedule!r}: "
             "write a number, linear(start, end) or linear(start, end, fraction of the run)"
         ) from None
-    return start + (end - start) * min(1.0, progress / fraction)
+    return start, end, fraction
 
 
 def check_schedules(config: object, *names: str, minimum: float = 0.0) -> None:

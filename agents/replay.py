@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,6 +78,7 @@ class Replay:
         self.size = 0  # rows that can be sampled
         self.invalid = 0  # steps in them that cannot
         self.goes_on = np.zeros(0, bool)  # where the newest step's episode has a next one
+        self.rows_with_ends: deque[int] = deque()  # oldest first
         self.max_priority = 1.0
         self.ends = Pool()
         self.tree: SumTree | None = None
@@ -106,7 +108,7 @@ class Replay:
             self._allocate(transition.obs, transition.action, state, len(transition.reward))
         row, before, after = (self._slots_of(self.position + offset) for offset in (0, -1, 1))
         if self.size == self.rows - 1:
-            self._drop(after)
+            self._drop_oldest()
         # The many small assignments are what storing costs: whatever need not be done is not.
         valid: Any = True if transition.valid is None else transition.valid
         done = transition.terminated | transition.truncated
@@ -126,7 +128,9 @@ class Replay:
         self.valid[row] = valid
         if np.count_nonzero(done):
             ended = np.flatnonzero(done & valid)
-            self.end[row.start + ended] = self.ends.add(tree_map(lambda x: x[ended], transition.next_obs))
+            if len(ended):
+                self.end[row.start + ended] = self.ends.add(tree_map(lambda x: x[ended], transition.next_obs))
+                self.rows_with_ends.append(self.position)
         if transition.valid is not None:
             self.invalid += self.num_envs - transition.num_steps
         if self.tree is not None:
@@ -139,11 +143,15 @@ class Replay:
         start = row % self.rows * self.num_envs
         return slice(start, start + self.num_envs)
 
-    def _drop(self, row: slice) -> None:
-        self.invalid -= self.num_envs - int(np.count_nonzero(self.valid[row]))
+    def _drop_oldest(self) -> None:
+        oldest = (self.position + 1) % self.rows
+        row = self._slots_of(oldest)
+        if self.invalid:
+            self.invalid -= self.num_envs - int(np.count_nonzero(self.valid[row]))
         self.valid[row] = False
-        ends = self.end[row]
-        if ends.max() >= 0:
+        if self.rows_with_ends and self.rows_with_ends[0] == oldest:
+            self.rows_with_ends.popleft()
+            ends = self.end[row]
             self.ends.remove(ends[ends >= 0])
             self.end[row] = -1
 
@@ -247,6 +255,12 @@ class Replay:
                 self.tree.set(np.arange(used.stop), state["priorities"])
         self.position, self.size, self.invalid = state["position"], state["size"], state["invalid"]
         self.max_priority = state["max_priority"]
+        if self.num_envs:
+            rows = np.unique(np.flatnonzero(self.end >= 0) // self.num_envs)
+            # By age: the row that the next `add` writes comes last of all.
+            self.rows_with_ends = deque(
+                sorted(rows.tolist(), key=lambda row: (row - self.position) % self.rows)
+            )
         if self.size:
             newest = self._slots_of(self.position - 1)
             self.goes_on = self.valid[newest] & ~(self.terminated[newest] | self.truncated[newest])
