@@ -3,12 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from palaestra.envs.make import make_envs
 from palaestra.envs.registry import find_environment
 from palaestra.training.build import build_agent, env_spec, resolve
 from palaestra.training.config import UsageError, find_preset, load_yaml, merge, run_config
+from palaestra.training.loop import Collector
 
 ROOT = Path(__file__).parent.parent
 AGENTS = sorted(
@@ -32,12 +34,22 @@ def environment_of(path: Path) -> str:
     return "Pendulum-v1" if path.parent.name == "ddpg" else "CartPole-v1"
 
 
+# What lets an agent learn after a few steps.
+SHORT = {
+    "dqn": {"learning_starts": 0, "train_every": 8, "gradient_steps": 2},
+    "ddpg": {"learning_starts": 0, "train_every": 8, "gradient_steps": 2},
+    "ppo": {"rollout_length": 8, "batch_size": 8, "epochs": 1},
+    "reinforce": {"steps_per_update": 8},
+}
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_a_preset_builds_its_agent(path):
+def test_a_preset_builds_an_agent_that_learns(path):
     env_id = environment_of(path)
     values = merge({"agent": path.parent.name, "env": env_id}, _named(load_yaml(path), path.parent.name))
-    config = resolve(run_config(values, f"{path}: "))
+    assert resolve(run_config(values, f"{path}: ")).steps >= 10_000
+    config = resolve(run_config(merge(values, {"agent": SHORT[path.parent.name], "compile": "off"})))
     try:
         envs = make_envs(replace(env_spec(config), num_envs=1))
     except ValueError as error:
@@ -45,8 +57,11 @@ def test_a_preset_builds_its_agent(path):
             raise
         pytest.skip(f"{env_id} is not installed here: {error}")
     agent = build_agent(config, envs.observation_space, envs.action_space)
+    collector, metrics = Collector(agent, envs), {}
+    while not any(name.startswith("loss/") for name in metrics):
+        metrics = agent.learn(collector.step()[0])
     envs.close()
-    assert agent.parts() and config.steps >= 10_000
+    assert all(np.isfinite(float(value)) for value in metrics.values())
 
 
 def _named(values, agent):

@@ -438,6 +438,7 @@ OPTIONS = {
     "plain": {},
     "single": {"double": False},
     "dueling": {"dueling": True, "hidden": (16,)},
+    "layer norm": {"layer_norm": True, "hidden": (16,)},
     "n-step": {"n_step": 3},
     "prioritized": {"prioritized": True},
     "c51": {"distribution": "c51", "atoms": 21, "value_min": -2.0, "value_max": 2.0},
