@@ -389,7 +389,7 @@ def envs_check(arguments: list[str]) -> int:
     """Check an environment; exit code 2 when it has errors."""
     options = parse(EnvsCheckOptions, arguments, "envs check")
     from ..envs.check import check_environment
-    from .baselines import checkers
+    from .baseline_bench import checkers
     from .options import parse_assignments
 
     with as_usage_errors():
