@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 AGENTS = sorted(
     path
     for path in (ROOT / "configs").iterdir()
-    if path.is_dir() and path.name not in ("baselines", "suites")
+    if path.is_dir() and path.name not in ("baselines", "suites", "sweeps")
 )
 PRESETS = sorted(path for folder in AGENTS for path in folder.glob("*.yaml"))
 

@@ -23,6 +23,7 @@ USAGE = """usage: palaestra COMMAND ...
   train --resume RUN_DIR    go on with a run that was stopped
   evaluate RUN_DIR          play full episodes with what a run has learned
   runs [DIR]                what has been trained here
+  sweep SPACE               search an agent's options
   compare SUITE             agents against baselines, with statistics; or compare RUN_DIR ...
   world-model COMMAND       fit a world model, judge it, train in its dreams
   bench [NAME ...]          throughput and memory, side by side with Stable-Baselines3
@@ -287,6 +288,55 @@ def compare(arguments: list[str]) -> int:
 
 
 @dataclass(frozen=True)
+class SweepOptions:
+    """Search an agent's options; what is there already is used again."""
+
+    space: Annotated[Path, tyro.conf.Positional]
+    """YAML file that says what to search: see docs/sweeps.md."""
+    trials: int = 20
+    """Finished trials to reach, those of earlier starts included."""
+    workers: int = 0
+    """Trials at a time, each on one thread; 0 is one a core. More processes may share the folder."""
+    out: Path | None = None
+    """Folder of the trials; by default sweeps/NAME."""
+    track: Literal["none", "wandb", "tensorboard"] = "none"
+    """Where the runs' metrics go besides their folders."""
+    export_wandb: Path | None = None
+    """Write the search as a file for `wandb sweep` instead of running it."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def sweep(arguments: list[str]) -> int:
+    """Search."""
+    import os
+
+    options = parse(SweepOptions, arguments, "sweep")
+    from .sweep import Sweep, format_sweep, read_space, wandb_sweep
+
+    for name in ("trials", "workers"):
+        if getattr(options, name) < (name == "trials"):
+            raise UsageError(
+                f"--{name}: must be at least {int(name == 'trials')}, got {getattr(options, name)}"
+            )
+    space, ranges = read_space(options.space)
+    if options.export_wandb is not None:
+        options.export_wandb.write_text(wandb_sweep(space, ranges))
+        print(f"wandb sweep {options.export_wandb}")
+        return 0
+    out = options.out or Path("sweeps") / options.space.stem
+    search = Sweep(space, ranges, out, options.track)
+    try:
+        search.run(options.trials, options.workers or os.cpu_count() or 1)
+    except KeyboardInterrupt:
+        print("stopped; go on with the same command", file=sys.stderr)
+        return 130
+    report = search.report()
+    print(json.dumps(report) if options.json else format_sweep(report))
+    return 0
+
+
+@dataclass(frozen=True)
 class BenchOptions:
     """Throughput and memory beside Stable-Baselines3, in alternating runs with the same hyper-parameters."""
 
@@ -481,6 +531,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": evaluate,
     "runs": runs,
     "compare": compare,
+    "sweep": sweep,
     "bench": bench,
     "envs": envs,
     "world-model": world_model,

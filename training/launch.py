@@ -70,22 +70,22 @@ def perform(job: Job, started: Callable[[subprocess.Popen], None] = lambda proce
     if not (folder / "config.yaml").is_file() or not describe_run(folder).finished:
         code, _ = _palaestra(train, log, started)
         if code != 0:
-            return Outcome(job.folder, f"{_last_line(log)} (exit code {code}; {log})")
+            return Outcome(job.folder, f"{last_line(log)} (exit code {code}; {log})")
     code, output = _palaestra(evaluate, log, started)
     if code != 0:
-        return Outcome(job.folder, f"{_last_line(log)} (exit code {code}; {log})")
+        return Outcome(job.folder, f"{last_line(log)} (exit code {code}; {log})")
     temporary = folder / f"{SCORE_FILE}.tmp"
     temporary.write_text(json.dumps(json.loads(output.splitlines()[-1])))
     temporary.replace(folder / SCORE_FILE)
     return Outcome(job.folder)
 
 
-def _palaestra(words: list[str], log: Path, started: Callable[[subprocess.Popen], None]) -> tuple[int, str]:
-    """Run one command with one thread; its stderr goes to a log. Returns exit code and stdout."""
+def begin(words: list[str], log: Path) -> subprocess.Popen:
+    """Start one command with one thread; its stderr goes to a log."""
     command = [sys.executable, "-m", "palaestra.training.cli", *words]
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     with log.open("a") as errors:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -94,12 +94,18 @@ def _palaestra(words: list[str], log: Path, started: Callable[[subprocess.Popen]
             # A Ctrl-C at the terminal is passed on by us, once.
             start_new_session=True,
         )
-        started(process)
-        output, _ = process.communicate()
+
+
+def _palaestra(words: list[str], log: Path, started: Callable[[subprocess.Popen], None]) -> tuple[int, str]:
+    """Run one command; returns its exit code and stdout."""
+    process = begin(words, log)
+    started(process)
+    output, _ = process.communicate()
     return process.returncode, output
 
 
-def _last_line(log: Path) -> str:
+def last_line(log: Path) -> str:
+    """What a command said last."""
     lines = log.read_text(errors="replace").strip().splitlines()
     return lines[-1] if lines else "failed without a word"
 
