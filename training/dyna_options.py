@@ -102,6 +102,7 @@ def model_config(cycle: CycleConfig, config: RunConfig) -> WorldModelConfig:
     values = {
         "env": config.env,
         "env_kwargs": config.env_kwargs,
+        "frame_stack": config.frame_stack,
         "steps": cycle.real_steps,
         "seed": config.seed,
         "encoder": {"name": coder},

@@ -186,7 +186,8 @@ def dream(arguments: list[str]) -> int:
     if env := option_value(rest, "env"):
         raise UsageError(f"--env {env}: {model} says itself that it is a world model of {fitted.env}")
     kwargs = [f"{name}={json.dumps(value)}" for name, value in fitted.env_kwargs.items()]
-    words = ["--env", fitted.env, "--dream.model", model, *(["--env-kwargs", *kwargs] if kwargs else [])]
+    words = ["--env", fitted.env, "--dream.model", model, "--frame-stack", str(fitted.frame_stack)]
+    words += ["--env-kwargs", *kwargs] if kwargs else []
     config, run_dir = read_train_options(agent, [*words, *rest])
     run_dir = run_dir or default_run_dir(config)
     result = start_run(config, run_dir)

@@ -57,6 +57,8 @@ class WorldModelConfig:
     """Copies of the environment that data are collected with."""
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of the environment."""
+    frame_stack: Annotated[int, Gt(0)] = 1
+    """Show this many of the last observations together, the newest last; pictures of two steps show velocities."""
     coder: str = "auto"
     """What an observation is encoded by; auto is a VAE for pictures and nothing for vectors."""
     dynamics: str = "auto"
@@ -114,7 +116,9 @@ def world_model_config(values: dict[str, Any], where: str = "") -> WorldModelCon
     if "env" not in flat:
         raise UsageError(f"{where}env: is missing")
     if "auto" in names.values():
-        names = resolve_names(names, observation_space(str(flat["env"]), flat.get("env_kwargs") or {}))
+        frames = flat.get("frame_stack", 1)
+        spec = EnvSpec(str(flat["env"]), 1, kwargs=flat.get("env_kwargs") or {}, frame_stack=frames)
+        names = resolve_names(names, observation_space(spec))
         flat |= names
     components = {kind: find_component(kind, names[kind]) for kind in PARTS.values()}
     for block, kind in PARTS.items():
@@ -138,9 +142,9 @@ def resolve_names(names: dict[str, str], space: spaces.Space) -> dict[str, str]:
     return {kind: fitting[kind] if name == "auto" else name for kind, name in names.items()}
 
 
-def observation_space(env: str, kwargs: dict[str, Any]) -> spaces.Space:
+def observation_space(spec: EnvSpec) -> spaces.Space:
     """Look at what an environment shows."""
-    with as_usage_errors(), closing(make_envs(EnvSpec(env, 1, kwargs=kwargs, backend="sync"))) as envs:
+    with as_usage_errors(), closing(make_envs(replace(spec, backend="sync"))) as envs:
         return envs.observation_space
 
 
@@ -173,7 +177,14 @@ def build_world_model(
 def env_spec(config: WorldModelConfig) -> EnvSpec:
     """Environments to collect data in; `sync`, which spends no step on resetting."""
     seed = DATA_SEED_OFFSET + config.seed
-    return EnvSpec(config.env, config.num_envs, seed=seed, kwargs=dict(config.env_kwargs), backend="sync")
+    return EnvSpec(
+        config.env,
+        config.num_envs,
+        seed=seed,
+        kwargs=dict(config.env_kwargs),
+        backend="sync",
+        frame_stack=config.frame_stack,
+    )
 
 
 def start_fit(config: WorldModelConfig, run_dir: Path) -> dict[str, Any]:
