@@ -83,7 +83,12 @@ class Ensemble(Dynamics):
         return mean, soft_clamp(log_variance, self.lowest, self.highest)
 
     def loss(
-        self, latent: Tensor, action: Tensor, next_latent: Tensor, mask: Tensor
+        self,
+        latent: Tensor,
+        action: Tensor,
+        next_latent: Tensor,
+        mask: Tensor,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Gaussian likelihood of the change; the bounds of the variance are drawn together by a small force."""
         x = self.inputs(latent, action).flatten(0, 1)
