@@ -123,6 +123,8 @@ class EvaluateOptions:
     """Folder of a run: compare what its agent gets in dreams with what it really gets."""
     episodes: int = 50
     """Episodes of that comparison, for each temperature."""
+    noise: float = 0.0
+    """Look for the true state in noisy observations, too: deviation, of pictures from 0 to 1 or of scaled numbers."""
     json: bool = False
     """Print one JSON object."""
 
@@ -132,12 +134,14 @@ def evaluate(arguments: list[str]) -> int:
     options = parse(EvaluateOptions, arguments, "world-model evaluate")
     if options.episodes < 1:
         raise UsageError(f"--episodes: must be at least 1, got {options.episodes}")
+    if options.noise < 0:
+        raise UsageError(f"--noise: must be at least 0, got {options.noise}")
     returns: dict[str, Any] = {}
     if options.policy is not None:
         from .gap import dream_to_real
 
         returns = dream_to_real(options.model, options.policy, options.episodes)
-    report = evaluate_model(options.model, returns)
+    report = evaluate_model(options.model, returns, options.noise)
     print(json.dumps(report) if options.json else format_report(report))
     return 0
 
@@ -148,6 +152,8 @@ def format_report(report: dict[str, Any]) -> str:
     for name, value in report.items():
         if isinstance(value, dict):
             value = "  ".join(f"k={k}: {_text(share)}" for k, share in value.items())
+        elif isinstance(value, list):
+            value = "  ".join(_text(part) for part in value)
         lines.append(f"{name:<18} {_text(value)}")
     return "\n".join(lines)
 

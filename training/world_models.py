@@ -19,7 +19,7 @@ from ..world_models.coding import is_picture
 from ..world_models.episodes import Episodes
 from ..world_models.fit import Fit, FitConfig, Phase
 from ..world_models.heads import HeadsConfig
-from ..world_models.report import open_loop_example, report_on
+from ..world_models.report import open_loop_example, probe_states, report_on
 from ..world_models.world_model import WorldModel
 from .build import choose_device
 from .checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
@@ -28,6 +28,7 @@ from .components import find_component
 from .config import UsageError, _Dumper, _plain, as_usage_errors, build, load_yaml, nearest, shallow_dict
 from .loop import caught_signals
 from .model_report import write_report
+from .probe import true_states
 from .progress import Progress, say
 from .run import load_run, locked
 from .tracking import check_tracking, open_tracker
@@ -329,16 +330,33 @@ def load_world_model(run_dir: Path, device: torch.device | None = None) -> Fitte
     return FittedModel(config, model.to(device) if device else model, episodes)
 
 
-def evaluate_model(run_dir: Path, returns: dict[str, Any] | None = None) -> dict[str, Any]:
+def evaluate_model(
+    run_dir: Path, returns: dict[str, Any] | None = None, noise: float = 0.0
+) -> dict[str, Any]:
     """Judge a world model by the episodes that it has not learned from; the report is left in its folder, too.
 
-    `returns` is what `dream_to_real` has found out, if it was asked.
+    `returns` is what `dream_to_real` has found out, if it was asked. With `noise`, the true state is looked for in
+    latents of noisy observations, too.
     """
     fitted = load_world_model(run_dir)
     set_threads(fitted.config)
     train, held_out = fitted.episodes.split()
-    report = _head(fitted.config) | report_on(fitted.model, train, held_out) | (returns or {})
+    report = _head(fitted.config) | report_on(fitted.model, train, held_out) | probe(fitted, noise)
+    report |= returns or {}
     write_report(run_dir, report, open_loop_example(fitted.model, held_out))
+    return report
+
+
+def probe(fitted: FittedModel, noise: float) -> dict[str, Any]:
+    """How well a linear map finds the true state, where an environment of ours tells it; in fresh, random play."""
+    seen = true_states(env_spec(fitted.config))
+    if seen is None:
+        return {}
+    report = {}
+    for suffix, deviation in {"": 0.0, "_noisy": noise}.items():
+        if not suffix or noise:
+            each = probe_states(fitted.model, *seen, noise=deviation)
+            report |= {f"probe_r2{suffix}": sum(each) / len(each), f"probe_r2_each{suffix}": each}
     return report
 
 

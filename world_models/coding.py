@@ -49,6 +49,11 @@ class Vectors(nn.Module):
         self.register_buffer("low", torch.as_tensor(space.low.flatten(), dtype=torch.float32))
         self.register_buffer("high", torch.as_tensor(space.high.flatten(), dtype=torch.float32))
 
+    @property
+    def unit(self) -> Tensor:
+        """What 1 is to networks, in the environment's units: `[*shape]`."""
+        return self.deviation.reshape(self.shape)
+
     @torch.no_grad()
     def fit(self, obs: Tensor) -> None:
         """Measure observations `[N, *shape]`."""
@@ -87,6 +92,11 @@ class Pictures(nn.Module):
         height, width = frame if len(frame) == 2 else frame[:2] if self.channels_last else frame[1:]
         self.picture = (int(frames * channels), int(height), int(width))
         self.size = int(np.prod(space.shape))
+
+    @property
+    def unit(self) -> float:
+        """What 1 is to networks, in the environment's units."""
+        return self.range
 
     def fit(self, obs: Tensor) -> None:
         """Nothing to measure: bounds are known."""

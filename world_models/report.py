@@ -11,7 +11,7 @@ from torch import Tensor
 from .coding import Pictures
 from .episodes import Episodes
 from .losses import active_units
-from .windows import EncodedEpisodes, burn_in, predict_all
+from .windows import ENCODE_ROWS, EncodedEpisodes, burn_in, predict_all
 from .world_model import Sampling, WorldModel, as_tensor
 
 HORIZONS = (1, 2, 5, 10, 20, 50)
@@ -112,6 +112,27 @@ def single_steps(model: WorldModel, data: EncodedEpisodes) -> dict[str, Any]:
     }
 
 
+@torch.no_grad()
+def probe_states(
+    model: WorldModel, obs: np.ndarray, states: np.ndarray, noise: float = 0.0, seed: int = 0
+) -> list[float]:
+    """R2 of each number of true states `[N, S]`, found in the latents of observations `[N, ...]` by a linear map.
+
+    The map is fitted to the first 70 % of the steps and judged by the others. Deviation `noise`, of what networks see,
+    is added to the observations before they are encoded, in both parts.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    latents = []
+    for part in np.array_split(obs, max(1, len(obs) // ENCODE_ROWS)):
+        x = as_tensor(part, torch.device("cpu")).float()
+        drawn = noise * torch.randn(x.shape, generator=generator)
+        latents.append(model.encode(x.to(model.device) + drawn.to(model.device) * model.coder.scaler.unit))
+    latent, truth = torch.cat(latents), as_tensor(states, model.device)
+    cut = int(0.7 * len(truth))
+    predicted = linear_map(latent[:cut], truth[:cut], latent[cut:])
+    return [r2(predicted[:, [i]], truth[cut:, [i]]) for i in range(truth.shape[1])]
+
+
 def r2(predicted: Tensor, truth: Tensor) -> float:
     """Explained share of the variance, `[N, D]`, mean over dimensions; of what never varies, 1 if it is right."""
     error = (predicted - truth).double().square().mean(0)
@@ -121,13 +142,18 @@ def r2(predicted: Tensor, truth: Tensor) -> float:
     return float(shares.mean())
 
 
-def probe_r2(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor, ridge: float = 1e-4) -> float:
-    """R2 on test rows of the linear map that fits the train rows best (with a little ridge)."""
+def probe_r2(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor) -> float:
+    """R2 on test rows of the linear map that fits the train rows best."""
+    return r2(linear_map(train_x, train_y, test_x), test_y)
+
+
+def linear_map(train_x: Tensor, train_y: Tensor, x: Tensor, ridge: float = 1e-4) -> Tensor:
+    """What the linear map that fits the train rows best (with a little ridge) makes of rows `x [N, D]`."""
 
     def augmented(x: Tensor) -> Tensor:
         return torch.cat([x.double(), torch.ones(len(x), 1, dtype=torch.float64, device=x.device)], -1)
 
-    x = augmented(train_x)
-    gram = x.T @ x + ridge * torch.eye(x.shape[1], dtype=torch.float64, device=x.device)
-    weights = torch.linalg.solve(gram, x.T @ train_y.double())
-    return r2(augmented(test_x) @ weights, test_y)
+    seen = augmented(train_x)
+    gram = seen.T @ seen + ridge * torch.eye(seen.shape[1], dtype=torch.float64, device=x.device)
+    weights = torch.linalg.solve(gram, seen.T @ train_y.double())
+    return augmented(x) @ weights
