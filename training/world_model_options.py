@@ -151,7 +151,7 @@ def format_report(report: dict[str, Any]) -> str:
     lines = []
     for name, value in report.items():
         if isinstance(value, dict):
-            value = "  ".join(f"k={k}: {_text(share)}" for k, share in value.items())
+            value = "  ".join(f"{key}: {_text(part)}" for key, part in value.items())
         elif isinstance(value, list):
             value = "  ".join(_text(part) for part in value)
         lines.append(f"{name:<18} {_text(value)}")

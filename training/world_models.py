@@ -19,7 +19,7 @@ from ..world_models.coding import is_picture
 from ..world_models.episodes import Episodes
 from ..world_models.fit import Fit, FitConfig, Phase
 from ..world_models.heads import HeadsConfig
-from ..world_models.report import open_loop_example, probe_states, report_on
+from ..world_models.report import open_loop_example, probe_states, report_on, traversals
 from ..world_models.world_model import WorldModel
 from .build import choose_device
 from .checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
@@ -252,7 +252,7 @@ def _fit(
         load_checkpoint(checkpoint, parts)
     run_fit(fit, log, run_dir, parts)
     report = _head(config) | report_on(model, fit.train, fit.held_out)
-    write_report(run_dir, report, open_loop_example(model, fit.held_out))
+    _write(run_dir, report, model, fit.held_out)
     return report
 
 
@@ -343,8 +343,14 @@ def evaluate_model(
     train, held_out = fitted.episodes.split()
     report = _head(fitted.config) | report_on(fitted.model, train, held_out) | probe(fitted, noise)
     report |= returns or {}
-    write_report(run_dir, report, open_loop_example(fitted.model, held_out))
+    _write(run_dir, report, fitted.model, held_out)
     return report
+
+
+def _write(run_dir: Path, report: dict[str, Any], model: WorldModel, held_out: Episodes) -> None:
+    """Leave a report and its pictures."""
+    moved = traversals(model, held_out) if is_picture(model.observation_space) else None
+    write_report(run_dir, report, open_loop_example(model, held_out), moved)
 
 
 def probe(fitted: FittedModel, noise: float) -> dict[str, Any]:
