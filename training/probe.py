@@ -24,7 +24,8 @@ def true_states(spec: EnvSpec, steps: int = PROBE_STEPS) -> tuple[np.ndarray, np
         world = env.unwrapped
         if not isinstance(world, TaskEnv):
             return None
-        seen, states = [], []
+        seen: list[np.ndarray] = []
+        states: list[np.ndarray] = []
         frames: deque[np.ndarray] = deque(maxlen=spec.frame_stack)
         env.action_space.seed(PROBE_SEED)
         obs, done = env.reset(seed=PROBE_SEED)[0], False

@@ -358,7 +358,7 @@ def probe(fitted: FittedModel, noise: float) -> dict[str, Any]:
     seen = true_states(env_spec(fitted.config))
     if seen is None:
         return {}
-    report = {}
+    report: dict[str, Any] = {}
     for suffix, deviation in {"": 0.0, "_noisy": noise}.items():
         if not suffix or noise:
             each = probe_states(fitted.model, *seen, noise=deviation)

@@ -124,12 +124,12 @@ def probe_states(
     The map is fitted to the first 70 % of the steps and judged by the others. Deviation `noise`, of what networks see,
     is added to the observations before they are encoded, in both parts.
     """
-    generator = torch.Generator().manual_seed(seed)
-    latents = []
+    generator, latents = torch.Generator().manual_seed(seed), []
+    unit: Tensor | float = model.coder.scaler.unit  # type: ignore[assignment]
     for part in np.array_split(obs, max(1, len(obs) // ENCODE_ROWS)):
         x = as_tensor(part, torch.device("cpu")).float()
         drawn = noise * torch.randn(x.shape, generator=generator)
-        latents.append(model.encode(x.to(model.device) + drawn.to(model.device) * model.coder.scaler.unit))
+        latents.append(model.encode(x.to(model.device) + drawn.to(model.device) * unit))
     latent, truth = torch.cat(latents), as_tensor(states, model.device)
     cut = int(0.7 * len(truth))
     predicted = linear_map(latent[:cut], truth[:cut], latent[cut:])

@@ -44,7 +44,8 @@ class MemberLinear(nn.Module):
 
     def forward(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
         """One product for all members, or for the chosen ones `[C]`."""
-        weight, bias = self.weight, self.bias
+        weight: Tensor = self.weight
+        bias: Tensor = self.bias
         if chosen is not None:
             weight, bias = weight.index_select(0, chosen), bias.index_select(0, chosen)
         return torch.baddbmm(bias, x, weight)
