@@ -42,13 +42,8 @@ from .plots import plot_learning_curve
 from .progress import Progress, say
 from .run import CYCLE_FILE, describe, finish, locked, set_threads
 from .tracking import Tracker, check_tracking, open_tracker
-from .world_models import (
-    DATA_SEED_OFFSET,
-    MODEL_FILE,
-    build_world_model,
-    run_fit,
-    to_dict,
-)
+from .world_model_config import DATA_SEED_OFFSET, MODEL_FILE, build_world_model, to_dict
+from .world_models import run_fit
 
 MODEL_FOLDER = "world_model"
 

@@ -14,7 +14,7 @@ from .cli import parse
 from .config import RunConfig, UsageError, _plain, build, shallow_dict
 from .options import read_train_options
 from .run import default_run_dir
-from .world_models import WorldModelConfig, world_model_config
+from .world_model_config import WorldModelConfig, world_model_config
 
 
 @dataclass(frozen=True)

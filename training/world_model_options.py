@@ -15,17 +15,15 @@ from .cli import option_value, parse
 from .components import find_component
 from .config import UsageError, load_yaml, merge, shallow_dict
 from .options import field_docs, parse_assignments, read_train_options
-from .world_models import (
+from .world_model_config import (
     PARTS,
     WorldModelConfig,
     config_class,
-    evaluate_model,
     load_model_config,
-    resume_fit,
-    start_fit,
     to_dict,
     world_model_config,
 )
+from .world_models import evaluate_model, resume_fit, start_fit
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from palaestra.training.dyna import gate, resume_cycle
 from palaestra.training.dyna_options import CycleConfig
 from palaestra.training.run import load_run, resume_run
 from palaestra.training.tracking import read_metrics
-from palaestra.training.world_models import load_world_model, resume_fit, world_model_config
+from palaestra.training.world_model_config import resolve_names, world_model_config
+from palaestra.training.world_models import load_world_model, resume_fit
 
 FIT = [
     "--steps",
@@ -330,7 +331,6 @@ def test_help_shows_options_of_a_cycle(capsys):
 
 def test_auto_follows_the_observations():
     picture, vector = spaces.Box(0, 255, (32, 32), np.uint8), spaces.Box(-1, 1, (3,), np.float32)
-    from palaestra.training.world_models import resolve_names
 
     auto = {"coder": "auto", "dynamics": "auto"}
     assert resolve_names(auto, picture) == {"coder": "vae", "dynamics": "mdn_rnn"}
