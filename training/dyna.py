@@ -43,7 +43,7 @@ from .progress import Progress, say
 from .run import CYCLE_FILE, describe, finish, locked, set_threads
 from .tracking import Tracker, check_tracking, open_tracker
 from .world_model_config import DATA_SEED_OFFSET, MODEL_FILE, build_world_model, to_dict
-from .world_models import run_fit
+from .world_models import run_fit, save_data
 
 MODEL_FOLDER = "world_model"
 
@@ -164,7 +164,8 @@ def _cycle(
             if caught:
                 break
             rounds.count += 1
-            folder: dict[str, Part] = {"model": model, "episodes": episodes, "progress": fit.progress}
+            save_data(run_dir / MODEL_FOLDER, clock.step, episodes)
+            folder: dict[str, Part] = {"model": model, "progress": fit.progress}
             save_checkpoint(run_dir / MODEL_FOLDER, clock.step, folder, keep=1)
             save_checkpoint(run_dir, clock.step, parts)
     evaluation = None

@@ -35,6 +35,8 @@ from .world_model_config import (
     to_dict,
 )
 
+DATA_FOLDER = "data"
+
 
 def start_fit(config: WorldModelConfig, run_dir: Path) -> dict[str, Any]:
     """Collect data and fit a world model to them, into a folder that must be new or empty; returns the report."""
@@ -82,26 +84,36 @@ def _fit(
     checkpoint: Path | None,
     log: Callable[[dict[str, float], int], None],
 ) -> dict[str, Any]:
-    episodes = Episodes()
-    if checkpoint is None:
+    if list_checkpoints(run_dir / DATA_FOLDER):
+        episodes = load_data(run_dir)
+    else:
         actor = None if config.data == "random" else load_run(Path(config.data)).agent
         say(f"collecting {config.steps:,} steps of {config.env}")
         episodes, _ = collect_episodes(env_spec(config), config.steps, actor)
-    else:
-        load_checkpoint(checkpoint, {"episodes": episodes}, only_these=True)
+        save_data(run_dir, 0, episodes)
     with closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
         model = build_world_model(config, envs.observation_space, envs.action_space)
     with as_usage_errors():
         fit = Fit(model, episodes, config.fit, config.seed)
-    parts: dict[str, Part] = {"episodes": episodes, **fit.parts()}
-    if checkpoint is None:
-        save_checkpoint(run_dir, 0, parts)
-    else:
+    parts: dict[str, Part] = {**fit.parts()}
+    if checkpoint is not None:
         load_checkpoint(checkpoint, parts)
     run_fit(fit, log, run_dir, parts)
     report = _head(config) | report_on(model, fit.train, fit.held_out)
     _write(run_dir, report, model, fit.held_out)
     return report
+
+
+def save_data(run_dir: Path, step: int, episodes: Episodes) -> None:
+    """Leave the real episodes beside a world model: once, since checkpoints come often and pictures are large."""
+    save_checkpoint(run_dir / DATA_FOLDER, step, {"episodes": episodes}, keep=1)
+
+
+def load_data(run_dir: Path) -> Episodes:
+    """Read the real episodes of a world model."""
+    episodes = Episodes()
+    load_checkpoint(latest_checkpoint(run_dir / DATA_FOLDER), {"episodes": episodes})
+    return episodes
 
 
 def run_fit(
@@ -155,18 +167,19 @@ def load_world_model(run_dir: Path, device: torch.device | None = None) -> Fitte
         UsageError: it is no world model, or its fit has not ended.
     """
     config = load_model_config(run_dir)
+    not_done = (
+        f"{run_dir} has not been fitted to the end; go on with: palaestra world-model fit --resume {run_dir}"
+    )
     with as_usage_errors(), closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
         model = build_world_model(config, envs.observation_space, envs.action_space)
-    episodes, phase = Episodes(), Phase("")
-    load_checkpoint(
-        latest_checkpoint(run_dir), {"model": model, "episodes": episodes, "progress": phase}, only_these=True
-    )
+    phase = Phase("")
+    if not list_checkpoints(run_dir):
+        raise UsageError(not_done)
+    load_checkpoint(latest_checkpoint(run_dir), {"model": model, "progress": phase}, only_these=True)
     if phase.phase != "done":
-        raise UsageError(
-            f"{run_dir} has not been fitted to the end; go on with: palaestra world-model fit --resume {run_dir}"
-        )
+        raise UsageError(not_done)
     model.eval()
-    return FittedModel(config, model.to(device) if device else model, episodes)
+    return FittedModel(config, model.to(device) if device else model, load_data(run_dir))
 
 
 def evaluate_model(
