@@ -158,7 +158,8 @@ def _cycle(
                 say(f"round {rounds.count + 1}/{cycle.rounds}: model-free, since {' and '.join(doubts)}")
             else:
                 starts = find_starts(model, episodes, config.dream, seed=config.seed)
-                dream = Dream(model, starts, config.num_envs, config.dream)
+                settings = replace(config.dream, horizon=horizon(cycle, config, rounds.count))
+                dream = Dream(model, starts, config.num_envs, settings)
                 envs = Envs(DreamBackend(dream, config.seed + rounds.count))
                 learn_steps(dreamt_share(cycle, config, rounds.count), agent, envs, watch)
             if caught:
@@ -184,6 +185,14 @@ def dreamt_share(cycle: CycleConfig, config: RunConfig, done: int) -> int:
     """Dreamt steps of a round: all that the agent learns from, less the real ones where those count."""
     total = config.steps - (cycle.real_steps if cycle.learn_from_real else 0)
     return share(total, cycle.rounds, done)
+
+
+def horizon(cycle: CycleConfig, config: RunConfig, done: int) -> int:
+    """Length of round `done`'s dreams."""
+    last = config.dream.horizon
+    if cycle.first_horizon is None or cycle.rounds == 1:
+        return last
+    return round(cycle.first_horizon + (last - cycle.first_horizon) * done / (cycle.rounds - 1))
 
 
 @dataclass

@@ -12,7 +12,7 @@ from palaestra.training.checkpoint import TENSORS, latest_checkpoint
 from palaestra.training.cli import run
 from palaestra.training.collect import RandomActor, collect_episodes
 from palaestra.training.config import UsageError, load_config
-from palaestra.training.dyna import gate, resume_cycle
+from palaestra.training.dyna import gate, horizon, resume_cycle
 from palaestra.training.dyna_options import CycleConfig
 from palaestra.training.run import load_run, resume_run
 from palaestra.training.tracking import read_metrics
@@ -200,6 +200,14 @@ def test_dyna_learns_from_real_steps_and_from_good_dreams_only(tmp_path, capsys)
         assert load_world_model(folder / "world_model").episodes.num_steps == 200
         assert int(latest_checkpoint(folder).name) == learned
     assert run(["train", "--resume", str(dreams)]) == 0
+
+
+def test_dreams_grow_longer_from_round_to_round(small_config):
+    config = small_config(dream={"horizon": 45})
+    cycle = CycleConfig(real_steps=100, rounds=5, first_horizon=5)
+    assert [horizon(cycle, config, done) for done in range(5)] == [5, 15, 25, 35, 45]
+    assert horizon(CycleConfig(real_steps=100), config, 0) == 45
+    assert horizon(CycleConfig(real_steps=100, rounds=1, first_horizon=5), config, 0) == 45
 
 
 def test_the_gate_says_why_it_is_closed():
