@@ -154,6 +154,11 @@ class Envs:
         self._failed_at = np.zeros(self.num_envs, np.int64)
 
     @property
+    def resets_in_steps(self) -> bool:
+        """Whether rows come that were spent on resetting, marked as not `valid`."""
+        return self._mode is NEXT_STEP
+
+    @property
     def obs(self) -> Any:
         """What to act on next, `[B, ...]`."""
         return self._backend.obs

@@ -165,7 +165,7 @@ def _train_ours(benchmark: Benchmark, seed: int) -> tuple[Ticks, Callable[[], fl
 
 
 def _train_theirs(benchmark: Benchmark, seed: int) -> tuple[Ticks, Callable[[], float]]:
-    from .baselines import evaluate_baseline, train_baseline
+    from .baseline_bench import evaluate_baseline, train_baseline
 
     model, ticks = train_baseline(
         benchmark.algorithm,
@@ -194,7 +194,7 @@ def _draw_ours(benchmark: ReplayBenchmark, seed: int) -> dict[str, float | None]
 
 
 def _draw_theirs(benchmark: ReplayBenchmark, seed: int) -> dict[str, float | None]:
-    from .baselines import make_replay
+    from .baseline_bench import make_replay
 
     num_envs, generator = benchmark.num_envs, np.random.default_rng(seed)
     replay = make_replay(benchmark.frames, num_envs)

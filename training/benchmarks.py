@@ -17,7 +17,7 @@ class Benchmark:
     ours: dict[str, Any]
     """Blocks of a run's config: agent, encoder, memory."""
     algorithm: str
-    """Stable-Baselines3's class."""
+    """Stable-Baselines3's algorithm, without `sb3/`."""
     theirs: dict[str, Any]
     """Its keyword arguments."""
     threads: int = 1
@@ -52,7 +52,7 @@ BENCHMARKS: dict[str, Benchmark | ReplayBenchmark] = {
             },
             "encoder": {"name": "mlp", "hidden": [64, 64], "activation": "tanh"},
         },
-        algorithm="PPO",
+        algorithm="ppo",
         theirs={"n_steps": 128, "batch_size": 256, "n_epochs": 4, "learning_rate": 1e-3, "gamma": 0.98},
     ),
     # CleanRL's network and clock.
@@ -69,7 +69,7 @@ BENCHMARKS: dict[str, Benchmark | ReplayBenchmark] = {
             },
             "encoder": {"name": "mlp", "hidden": []},
         },
-        algorithm="DQN",
+        algorithm="dqn",
         theirs={
             **{"learning_rate": 1e-3, "batch_size": 128, "buffer_size": 10_000, "learning_starts": 5000},
             **{"train_freq": 10, "target_update_interval": 500, "policy_kwargs": {"net_arch": [120, 84]}},
@@ -90,7 +90,7 @@ BENCHMARKS: dict[str, Benchmark | ReplayBenchmark] = {
             },
             "encoder": {"name": "mlp", "hidden": []},
         },
-        algorithm="DQN",
+        algorithm="dqn",
         theirs={
             **{"learning_rate": 2.3e-3, "batch_size": 64, "buffer_size": 100_000, "learning_starts": 1000},
             **{"train_freq": 256, "gradient_steps": 128, "target_update_interval": 10},
@@ -109,7 +109,7 @@ BENCHMARKS: dict[str, Benchmark | ReplayBenchmark] = {
                 **{"noise_std": 0.1, "actor_hidden": [256, 256], "critic_hidden": [256, 256]},
             },
         },
-        algorithm="DDPG",
+        algorithm="ddpg",
         theirs={
             **{"learning_rate": 1e-3, "gamma": 0.98, "buffer_size": 200_000, "learning_starts": 1000},
             **{"train_freq": 1, "noise_std": 0.1, "policy_kwargs": {"net_arch": [256, 256]}},

@@ -23,10 +23,10 @@ def catalog(pattern: str = "", with_spaces: bool = False) -> list[dict[str, Any]
 
 def presets(env: str) -> list[str]:
     """Agents that have a preset for an environment."""
-    agents = (entry.name for entry in files("palaestra.configs").iterdir() if entry.is_dir())
-    return sorted(
-        agent for agent in agents if files("palaestra.configs").joinpath(preset_path(agent, env)).is_file()
-    )
+    configs = files("palaestra.configs")
+    agents = [entry.name for entry in configs.iterdir() if entry.is_dir()]
+    agents += [f"sb3/{entry.name}" for entry in configs.joinpath("baselines").iterdir()]
+    return sorted(agent for agent in agents if configs.joinpath(preset_path(agent, env)).is_file())
 
 
 def format_catalog(entries: list[dict[str, Any]]) -> str:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -23,6 +23,7 @@ USAGE = """usage: palaestra COMMAND ...
   train --resume RUN_DIR    go on with a run that was stopped
   evaluate RUN_DIR          play full episodes with what a run has learned
   runs [DIR]                what has been trained here
+  compare SUITE             agents against baselines, with statistics; or compare RUN_DIR ...
   world-model COMMAND       fit a world model, judge it, train in its dreams
   bench [NAME ...]          throughput and memory, side by side with Stable-Baselines3
   bench envs ID             which backend steps this environment fastest
@@ -251,6 +252,42 @@ def runs(arguments: list[str]) -> int:
 
 
 @dataclass(frozen=True)
+class CompareOptions:
+    """Agents against each other and against baselines, with statistics and a report."""
+
+    targets: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """A suite (a file, or one that ships: see docs/compare.md), or folders of finished runs."""
+    out: Path | None = None
+    """Folder of the runs and the report; by default comparisons/NAME. What is there already is used again."""
+    workers: int = 0
+    """Runs at a time, each on one thread; 0 is one a core."""
+    launcher: Literal["local", "ray"] = "local"
+    """Processes of this machine, or tasks of a Ray cluster."""
+    ray_address: str | None = None
+    """Address of a Ray cluster; by default one is started here."""
+    episodes: int = 100
+    """Evaluation episodes of each run, where folders are compared; suites say their own."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def compare(arguments: list[str]) -> int:
+    """Train what is missing, score, report; exit code 1 if a run failed."""
+    from .comparison import run_comparison
+
+    options = parse(CompareOptions, arguments, "compare")
+    try:
+        comparison, text, failed = run_comparison(options)
+    except KeyboardInterrupt:
+        print("stopped; go on with the same command", file=sys.stderr)
+        return 130
+    print(json.dumps(comparison) if options.json else text)
+    for outcome in failed:
+        print(f"failed: {outcome.folder}: {outcome.error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+@dataclass(frozen=True)
 class BenchOptions:
     """Throughput and memory beside Stable-Baselines3, in alternating runs with the same hyper-parameters."""
 
@@ -423,7 +460,7 @@ def envs_check(arguments: list[str]) -> int:
     """Check an environment; exit code 2 when it has errors."""
     options = parse(EnvsCheckOptions, arguments, "envs check")
     from ..envs.check import check_environment
-    from .baselines import checkers
+    from .baseline_bench import checkers
     from .options import parse_assignments
 
     with as_usage_errors():
@@ -477,6 +514,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "evaluate": evaluate,
     "runs": runs,
+    "compare": compare,
     "bench": bench,
     "envs": envs,
     "world-model": world_model,

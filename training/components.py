@@ -43,7 +43,9 @@ def component_names(kind: Kind) -> list[str]:
 
 
 def find_component(kind: Kind, name: str) -> type[Any]:
-    """Return the class called `name`: ours, `package.module:Class` from outside, or encoder `world-model:RUN_DIR`.
+    """Return the class called `name`: ours, or `package.module:Class` from outside.
+
+    An encoder may also be `world-model:RUN_DIR`, an agent `sb3/NAME`.
 
     Raises:
         UsageError: there is none, its module cannot be imported, or it is of another kind.
@@ -54,13 +56,18 @@ def find_component(kind: Kind, name: str) -> type[Any]:
         from .model_encoder import for_run
 
         return for_run(name)
+    if kind == "agent" and name.startswith("sb3/"):
+        from .baselines import find_baseline
+
+        return find_baseline(name)
     if ":" in name:
         return _outside(kind, name, base)
     names = component_names(kind)
     if name not in names:
         close = closest(name, names)
         hint = f"; did you mean {close!r}?" if close else ""
-        raise UsageError(f"unknown {kind} {name!r}{hint} ({_PLURALS[kind]}: {', '.join(names)})")
+        more = ", and Stable-Baselines3's as sb3/NAME" if kind == "agent" else ""
+        raise UsageError(f"unknown {kind} {name!r}{hint} ({_PLURALS[kind]}: {', '.join(names)}{more})")
     module = importlib.import_module(f"{package}.{name}")
     # Not what the module imports, nor its helpers: components are defined where they are named.
     own = (value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__)
@@ -81,6 +88,11 @@ def _outside(kind: Kind, name: str, base: type) -> type[Any]:
     if found is None:
         known = [key for key, value in vars(module).items() if _is_component(value, base)]
         raise UsageError(f"{kind} {name!r}: {module_name} has no {class_name}; {nearest(class_name, known)}")
+    if kind == "agent":
+        from .baselines import as_baseline, is_algorithm
+
+        if is_algorithm(found):
+            return as_baseline(found)
     if not _is_component(found, base):
         raise UsageError(
             f"{kind} {name!r}: {class_name} is not a concrete subclass of {base.__module__}.{base.__name__}"

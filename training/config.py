@@ -344,7 +344,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 def preset_path(agent: str, env: str) -> str:
     """Path of the preset for an agent in an environment, relative to `configs/`."""
-    return f"{agent}/{re.sub('[/:]', '_', env)}.yaml"
+    folder = re.sub("^sb3/", "baselines/", agent)
+    return f"{folder}/{re.sub('[/:]', '_', env)}.yaml"
 
 
 def find_preset(agent: str, env: str) -> dict[str, Any]:

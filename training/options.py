@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from .baselines import is_baseline
 from .cli import option_value, option_words, parse
 from .components import find_component
 from .config import (
@@ -27,6 +28,9 @@ from .config import (
     to_dict,
 )
 
+# Baselines bring their own networks, and save no checkpoints.
+NOT_OF_BASELINES = {"encoder", "encoder_config", "memory", "memory_config", "checkpoint_every", "compile"}
+
 
 def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Path | None]:
     """Return a run's config and its folder, if one was given.
@@ -36,7 +40,12 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     Raises:
         UsageError: an option, a name or a value is wrong.
     """
-    find_component("agent", agent)
+    if is_baseline(find_component("agent", agent)):
+        for block in ("encoder", "memory"):
+            if option_words(arguments, block) or option_value(arguments, block):
+                raise UsageError(
+                    f"--{block}: {agent} brings its own networks; see --agent.policy and --agent.net-arch"
+                )
     config_file = option_value(arguments, "config")
     given = read_config(agent, config_file) if config_file else {}
     env = option_value(arguments, "env") or given.get("env")
@@ -56,8 +65,10 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     default = run_config(merge(preset, given, shown), f"{config_file}: " if config_file else "")
 
     components = [find_component(kind, getattr(default, kind)) for kind in BLOCKS]
-    options = _options_class(run_config_class(*components), default)
+    hidden = NOT_OF_BASELINES if is_baseline(components[0]) else set()
+    options = _options_class(run_config_class(*components), default, hidden)
     parsed = shallow_dict(parse(options, arguments, f"train {agent}"))
+    parsed |= {name: getattr(default, name) for name in hidden}
     run_dir = parsed.pop("out")
     del parsed["config"]
     parsed["env_kwargs"] = default.env_kwargs | parse_assignments(parsed["env_kwargs"], "--env-kwargs")
@@ -76,13 +87,13 @@ def _for_components(values: dict[str, Any], names: dict[str, str]) -> dict[str, 
     return merged
 
 
-def _options_class(config_class: type[Any], default: RunConfig) -> type[Any]:
+def _options_class(config_class: type[Any], default: RunConfig, hidden: set[str]) -> type[Any]:
     """Return a dataclass for the option parser: a run's config without its agent, and where to write."""
     renamed = {target: block for block, target in BLOCKS.items()} | {"env_options": "env"}
     fields: list[tuple[str, Any, Any]] = []
     docs = field_docs(RunConfig)
     for item in dataclasses.fields(config_class):
-        if item.name == "agent":
+        if item.name == "agent" or item.name in hidden:
             continue
         kind, value = item.type, getattr(default, item.name)
         extra: dict[str, Any] = {"help": docs.get(item.name)}

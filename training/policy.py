@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ..agents.agent import Agent
 from ..networks.tree import tree_leaves, tree_map
+from .evaluate import Actor
 from .run import load_run
 
 
 class LoadedPolicy:
     """An agent that only acts."""
 
-    def __init__(self, agent: Agent, observation_space: spaces.Space, action_space: spaces.Space):
+    def __init__(self, agent: Actor, observation_space: spaces.Space, action_space: spaces.Space):
         self.agent = agent
         self.observation_space = observation_space
         self.action_space = action_space

@@ -15,14 +15,23 @@ from typing import Any
 import torch
 from gymnasium import spaces
 
-from ..agents.agent import Agent
 from ..envs.failure import EnvironmentFailedError, RemoteError
 from ..envs.make import make_envs
+from .baselines import (
+    MODEL_FILE,
+    begin_again,
+    check_baseline,
+    is_baseline,
+    is_finished,
+    load_baseline,
+    train_baseline,
+)
 from .build import build_agent, env_spec, evaluation_spec, resolve
 from .checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
+from .components import find_component
 from .config import RunConfig, UsageError, as_usage_errors, load_config, save_config, to_dict
 from .dreams import training_envs
-from .evaluate import evaluate
+from .evaluate import Actor, evaluate
 from .loop import Result, train
 from .plots import plot_learning_curve
 from .progress import Progress, say
@@ -36,7 +45,7 @@ CYCLE_FILE = "cycle.yaml"
 def default_run_dir(config: RunConfig) -> Path:
     """Return `runs/<env>/<agent>-seed<seed>`, with a number behind it where that is taken."""
     parent = Path("runs") / config.env.replace("/", "_").replace(":", "_")
-    name = f"{config.agent.split(':')[-1]}-seed{config.seed}"
+    name = f"{config.agent.split(':')[-1].replace('/', '-')}-seed{config.seed}"
     candidates = (parent / (name if n == 1 else f"{name}-{n}") for n in range(1, sys.maxsize))
     return next(path for path in candidates if not path.exists())
 
@@ -54,13 +63,19 @@ def start_run(config: RunConfig, run_dir: Path) -> Result:
     with as_usage_errors():
         config = resolve(config)
         set_threads(config)
+        baseline = is_baseline(find_component("agent", config.agent))
+        if baseline:
+            # The one backend that never resets in steps of its own, whatever the environment.
+            config = replace(config, backend="sync") if config.backend == "auto" else config
+            check_baseline(config)
         with closing(training_envs(config)) as envs:
-            build_agent(config, envs.observation_space, envs.action_space)
+            if not baseline:
+                build_agent(config, envs.observation_space, envs.action_space)
             if config.dream.model is None:
                 if config.backend == "auto":
                     say(f"note: {config.num_envs} copies of {config.env}, stepped by backend {envs.backend}")
                 config = replace(config, backend=envs.backend)  # type: ignore[arg-type]
-            if not envs.exact_resume:
+            if not envs.exact_resume and not baseline:
                 say(
                     f"note: {config.env} cannot be restored in mid-episode; a resumed run begins new episodes"
                 )
@@ -74,6 +89,8 @@ def resume_run(run_dir: Path, steps: int | None = None) -> Result:
     config = load_config(run_dir)
     if (run_dir / CYCLE_FILE).exists():
         raise UsageError(f"go on with: palaestra world-model dream --resume {run_dir}")
+    if is_baseline(find_component("agent", config.agent)):
+        return _resume_baseline(config, run_dir, steps)
     # A run that was killed before its first checkpoint begins again.
     checkpoint = latest_checkpoint(run_dir) if list_checkpoints(run_dir) else None
     done = int(checkpoint.name) if checkpoint else 0
@@ -84,6 +101,19 @@ def resume_run(run_dir: Path, steps: int | None = None) -> Result:
         save_config(run_dir, config)
     set_threads(config)
     return _run(config, run_dir, checkpoint, resume_step=done)
+
+
+def _resume_baseline(config: RunConfig, run_dir: Path, steps: int | None) -> Result:
+    if steps not in (None, config.steps):
+        raise UsageError(f"{config.agent} cannot be trained on; train anew with --steps {steps}")
+    if is_finished(run_dir, config):
+        raise UsageError(f"{run_dir} has finished, and {config.agent} cannot be trained on")
+    say(
+        f"note: {config.agent} begins again: it saves no checkpoints, but comes to the same with the same seed"
+    )
+    set_threads(config)
+    begin_again(run_dir)
+    return _run(config, run_dir, None, resume_step=0)
 
 
 def _run(config: RunConfig, run_dir: Path, checkpoint: Path | None, resume_step: int | None) -> Result:
@@ -101,16 +131,25 @@ def _run(config: RunConfig, run_dir: Path, checkpoint: Path | None, resume_step:
         progress = Progress(config.steps, start_step=resume_step or 0)
         exit_code = 1
         try:
-            result = train(config, run_dir, tracker, progress, checkpoint)
+            if is_baseline(find_component("agent", config.agent)):
+                result = train_baseline(config, run_dir, tracker, progress)
+            else:
+                result = train(config, run_dir, tracker, progress, checkpoint)
             exit_code = 0 if result.signal is None else 128 + result.signal
             if result.signal is None:
                 finish(run_dir, result)
                 tracker.figure(plot_learning_curve(run_dir), "learning_curve", result.step)
-                tracker.artifact(latest_checkpoint(run_dir), "checkpoint", "model")
+                tracker.artifact(learned(run_dir), "checkpoint", "model")
         finally:
             progress.close()
             tracker.close(exit_code)
     return result
+
+
+def learned(run_dir: Path) -> Path:
+    """What holds what a finished run has learned: its last checkpoint, or a baseline's model."""
+    model = run_dir / MODEL_FILE
+    return model if model.is_file() else latest_checkpoint(run_dir)
 
 
 def finish(run_dir: Path, result: Result) -> None:
@@ -145,7 +184,7 @@ class LoadedRun:
     """A run's agent as its last checkpoint left it, and what belongs to it."""
 
     config: RunConfig
-    agent: Agent
+    agent: Actor
     step: int
     observation_space: spaces.Space
     action_space: spaces.Space
@@ -154,8 +193,12 @@ class LoadedRun:
 def load_run(run_dir: Path) -> LoadedRun:
     """Load a run's agent from its last checkpoint."""
     config = load_config(run_dir)
-    checkpoint = latest_checkpoint(run_dir)
     set_threads(config)
+    if is_baseline(find_component("agent", config.agent)):
+        actor, step = load_baseline(run_dir, config)
+        with closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
+            return LoadedRun(config, actor, step, envs.observation_space, envs.action_space)
+    checkpoint = latest_checkpoint(run_dir)
     with as_usage_errors(), closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
         # Compiled functions serve learning only.
         agent = build_agent(replace(config, compile="off"), envs.observation_space, envs.action_space)

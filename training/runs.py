@@ -45,15 +45,17 @@ def describe_run(run_dir: Path) -> RunInfo:
     """Read what a run folder says about its run."""
     config = load_config(run_dir)
     evaluations = _read(run_dir / "evaluations.json", [])
+    # Baselines have a summary and no checkpoints.
+    done = _read(run_dir / "summary.json", {}).get("step", 0)
     return RunInfo(
         path=str(run_dir),
         agent=config.agent,
         env=config.env,
         seed=config.seed,
-        step=max((int(path.name) for path in list_checkpoints(run_dir)), default=0),
+        step=max((int(path.name) for path in list_checkpoints(run_dir)), default=done),
         steps=config.steps,
         return_mean=evaluations[-1]["return_mean"] if evaluations else None,
-        finished=_read(run_dir / "summary.json", {}).get("step", -1) >= config.steps,
+        finished=done >= config.steps,
     )
 
 

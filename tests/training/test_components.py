@@ -87,7 +87,8 @@ def test_names_are_listed_without_importing_anything_heavy():
 @pytest.mark.parametrize("name", ["ppoo", "PPO", "pp"])
 def test_an_unknown_name_comes_with_the_nearest_one(name):
     names = ", ".join(component_names("agent"))
-    assert error_of("agent", name) == f"unknown agent {name!r}; did you mean 'ppo'? (agents: {names})"
+    theirs = ", and Stable-Baselines3's as sb3/NAME"
+    assert error_of("agent", name) == f"unknown agent {name!r}; did you mean 'ppo'? (agents: {names}{theirs})"
 
 
 def test_an_unknown_name_like_no_other():

@@ -13,7 +13,7 @@ from palaestra.envs.backends import VectorBackend
 from palaestra.envs.check import check_environment
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.envs.vector import Envs
-from palaestra.training.baselines import as_vec_env
+from palaestra.training.baseline_envs import as_vec_env
 from palaestra.training.build import build_agent
 from palaestra.training.dreams import DreamBackend
 from palaestra.training.loop import Collector
