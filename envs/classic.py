@@ -8,6 +8,8 @@
 | CartPolePixels | picture, `size=64` | 500 | eyes, and two pictures (`--frame-stack 2`) or a memory; best 500 |
 | PendulumPixels | picture, `size=64` | 200 | the same; about -150 |
 
+CartPolePixels also takes `half_pole=0.5` and `inverted=False`, variants to transfer to.
+
 Dynamics, rewards and starts are those of Gymnasium (which documents their sources), computed for many copies at once;
 the tests compare step by step. A random policy returns about 22, -1200 and -33.
 """
@@ -40,6 +42,7 @@ class CartPole(Task):
     frames_per_second = 50
     TRACK = 2.4
     MAX_ANGLE = np.deg2rad(12)
+    half_pole: float = 0.5
 
     @property
     def action_space(self) -> spaces.Discrete:
@@ -51,12 +54,14 @@ class CartPole(Task):
         return generator.uniform(-0.05, 0.05, 4)
 
     def step(self, worlds: np.ndarray, action: np.ndarray) -> Outcome:
-        """Euler's method; 10 N, a cart of 1 kg, a pole of 0.1 kg and 1 m, 0.02 s."""
+        """Euler's method; 10 N, a cart of 1 kg, a pole of 0.1 kg and 1 m (twice `half_pole`), 0.02 s."""
         _, x_dot, theta, theta_dot = worlds.T.copy()
         sine, cosine = np.sin(theta), np.cos(theta)
-        push = (np.where(action == 1, 10.0, -10.0) + 0.05 * theta_dot**2 * sine) / 1.1
-        theta_acceleration = (9.8 * sine - cosine * push) / (0.5 * (4 / 3 - 0.1 * cosine**2 / 1.1))
-        x_acceleration = push - 0.05 * theta_acceleration * cosine / 1.1
+        length = self.half_pole
+        moment = 0.1 * length
+        push = (np.where(action == 1, 10.0, -10.0) + moment * theta_dot**2 * sine) / 1.1
+        theta_acceleration = (9.8 * sine - cosine * push) / (length * (4 / 3 - 0.1 * cosine**2 / 1.1))
+        x_acceleration = push - moment * theta_acceleration * cosine / 1.1
         worlds += 0.02 * np.stack([x_dot, x_acceleration, theta_dot, theta_acceleration], axis=-1)
         terminated = (np.abs(worlds[:, 0]) > self.TRACK) | (np.abs(worlds[:, 2]) > self.MAX_ANGLE)
         return Outcome(np.ones(len(worlds)), terminated, np.zeros_like(terminated))
@@ -87,9 +92,15 @@ class CartPolePixels(CartPole):
 
     size: int = SIZE
     """Side of the picture in pixels."""
+    half_pole: float = 0.5
+    """Half the pole's length in metres; it is drawn and falls accordingly."""
+    inverted: bool = False
+    """Dark on a light ground."""
 
     def __post_init__(self) -> None:
         at_least(size=(self.size, 16))
+        if not self.half_pole > 0:
+            raise ValueError(f"half_pole must be above 0, got {self.half_pole}")
 
     @property
     def observation_space(self) -> spaces.Box:
@@ -98,7 +109,8 @@ class CartPolePixels(CartPole):
 
     def observe(self, worlds: np.ndarray) -> np.ndarray:
         """Cart and pole."""
-        return draw_cartpole(worlds, self.size)[..., None]
+        pictures = draw_cartpole(worlds, self.size, self.half_pole)[..., None]
+        return 255 - pictures if self.inverted else pictures
 
 
 class Pendulum(Task):
@@ -128,6 +140,10 @@ class Pendulum(Task):
         theta += velocity * 0.05
         never = np.zeros(len(worlds), bool)
         return Outcome(reward, never, never.copy())
+
+    def state(self, worlds: np.ndarray) -> np.ndarray:
+        """Cosine and sine of the angle, velocity: no two numbers for one position."""
+        return np.stack([np.cos(worlds[:, 0]), np.sin(worlds[:, 0]), worlds[:, 1]], axis=-1)
 
     def picture(self, worlds: np.ndarray) -> np.ndarray:
         """The rod."""
@@ -211,14 +227,14 @@ class MountainCarContinuousNoVel(Task):
         return draw_hill(worlds[:, 0], SIZE)
 
 
-def draw_cartpole(worlds: np.ndarray, size: int) -> np.ndarray:
+def draw_cartpole(worlds: np.ndarray, size: int, half_pole: float = 0.5) -> np.ndarray:
     """Grey pictures `[B, size, size]` uint8: the cart grey, the pole white. The whole track is in sight."""
     pictures = np.zeros((len(worlds), size, size), np.float32)
     unit = size / 64
     cart = np.stack([_place(worlds[:, 0] / 2.6, size), np.full(len(worlds), 52 * unit)], axis=-1)
     half = np.array([4 * unit, 0])
     draw_line(pictures, cart - half, cart + half, 2 * unit, brightness=0.5)
-    tip = cart + 40 * unit * np.stack([np.sin(worlds[:, 2]), -np.cos(worlds[:, 2])], axis=-1)
+    tip = cart + 80 * half_pole * unit * np.stack([np.sin(worlds[:, 2]), -np.cos(worlds[:, 2])], axis=-1)
     draw_line(pictures, cart, tip, 1.25 * unit)
     return _bytes(pictures)
 

@@ -57,6 +57,10 @@ class Task(ABC):
     def step(self, worlds: np.ndarray, action: np.ndarray) -> Outcome:
         """Move worlds `[B, K]` on in place, under actions `[B, ...]`."""
 
+    def state(self, worlds: np.ndarray) -> np.ndarray:
+        """Numbers `[B, S]` that say all about worlds `[B, K]`: what an observation could at best tell."""
+        return worlds.copy()
+
     def picture(self, worlds: np.ndarray) -> np.ndarray | None:
         """Grey pictures `[B, height, width]` uint8, for videos; None where there is nothing to see."""
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +13,14 @@ from torch.func import functional_call, grad
 # (loss, metrics) of a batch, computed with the modules that the optimiser holds.
 Network = TypeVar("Network", bound=nn.Module)
 LossFunction = Callable[..., tuple[Tensor, dict[str, Tensor]]]
+
+
+class Paced:
+    """Mixin of modules some of whose parameters take smaller or larger steps than the optimiser's learning rate."""
+
+    def paces(self) -> Mapping[nn.Parameter, float]:
+        """Return factors of the learning rate, by parameter."""
+        raise NotImplementedError
 
 
 class FlatAdam:
@@ -41,6 +49,7 @@ class FlatAdam:
         self.mean = torch.zeros_like(self.vector)
         self.square = torch.zeros_like(self.vector)
         self.count = torch.zeros(())
+        self.pace = pace_vector(modules)
         self._compiled: dict[Any, Callable[..., dict[str, Tensor]]] = {}
 
     def step(self, loss: LossFunction, batch: tuple[Any, ...], learning_rate: float) -> dict[str, Tensor]:
@@ -81,7 +90,8 @@ class FlatAdam:
         mean.lerp_(gradient, 1 - beta1)
         square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
         denominator = square.sqrt().mul_(scales[1]).add_(self.epsilon)
-        vector.sub_(mean / denominator * scales[0])
+        step = mean / denominator * scales[0]
+        vector.sub_(step if self.pace is None else step * self.pace)
         return norm
 
     def _make_functional_step(self, loss: LossFunction) -> Callable[..., dict[str, Tensor]]:
@@ -143,6 +153,18 @@ def flatten_parameters(modules: nn.Module) -> tuple[Tensor, Tensor]:
         parameter.data = values.view_as(parameter)
         parameter.grad = gradients.view_as(parameter)
     return vector, gradient
+
+
+def pace_vector(modules: nn.Module) -> Tensor | None:
+    """Factors of the learning rate, laid out like the parameters' vector `[P]`; None where all are 1."""
+    paces: dict[nn.Parameter, float] = {}
+    for module in modules.modules():
+        if isinstance(module, Paced):
+            paces.update(module.paces())
+    if all(pace == 1 for pace in paces.values()):
+        return None
+    parameters = modules.parameters()
+    return torch.cat([torch.full_like(p, paces.get(p, 1.0)).detach().flatten() for p in parameters])
 
 
 def make_target(network: Network) -> tuple[Network, Tensor]:

@@ -23,7 +23,7 @@ class Encoder(nn.Module, ABC):
     Config: ClassVar[type]
     size: int
     # Actor-critics learn one encoder for both networks where learning to see is most of the work (images).
-    shared_by_default: ClassVar[bool] = False
+    shared_by_default: bool = False
     takes: ClassVar[str] = "any observations"
 
     @classmethod

@@ -28,6 +28,7 @@ USAGE = """usage: palaestra COMMAND ...
   world-model COMMAND       fit a world model, judge it, train in its dreams
   bench [NAME ...]          throughput and memory, side by side with Stable-Baselines3
   bench envs ID             which backend steps this environment fastest
+  bench dream [DIR]         dreamt steps per second of a world model
   envs list [PATTERN]       environments that are installed
   envs check ID             is this environment sound?
   envs survey [PATTERN]     check and step every environment that is installed
@@ -382,10 +383,43 @@ def bench_envs(arguments: list[str]) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class BenchDreamOptions:
+    """Dreamt steps per second, of all dreams together."""
+
+    model: Annotated[Path | None, tyro.conf.Positional] = None
+    """Folder of a fitted world model; without one, unfitted networks of CartPole's size, one of each dynamics."""
+    num_envs: tuple[int, ...] = (8, 64, 1024)
+    """Dreams side by side."""
+    seconds: float = 2.0
+    """Time for each measurement."""
+    threads: int = 1
+    """Threads of torch; 0 leaves it to torch."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def bench_dream(arguments: list[str]) -> int:
+    """Measure dreams."""
+    options = parse(BenchDreamOptions, arguments, "bench dream")
+    for name, given in (("num-envs", options.num_envs), ("seconds", [options.seconds])):
+        if not all(value > 0 for value in given):
+            raise UsageError(f"--{name}: must be above 0")
+    from .bench_dreams import bench_dream as measure
+    from .bench_dreams import format_bench_dream
+    from .progress import say
+
+    report = measure(options.model, list(options.num_envs), options.seconds, options.threads, say)
+    print(json.dumps(report) if options.json else format_bench_dream(report))
+    return 0
+
+
 def bench(arguments: list[str]) -> int:
     """Measure."""
     if arguments[:1] == ["envs"]:
         return bench_envs(arguments[1:])
+    if arguments[:1] == ["dream"]:
+        return bench_dream(arguments[1:])
     options = parse(BenchOptions, arguments, "bench")
     from .bench import bench as measure
     from .bench import format_bench

@@ -42,13 +42,8 @@ from .plots import plot_learning_curve
 from .progress import Progress, say
 from .run import CYCLE_FILE, describe, finish, locked, set_threads
 from .tracking import Tracker, check_tracking, open_tracker
-from .world_models import (
-    DATA_SEED_OFFSET,
-    MODEL_FILE,
-    build_world_model,
-    run_fit,
-    to_dict,
-)
+from .world_model_config import DATA_SEED_OFFSET, MODEL_FILE, build_world_model, to_dict
+from .world_models import run_fit, save_data
 
 MODEL_FOLDER = "world_model"
 
@@ -163,13 +158,15 @@ def _cycle(
                 say(f"round {rounds.count + 1}/{cycle.rounds}: model-free, since {' and '.join(doubts)}")
             else:
                 starts = find_starts(model, episodes, config.dream, seed=config.seed)
-                dream = Dream(model, starts, config.num_envs, config.dream)
+                settings = replace(config.dream, horizon=horizon(cycle, config, rounds.count))
+                dream = Dream(model, starts, config.num_envs, settings)
                 envs = Envs(DreamBackend(dream, config.seed + rounds.count))
                 learn_steps(dreamt_share(cycle, config, rounds.count), agent, envs, watch)
             if caught:
                 break
             rounds.count += 1
-            folder: dict[str, Part] = {"model": model, "episodes": episodes, "progress": fit.progress}
+            save_data(run_dir / MODEL_FOLDER, clock.step, episodes)
+            folder: dict[str, Part] = {"model": model, "progress": fit.progress}
             save_checkpoint(run_dir / MODEL_FOLDER, clock.step, folder, keep=1)
             save_checkpoint(run_dir, clock.step, parts)
     evaluation = None
@@ -188,6 +185,14 @@ def dreamt_share(cycle: CycleConfig, config: RunConfig, done: int) -> int:
     """Dreamt steps of a round: all that the agent learns from, less the real ones where those count."""
     total = config.steps - (cycle.real_steps if cycle.learn_from_real else 0)
     return share(total, cycle.rounds, done)
+
+
+def horizon(cycle: CycleConfig, config: RunConfig, done: int) -> int:
+    """Length of round `done`'s dreams."""
+    last = config.dream.horizon
+    if cycle.first_horizon is None or cycle.rounds == 1:
+        return last
+    return round(cycle.first_horizon + (last - cycle.first_horizon) * done / (cycle.rounds - 1))
 
 
 @dataclass

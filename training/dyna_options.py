@@ -14,7 +14,7 @@ from .cli import parse
 from .config import RunConfig, UsageError, _plain, build, shallow_dict
 from .options import read_train_options
 from .run import default_run_dir
-from .world_models import WorldModelConfig, world_model_config
+from .world_model_config import WorldModelConfig, world_model_config
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,9 @@ class CycleConfig:
     """Copies of the real environment; with few of them, episodes are seen to their end."""
     world_model: str = "auto+auto"
     """Encoder and dynamics, for example vae+ensemble."""
+    first_horizon: Annotated[int, Gt(0)] | None = None
+    """Length of the first round's dreams, growing evenly to --dream.horizon in the last: early models are not to be
+    trusted for long."""
     learn_from_real: bool = False
     """Dyna: the agent learns from the real steps, too, and dreams only where the model passes the two bars below."""
     min_skill: float = 0.0
@@ -57,6 +60,8 @@ class DynaOptions:
     """Dreamt steps for every real one."""
     rounds: Annotated[int, Gt(0)] = 10
     """How often a model is fitted."""
+    first_horizon: Annotated[int, Gt(0)] | None = None
+    """Length of the first round's dreams, growing evenly to --dream.horizon in the last (MBPO)."""
     min_skill: float = 0.0
     """Held-out skill over persistence, 1 to 10 steps ahead, must be above this, or the agent goes on model-free."""
     min_recall: Annotated[float, Interval(ge=0, le=1)] = 0.5
@@ -102,6 +107,7 @@ def model_config(cycle: CycleConfig, config: RunConfig) -> WorldModelConfig:
     values = {
         "env": config.env,
         "env_kwargs": config.env_kwargs,
+        "frame_stack": config.frame_stack,
         "steps": cycle.real_steps,
         "seed": config.seed,
         "encoder": {"name": coder},

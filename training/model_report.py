@@ -16,26 +16,37 @@ if TYPE_CHECKING:
 
 # What an example shows: this many numbers of a vector, or moments of pictures.
 MAX_ROWS, MOMENTS = 6, 10
+FRAMES_PER_SECOND, FILM_HEIGHT = 10, 128
 
 Example = tuple[np.ndarray, np.ndarray, np.ndarray]
+PICTURES = ("report.png", "open_loop.png", "traversals.png")
 
 
-def write_report(folder: Path, report: dict[str, Any], example: Example | None = None) -> None:
-    """Write `report.json`, `report.png` and `report.html`, and `open_loop.png` where there is an example."""
+def write_report(
+    folder: Path, report: dict[str, Any], example: Example | None = None, moved: np.ndarray | None = None
+) -> None:
+    """Write `report.json`, `report.png` and `report.html`, and what an example and moved latents allow besides.
+
+    Of an example, `open_loop.png`; of pictures `open_loop.mp4` too, and `traversals.png`.
+    """
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     numbers(report).savefig(folder / "report.png", dpi=120)
     if example is not None:
         open_loop(*example).savefig(folder / "open_loop.png", dpi=120)
+        if example[0].ndim > 2:
+            write_film(folder / "open_loop.mp4", example)
+    if moved is not None:
+        strips(moved).savefig(folder / "traversals.png", dpi=120)
     rows = "".join(
         f"<tr><td>{html.escape(name)}</td><td>{html.escape(json.dumps(value))}</td></tr>"
         for name, value in report.items()
     )
     title = html.escape(f"World model of {report['env']}: {report['encoder']} + {report['dynamics']}")
     pictures = "".join(
-        f'<p><img src="{name}" alt="{name}"></p>'
-        for name in ("report.png", "open_loop.png")
-        if (folder / name).exists()
+        f'<p><img src="{name}" alt="{name}"></p>' for name in PICTURES if (folder / name).exists()
     )
+    if (folder / "open_loop.mp4").exists():
+        pictures += "<p>truth, decoded, foretold<br><video src='open_loop.mp4' controls loop></video></p>"
     page = f"<!doctype html><meta charset=utf-8><title>{title}</title><h1>{title}</h1>{pictures}<table>{rows}</table>"
     (folder / "report.html").write_text(page, encoding="utf-8")
 
@@ -96,8 +107,50 @@ def open_loop(truth: np.ndarray, decoded: np.ndarray, predicted: np.ndarray) -> 
     return figure
 
 
+def write_film(path: Path, example: Example) -> None:
+    """Write truth, decoded and foretold pictures `[T, ...]` side by side, as an mp4 file."""
+    import imageio.v2 as imageio
+
+    top = float(example[0].max()) or 1.0
+    writer: Any = imageio.get_writer(path, fps=FRAMES_PER_SECOND, codec="libx264", macro_block_size=2)
+    with writer as film:
+        for frames in zip(*example, strict=True):
+            row = np.concatenate([_as_bytes(_picture(frame), top) for frame in frames], axis=1)
+            times = -(-FILM_HEIGHT // row.shape[0])
+            large = row.repeat(times, 0).repeat(times, 1)
+            # yuv420p, which players expect, needs even sides.
+            film.append_data(large[: large.shape[0] // 2 * 2, : large.shape[1] // 2 * 2])
+
+
+def _as_bytes(picture: np.ndarray, top: float) -> np.ndarray:
+    """A picture as RGB `[H, W, 3]` uint8; grey ones are scaled so that `top` is white, colours come from 0 to 1."""
+    if picture.ndim == 3:
+        return np.rint(picture * 255).astype(np.uint8)
+    grey = np.rint(np.clip(picture / top, 0, 1) * 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def strips(moved: np.ndarray) -> Figure:
+    """Draw pictures `[D, steps, ...]`: a row for each latent dimension that moves."""
+    from matplotlib.figure import Figure
+
+    rows, steps = moved.shape[:2]
+    figure = Figure(figsize=(steps, rows + 0.4), layout="constrained")
+    for axes, frame in zip(
+        figure.subplots(rows, steps, squeeze=False).flat, moved.reshape(-1, *moved.shape[2:]), strict=True
+    ):
+        axes.imshow(_picture(frame), cmap="gray", vmin=0, vmax=moved.max() or 1)
+        axes.set(xticks=[], yticks=[])
+    figure.suptitle("latents from -2 to 2 deviations, those that vary most first")
+    return figure
+
+
 def _picture(frame: np.ndarray) -> np.ndarray:
-    """A frame as grey or RGB; of stacked frames, the newest."""
+    """A frame as grey `[H, W]` or as RGB from 0 to 1; of stacked frames, the newest."""
+    if frame.ndim == 4:
+        frame = frame[-1]
     if frame.ndim == 3 and frame.shape[-1] in (1, 3):
-        return np.clip(frame / 255 if frame.max() > 1 else frame, 0, 1).squeeze()
+        if frame.shape[-1] == 1:
+            return frame[..., 0]
+        return np.clip(frame / 255 if frame.max() > 1 else frame, 0, 1)
     return frame if frame.ndim == 2 else frame[-1] if frame.shape[-1] > 4 else frame[..., -1]

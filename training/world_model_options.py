@@ -15,17 +15,15 @@ from .cli import option_value, parse
 from .components import find_component
 from .config import UsageError, load_yaml, merge, shallow_dict
 from .options import field_docs, parse_assignments, read_train_options
-from .world_models import (
+from .world_model_config import (
     PARTS,
     WorldModelConfig,
     config_class,
-    evaluate_model,
     load_model_config,
-    resume_fit,
-    start_fit,
     to_dict,
     world_model_config,
 )
+from .world_models import evaluate_model, resume_fit, start_fit
 
 
 @dataclass(frozen=True)
@@ -123,6 +121,8 @@ class EvaluateOptions:
     """Folder of a run: compare what its agent gets in dreams with what it really gets."""
     episodes: int = 50
     """Episodes of that comparison, for each temperature."""
+    noise: float = 0.0
+    """Look for the true state in noisy observations, too: deviation, of pictures from 0 to 1 or of scaled numbers."""
     json: bool = False
     """Print one JSON object."""
 
@@ -132,12 +132,14 @@ def evaluate(arguments: list[str]) -> int:
     options = parse(EvaluateOptions, arguments, "world-model evaluate")
     if options.episodes < 1:
         raise UsageError(f"--episodes: must be at least 1, got {options.episodes}")
+    if options.noise < 0:
+        raise UsageError(f"--noise: must be at least 0, got {options.noise}")
     returns: dict[str, Any] = {}
     if options.policy is not None:
         from .gap import dream_to_real
 
         returns = dream_to_real(options.model, options.policy, options.episodes)
-    report = evaluate_model(options.model, returns)
+    report = evaluate_model(options.model, returns, options.noise)
     print(json.dumps(report) if options.json else format_report(report))
     return 0
 
@@ -147,7 +149,9 @@ def format_report(report: dict[str, Any]) -> str:
     lines = []
     for name, value in report.items():
         if isinstance(value, dict):
-            value = "  ".join(f"k={k}: {_text(share)}" for k, share in value.items())
+            value = "  ".join(f"{key}: {_text(part)}" for key, part in value.items())
+        elif isinstance(value, list):
+            value = "  ".join(_text(part) for part in value)
         lines.append(f"{name:<18} {_text(value)}")
     return "\n".join(lines)
 
@@ -186,7 +190,8 @@ def dream(arguments: list[str]) -> int:
     if env := option_value(rest, "env"):
         raise UsageError(f"--env {env}: {model} says itself that it is a world model of {fitted.env}")
     kwargs = [f"{name}={json.dumps(value)}" for name, value in fitted.env_kwargs.items()]
-    words = ["--env", fitted.env, "--dream.model", model, *(["--env-kwargs", *kwargs] if kwargs else [])]
+    words = ["--env", fitted.env, "--dream.model", model, "--frame-stack", str(fitted.frame_stack)]
+    words += ["--env-kwargs", *kwargs] if kwargs else []
     config, run_dir = read_train_options(agent, [*words, *rest])
     run_dir = run_dir or default_run_dir(config)
     result = start_run(config, run_dir)

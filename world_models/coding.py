@@ -49,6 +49,11 @@ class Vectors(nn.Module):
         self.register_buffer("low", torch.as_tensor(space.low.flatten(), dtype=torch.float32))
         self.register_buffer("high", torch.as_tensor(space.high.flatten(), dtype=torch.float32))
 
+    @property
+    def unit(self) -> Tensor:
+        """What 1 is to networks, in the environment's units: `[*shape]`."""
+        return self.deviation.reshape(self.shape)
+
     @torch.no_grad()
     def fit(self, obs: Tensor) -> None:
         """Measure observations `[N, *shape]`."""
@@ -68,18 +73,30 @@ class Vectors(nn.Module):
 
 
 class Pictures(nn.Module):
-    """Pictures `[N, *shape]` as channels of numbers from 0 to 1, `[N, C, H, W]`; bounds say what 0 and 1 are."""
+    """Pictures `[N, *shape]` as channels of numbers from 0 to 1, `[N, C, H, W]`; bounds say what 0 and 1 are.
+
+    Shapes are `[H, W]`, `[H, W, C]` or `[C, H, W]`, or a stack of K of the last two; its frames lie behind each
+    other in the channels.
+    """
 
     def __init__(self, space: spaces.Box):
         super().__init__()
         self.shape = space.shape
-        # Channels last where there are few of them, as most environments have it; first where frames are stacked.
-        self.channels_last = len(space.shape) == 3 and space.shape[-1] <= 4
         self.low, self.range = float(space.low.min()), float(space.high.max() - space.low.min())
-        channels = 1 if len(space.shape) == 2 else space.shape[-1 if self.channels_last else 0]
-        height, width = space.shape[:2] if len(space.shape) == 2 or self.channels_last else space.shape[1:]
-        self.picture = (int(channels), int(height), int(width))
+        # One frame as [frames, its own axes]; a lone picture is a stack of one.
+        self.stack = space.shape if len(space.shape) == 4 else (1, *space.shape)
+        # Channels last where there are few of them, as most environments have it.
+        self.channels_last = len(self.stack) == 4 and self.stack[-1] <= 4
+        frames, *frame = self.stack
+        channels = 1 if len(frame) == 2 else frame[-1 if self.channels_last else 0]
+        height, width = frame if len(frame) == 2 else frame[:2] if self.channels_last else frame[1:]
+        self.picture = (int(frames * channels), int(height), int(width))
         self.size = int(np.prod(space.shape))
+
+    @property
+    def unit(self) -> float:
+        """What 1 is to networks, in the environment's units."""
+        return self.range
 
     def fit(self, obs: Tensor) -> None:
         """Nothing to measure: bounds are known."""
@@ -87,14 +104,18 @@ class Pictures(nn.Module):
     def forward(self, obs: Tensor) -> Tensor:
         """To networks."""
         x = (obs.float() - self.low) / self.range
+        x = x.reshape(len(obs), *self.stack)
         if self.channels_last:
-            x = x.movedim(-1, 1)
+            x = x.movedim(-1, 2)
         return x.reshape(len(obs), *self.picture)
 
     def inverse(self, x: Tensor) -> Tensor:
         """Back to observations."""
-        x = x.reshape(len(x), *self.picture).clamp(0, 1) * self.range + self.low
-        return x.movedim(1, -1) if self.channels_last else x.reshape(len(x), *self.shape)
+        x = x.clamp(0, 1) * self.range + self.low
+        if self.channels_last:
+            frames, height, width, channels = self.stack
+            x = x.reshape(len(x), frames, channels, height, width).movedim(2, -1)
+        return x.reshape(len(x), *self.shape)
 
 
 def observation_scaler(space: spaces.Space) -> Vectors | Pictures:
@@ -109,10 +130,10 @@ def observation_scaler(space: spaces.Space) -> Vectors | Pictures:
 
 
 def is_picture(space: spaces.Space) -> bool:
-    """Whether a space is one of pictures: two or three axes, bounded, sides of 16 or more."""
+    """Whether a space is one of pictures: two to four axes (a stack of frames), bounded, sides of 16 or more."""
     return (
         isinstance(space, spaces.Box)
-        and len(space.shape) in (2, 3)
+        and len(space.shape) in (2, 3, 4)
         and bool(np.isfinite(space.low).all() and np.isfinite(space.high).all())
         and sorted(space.shape)[-2] >= SMALLEST_PICTURE
     )

@@ -129,18 +129,15 @@ class Dream(VectorEnv):
     def _begin(self, mask: Tensor) -> None:
         """Put new dreams where `mask [B]`."""
         assert self.latent is not None
-        count = int(mask.sum())
-        rows = torch.randint(
-            len(self.starts.latent), (count,), generator=self.generator, device=self.model.device
-        )
-        self.latent[mask] = self.starts.latent[rows]
-        self.state[mask] = self.starts.state[rows]
-        self.age[mask] = 0
+        where = mask.nonzero().squeeze(1)
+        count, device = len(where), self.model.device
+        rows = torch.randint(len(self.starts.latent), (count,), generator=self.generator, device=device)
+        self.latent.index_copy_(0, where, self.starts.latent.index_select(0, rows))
+        self.state.index_copy_(0, where, self.starts.state.index_select(0, rows))
+        self.age.index_fill_(0, where, 0)
         if self.config.member == "episode":
-            drawn = torch.randint(
-                self.model.choices, (count,), generator=self.generator, device=self.model.device
-            )
-            self.member[mask] = drawn
+            drawn = torch.randint(self.model.choices, (count,), generator=self.generator, device=device)
+            self.member.index_copy_(0, where, drawn)
 
     @torch.no_grad()
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:

@@ -131,20 +131,20 @@ class Fit:
         return self.model.coder.loss(obs, self.noise)
 
     def _dynamics_loss(self, *windows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.model.loss(Windows(*windows))
+        return self.model.loss(Windows(*windows), self.noise)
 
     @torch.no_grad()
     def judge(self, phase: str) -> dict[str, float]:
         """Losses on held-out episodes, always the same part of them, and the same noise."""
         self.model.eval()
+        noise = torch.Generator(self.model.device).manual_seed(0)
         if phase == "coder":
             obs = self._observations(self.held_out)
             rows = np.linspace(0, len(obs) - 1, min(len(obs), JUDGED_OBSERVATIONS)).astype(int)
-            noise = torch.Generator(self.model.device).manual_seed(0)
             loss, metrics = self.model.coder.loss(as_tensor(obs[rows], self.model.device), noise)
             metrics = metrics | {"loss/total": loss}
         else:
-            _, metrics = self.model.loss(self._judged_windows())
+            _, metrics = self.model.loss(self._judged_windows(), noise)
         return {name: float(value) for name, value in metrics.items()}
 
     def _judged_windows(self) -> Windows:

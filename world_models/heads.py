@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
 from ..networks.layers import mlp
-from .losses import end_loss
+from .losses import end_loss, symexp, symlog, two_hot, two_hot_mean
+
+REWARD_BINS = 255
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,9 @@ class HeadsConfig:
 
     hidden: tuple[Annotated[int, Gt(0)], ...] = (128, 128)
     """Width of each hidden layer, of both heads."""
+    reward: Literal["squared", "two_hot"] = "squared"
+    """squared: a number, learned by its squared error. two_hot: shares of 255 bins, closest around 0, learned by
+    cross-entropy (DreamerV3); for rewards of very different sizes."""
     reward_weight: Annotated[float, Ge(0)] = 1.0
     """Weight of the reward's loss beside that of the dynamics."""
     end_weight: Annotated[float, Ge(0)] = 1.0
@@ -43,12 +48,14 @@ class Heads(nn.Module):
     reward_high: Tensor
     end_weight: Tensor
     end_shift: Tensor
+    bins: Tensor
 
     def __init__(self, inputs: int, config: HeadsConfig):
         super().__init__()
         self.config = config
-        self.reward_network = _network(inputs, config)
-        self.end_network = _network(inputs, config)
+        self.reward_network = _network(inputs, config, 1 if config.reward == "squared" else REWARD_BINS)
+        self.end_network = _network(inputs, config, 1)
+        self.register_buffer("bins", symexp(torch.linspace(-1, 1, REWARD_BINS)))
         for name, value in (
             *(("reward_center", 0.0), ("reward_scale", 1.0), ("reward_low", -math.inf)),
             *(("reward_high", math.inf), ("end_weight", 1.0), ("end_shift", 0.0)),
@@ -63,6 +70,9 @@ class Heads(nn.Module):
         self.reward_scale.copy_(scale if scale > 1e-6 else torch.ones(()))
         self.reward_low.copy_(reward.min())
         self.reward_high.copy_(reward.max())
+        # DreamerV3's reach to 5e8: there, a share of a billionth that is left over shows. Here, as far as was seen.
+        reach = symlog(reward.abs().max().clamp(min=1e-3)).item()
+        self.bins.copy_(symexp(torch.linspace(-reach, reach, REWARD_BINS)))
         self.end_weight.fill_(1.0)
         if 0 < sampled_end_rate < 1:
             balancing = (1 - sampled_end_rate) / sampled_end_rate
@@ -80,7 +90,10 @@ class Heads(nn.Module):
         """Expected reward `[...]`, within what was ever seen."""
         if bool(self.reward_low == self.reward_high):
             return self.reward_center.expand(x.shape[:-1])  # a constant needs no network
-        predicted = self.reward_center + self.reward_scale * self.reward_network(x).squeeze(-1)
+        if self.config.reward == "two_hot":
+            predicted = two_hot_mean(self.reward_network(x), self.bins)
+        else:
+            predicted = self.reward_center + self.reward_scale * self.reward_network(x).squeeze(-1)
         return torch.maximum(torch.minimum(predicted, self.reward_high), self.reward_low)
 
     def end_logit(self, x: Tensor) -> Tensor:
@@ -88,7 +101,9 @@ class Heads(nn.Module):
         return self.end_network(x).squeeze(-1) - self.end_shift
 
     def reward_loss(self, x: Tensor, reward: Tensor) -> Tensor:
-        """Half the squared error `[...]`, in units of the rewards' deviation."""
+        """Half the squared error `[...]`, in units of the rewards' deviation; or cross-entropy with the two bins."""
+        if self.config.reward == "two_hot":
+            return -(two_hot(reward, self.bins) * self.reward_network(x).log_softmax(-1)).sum(-1)
         error = self.reward_network(x).squeeze(-1) - (reward - self.reward_center) / self.reward_scale
         return 0.5 * error.square()
 
@@ -97,10 +112,10 @@ class Heads(nn.Module):
         return end_loss(self.end_network(x).squeeze(-1), terminated, self.end_weight)
 
 
-def _network(inputs: int, config: HeadsConfig) -> nn.Sequential:
-    """Hidden layers and one output that starts at zero."""
+def _network(inputs: int, config: HeadsConfig, outputs: int) -> nn.Sequential:
+    """Hidden layers and outputs that start at zero."""
     layers = mlp((inputs, *config.hidden), "silu")
-    last = nn.Linear((inputs, *config.hidden)[-1], 1)
+    last = nn.Linear((inputs, *config.hidden)[-1], outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return nn.Sequential(*layers, last)

@@ -28,6 +28,11 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
 
 
+def categorical_kl(p: Tensor, q: Tensor) -> Tensor:
+    """`KL(p || q)` in nats of independent categoricals, summed: probabilities `[..., G, C]` to `[...]`."""
+    return (p * (p.log() - q.log())).sum((-2, -1))
+
+
 def free_bits(kl: Tensor, nats: float) -> Tensor:
     """`max(kl, nats)`, step by step: below `nats`, a step `[...]` gives the posterior no reason to say less.
 
@@ -56,6 +61,40 @@ def end_loss(logit: Tensor, terminated: Tensor, weight: Tensor | float) -> Tenso
     """Cross-entropy of predicting the end, `[...]`; steps that are one count `weight` times."""
     positive = torch.as_tensor(weight, dtype=logit.dtype, device=logit.device)
     return binary_cross_entropy_with_logits(logit, terminated.float(), reduction="none", pos_weight=positive)
+
+
+def symlog(x: Tensor) -> Tensor:
+    """`sign(x) log(1 + |x|)`: large numbers made small, small ones left alone."""
+    return x.sign() * x.abs().log1p()
+
+
+def symexp(x: Tensor) -> Tensor:
+    """Undo `symlog`."""
+    return x.sign() * x.abs().expm1()
+
+
+def two_hot(x: Tensor, bins: Tensor) -> Tensor:
+    """Shares `[..., K]` of the two of the rising `bins [K]` around `x [...]` whose mean is `x`.
+
+    Beyond the bins it is all of the last one.
+    """
+    x = x.clamp(float(bins[0]), float(bins[-1]))
+    above = torch.searchsorted(bins, x.contiguous()).clamp(1, len(bins) - 1)
+    low, high = bins[above - 1], bins[above]
+    share = ((x - low) / (high - low)).unsqueeze(-1)
+    shares = x.new_zeros(*x.shape, len(bins))
+    shares.scatter_(-1, (above - 1).unsqueeze(-1), 1 - share)
+    return shares.scatter_(-1, above.unsqueeze(-1), share)
+
+
+def two_hot_mean(logits: Tensor, bins: Tensor) -> Tensor:
+    """Mean `[...]` of the distribution `[..., K]` over bins that lie symmetrically around 0, K odd.
+
+    Pairs of opposite bins are added first, so that equal shares give exactly 0 however far the bins reach.
+    """
+    weighted = logits.softmax(-1) * bins
+    half = len(bins) // 2
+    return (weighted[..., half + 1 :] + weighted[..., :half].flip(-1)).sum(-1)
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:

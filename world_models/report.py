@@ -11,11 +11,13 @@ from torch import Tensor
 from .coding import Pictures
 from .episodes import Episodes
 from .losses import active_units
-from .windows import EncodedEpisodes, burn_in, predict_all
+from .windows import ENCODE_ROWS, EncodedEpisodes, burn_in, encode_all, predict_all
 from .world_model import Sampling, WorldModel, as_tensor
 
 HORIZONS = (1, 2, 5, 10, 20, 50)
 MAX_ROLLOUTS = 2048
+# Draws of every step, and the central shares of them in which what happens should lie as often as they say.
+DRAWS, SHARES = 64, (0.5, 0.9)
 
 
 @torch.no_grad()
@@ -35,6 +37,7 @@ def report_on(model: WorldModel, train: Episodes, held_out: Episodes) -> dict[st
         "skill": open_loop_skill(model, data, held_out),
     }
     report |= single_steps(model, data)
+    report["coverage"] = coverage(model, data)
     latent = EncodedEpisodes(model, train).latent
     report["latent_size"] = latent.shape[1]
     report["active_units"] = active_units(latent)
@@ -112,6 +115,63 @@ def single_steps(model: WorldModel, data: EncodedEpisodes) -> dict[str, Any]:
     }
 
 
+@torch.no_grad()
+def probe_states(
+    model: WorldModel, obs: np.ndarray, states: np.ndarray, noise: float = 0.0, seed: int = 0
+) -> list[float]:
+    """R2 of each number of true states `[N, S]`, found in the latents of observations `[N, ...]` by a linear map.
+
+    The map is fitted to the first 70 % of the steps and judged by the others. Deviation `noise`, of what networks see,
+    is added to the observations before they are encoded, in both parts.
+    """
+    generator, latents = torch.Generator().manual_seed(seed), []
+    unit: Tensor | float = model.coder.scaler.unit  # type: ignore[assignment]
+    for part in np.array_split(obs, max(1, len(obs) // ENCODE_ROWS)):
+        x = as_tensor(part, torch.device("cpu")).float()
+        drawn = noise * torch.randn(x.shape, generator=generator)
+        latents.append(model.encode(x.to(model.device) + drawn.to(model.device) * unit))
+    latent, truth = torch.cat(latents), as_tensor(states, model.device)
+    cut = int(0.7 * len(truth))
+    predicted = linear_map(latent[:cut], truth[:cut], latent[cut:])
+    return [r2(predicted[:, [i]], truth[cut:, [i]]) for i in range(truth.shape[1])]
+
+
+@torch.no_grad()
+def coverage(model: WorldModel, data: EncodedEpisodes, seed: int = 0) -> dict[str, float]:
+    """How often the next latent lies within the central 50 % and 90 % of what the model draws, mean over dimensions.
+
+    More often, and the model is less sure than it could be; less often, and it is surer than it should be.
+    """
+    start = np.linspace(0, data.num_steps - 1, min(data.num_steps, MAX_ROLLOUTS)).astype(int)
+    row = torch.as_tensor(start, device=model.device)
+    latent, action, state = data.latent[data.obs_row[row]], data.action[row], burn_in(model, data, start)
+    truth = data.latent[data.obs_row[row] + 1]
+    sampling = Sampling(torch.Generator(model.device).manual_seed(seed), disagreement=False)
+    below = torch.zeros_like(truth)
+    for _ in range(DRAWS):
+        below += model.step(latent, action, state, sampling).latent < truth
+    # Where the truth would rank among the draws, 0 to 1.
+    place = (below + 0.5) / (DRAWS + 1)
+    return {str(share): float(((place - 0.5).abs() < share / 2).double().mean()) for share in SHARES}
+
+
+@torch.no_grad()
+def traversals(model: WorldModel, episodes: Episodes, count: int = 8, steps: int = 7) -> np.ndarray:
+    """What is decoded while one latent dimension at a time goes from -2 to 2 deviations around the mean latent.
+
+    Returns:
+        `[D, steps, ...]` for the `count` dimensions that vary most.
+    """
+    latent = encode_all(model, np.concatenate([episode.obs for episode in episodes.episodes]))
+    mean, deviation = latent.mean(0), latent.std(0)
+    chosen = deviation.argsort(descending=True)[:count].tolist()
+    moved = mean.repeat(len(chosen), steps, 1)
+    for row, dimension in enumerate(chosen):
+        moved[row, :, dimension] += deviation[dimension] * torch.linspace(-2, 2, steps, device=model.device)
+    decoded = model.decode(moved.flatten(0, 1)).cpu().numpy()
+    return decoded.reshape(len(chosen), steps, *decoded.shape[1:])
+
+
 def r2(predicted: Tensor, truth: Tensor) -> float:
     """Explained share of the variance, `[N, D]`, mean over dimensions; of what never varies, 1 if it is right."""
     error = (predicted - truth).double().square().mean(0)
@@ -121,13 +181,18 @@ def r2(predicted: Tensor, truth: Tensor) -> float:
     return float(shares.mean())
 
 
-def probe_r2(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor, ridge: float = 1e-4) -> float:
-    """R2 on test rows of the linear map that fits the train rows best (with a little ridge)."""
+def probe_r2(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor) -> float:
+    """R2 on test rows of the linear map that fits the train rows best."""
+    return r2(linear_map(train_x, train_y, test_x), test_y)
+
+
+def linear_map(train_x: Tensor, train_y: Tensor, x: Tensor, ridge: float = 1e-4) -> Tensor:
+    """What the linear map that fits the train rows best (with a little ridge) makes of rows `x [N, D]`."""
 
     def augmented(x: Tensor) -> Tensor:
         return torch.cat([x.double(), torch.ones(len(x), 1, dtype=torch.float64, device=x.device)], -1)
 
-    x = augmented(train_x)
-    gram = x.T @ x + ridge * torch.eye(x.shape[1], dtype=torch.float64, device=x.device)
-    weights = torch.linalg.solve(gram, x.T @ train_y.double())
-    return r2(augmented(test_x) @ weights, test_y)
+    seen = augmented(train_x)
+    gram = seen.T @ seen + ridge * torch.eye(seen.shape[1], dtype=torch.float64, device=x.device)
+    weights = torch.linalg.solve(gram, seen.T @ train_y.double())
+    return augmented(x) @ weights

@@ -100,7 +100,7 @@ def burn_in(model: WorldModel, data: EncodedEpisodes, start: np.ndarray, steps: 
         known = torch.as_tensor(before >= data.begin[start], device=model.device)
         row = torch.as_tensor(np.maximum(before, 0), device=model.device)
         vector = model.actions(data.action[row])
-        after = model.dynamics.step(data.latent[data.obs_row[row]], vector, state, Sampling()).state
+        after = model.dynamics.observe(data.latent[data.obs_row[row]], vector, state)
         state = torch.where(known.unsqueeze(-1), after, state)
     return state
 

@@ -162,13 +162,25 @@ class Dynamics(nn.Module, ABC):
 
     @abstractmethod
     def loss(
-        self, latent: Tensor, action: Tensor, next_latent: Tensor, mask: Tensor
+        self,
+        latent: Tensor,
+        action: Tensor,
+        next_latent: Tensor,
+        mask: Tensor,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Loss, metrics, and features `[T, B, F]` for the heads, of windows `[T, B, ...]` with memory from zero."""
+        """Loss, metrics, and features `[T, B, F]` for the heads, of windows `[T, B, ...]` with memory from zero.
+
+        Where something is drawn, `generator` draws it.
+        """
 
     @abstractmethod
     def step(self, latent: Tensor, action: Tensor, state: Tensor, sampling: Sampling) -> Change:
         """Predict one step of N dreams."""
+
+    def observe(self, latent: Tensor, action: Tensor, state: Tensor) -> Tensor:
+        """Memory `[N, S]` after a real step, whose successor is real, too."""
+        return self.step(latent, action, state, Sampling()).state
 
     def choose_members(self, latent: Tensor, action: Tensor, next_latent: Tensor) -> None:
         """Keep the best of an ensemble, judged by held-out steps `[N, ...]`; nothing to do for one model."""
@@ -236,11 +248,13 @@ class WorldModel(nn.Module):
             change.latent, change.state, self.heads.reward(seen), self.heads.end_logit(seen), disagreement
         )
 
-    def loss(self, windows: Windows) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, windows: Windows, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of dynamics and heads; the heads see the true successor, as the dynamics should have predicted it."""
         latent, mask = windows.latent, windows.mask
         vector = self.actions(windows.action)
-        loss, metrics, features = self.dynamics.loss(latent, vector, windows.next_latent, mask)
+        loss, metrics, features = self.dynamics.loss(latent, vector, windows.next_latent, mask, generator)
         seen = self._head_inputs(latent, vector, windows.next_latent, features)
         reward = masked_mean(self.heads.reward_loss(seen, windows.reward), mask)
         end = masked_mean(self.heads.end_loss(seen, windows.terminated), mask & windows.end_known)

@@ -64,6 +64,28 @@ def center(picture, rows):
     return (light * np.arange(len(light))).sum() / light.sum()
 
 
+def test_a_longer_pole_falls_as_gymnasiums_does():
+    ours, theirs = gymnasium.make("palaestra/CartPolePixels-v0", half_pole=0.8), gymnasium.make("CartPole-v1")
+    twin = theirs.unwrapped
+    twin.length, twin.polemass_length = 0.8, 0.08
+    full, _ = theirs.reset(seed=1)
+    ours.reset(seed=1)
+    for step in range(40):
+        full = theirs.step(step % 3 != 0)[0]
+        ours.step(step % 3 != 0)
+        np.testing.assert_allclose(ours.unwrapped.worlds[0], full, atol=1e-5)
+        if abs(full[2]) > 0.2:
+            break
+    assert step > 5
+
+
+def test_dark_on_light():
+    light, dark = (gymnasium.make("palaestra/CartPolePixels-v0", inverted=x).reset(seed=0)[0] for x in (0, 1))
+    np.testing.assert_array_equal(dark, 255 - light)
+    with pytest.raises(ValueError, match="half_pole must be above 0"):
+        gymnasium.make("palaestra/CartPolePixels-v0", half_pole=0.0)
+
+
 def test_the_cart_is_drawn_where_it_is():
     worlds = np.array([[0.0, 0, 0, 0], [1.0, 0, 0, 0], [0, 0, 0.1, 0], [0, 0, 0.101, 0]])
     middle, right, leaning, hardly_more = draw_cartpole(worlds, 64)

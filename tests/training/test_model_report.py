@@ -1,9 +1,10 @@
 import json
 
+import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from palaestra.training.model_report import numbers, open_loop, write_report
+from palaestra.training.model_report import numbers, open_loop, strips, write_film, write_report
 
 REPORT = {
     "env": "Corridor<1>",
@@ -32,10 +33,17 @@ def test_vectors_are_curves():
     assert figure.axes[1].lines[1].get_ydata().tolist() == [2, 4, 6, 8, 10, 12]
 
 
-@pytest.mark.parametrize("shape", [(16, 16), (16, 16, 3), (4, 16, 16), (16, 16, 2)])
-def test_pictures_are_strips(shape):
+# The reader of films leaves its pipes to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+@pytest.mark.parametrize("shape", [(16, 16), (16, 16, 3), (4, 16, 16), (16, 16, 2), (2, 16, 16, 1)])
+def test_pictures_are_strips_and_films(shape, tmp_path):
     frames = np.random.default_rng(0).integers(0, 255, (25, *shape)).astype(np.uint8)
-    assert len(open_loop(frames, frames.astype(np.float32), frames).axes) == 30
+    example = frames, frames.astype(np.float32), frames
+    assert len(open_loop(*example).axes) == 30
+    assert len(strips(frames.reshape(5, 5, *shape)).axes) == 25
+    write_film(tmp_path / "film.mp4", example)
+    film = imageio.imread(tmp_path / "film.mp4")
+    assert len(film) == 25 and film[0].shape == (128, 384, 3)
 
 
 def test_the_page_names_what_it_is_about(tmp_path):

@@ -62,3 +62,30 @@ def test_pictures_are_dreamt_of(dot, tmp_path, capsys):
     train += f" --dream.horizon 10 --threads 1 --out {agent}"
     assert run(["world-model", "dream", str(folder), *train.split()]) == 0
     assert run(["evaluate", str(agent), "--episodes", "2", "--json"]) == 0
+
+
+@pytest.mark.slow
+def test_car_racing_from_pictures_to_an_agent(tmp_path, capsys):
+    """Ha & Schmidhuber's pipeline: VAE, MDN-RNN, an agent that sees latents, and one that trains in the dream."""
+    pytest.importorskip("Box2D")
+    env = "--env CarRacing-v3 --env-kwargs max_episode_steps=20"
+    folder = tmp_path / "model"
+    words = f"fit {env} --steps 60 --num-envs 1 --out {folder} --track none --encoder vae --dynamics mdn_rnn"
+    words += " --encoder.latent-size 4 --encoder.depth 2 --dynamics.hidden-size 8 --dynamics.components 2"
+    words += (
+        " --heads.hidden 8 --fit.updates 4 --fit.judge-every 2 --fit.coder-batch-size 8 --fit.batch-size 64"
+    )
+    assert run(["world-model", *words.split()]) == 0
+    train = "--steps 40 --agent.rollout-length 20 --agent.batch-size 20 --evaluate-episodes 1 --threads 1"
+    train += " --track none --num-envs 1"
+    seeing, dreaming = tmp_path / "seeing", tmp_path / "dreaming"
+    words = f"{env} {train} --encoder world-model:{folder} --memory lstm --out {seeing}"
+    assert run(["train", "ppo", *words.split()]) == 0
+    assert (
+        run(["world-model", "dream", str(folder), "--agent", "ppo", *train.split(), "--out", str(dreaming)])
+        == 0
+    )
+    capsys.readouterr()
+    for agent in (seeing, dreaming):
+        assert run(["evaluate", str(agent), "--episodes", "1", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["length_mean"] == 20

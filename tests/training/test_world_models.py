@@ -12,11 +12,12 @@ from palaestra.training.checkpoint import TENSORS, latest_checkpoint
 from palaestra.training.cli import run
 from palaestra.training.collect import RandomActor, collect_episodes
 from palaestra.training.config import UsageError, load_config
-from palaestra.training.dyna import gate, resume_cycle
+from palaestra.training.dyna import gate, horizon, resume_cycle
 from palaestra.training.dyna_options import CycleConfig
 from palaestra.training.run import load_run, resume_run
 from palaestra.training.tracking import read_metrics
-from palaestra.training.world_models import load_world_model, resume_fit, world_model_config
+from palaestra.training.world_model_config import resolve_names, world_model_config
+from palaestra.training.world_models import load_world_model, resume_fit
 
 FIT = [
     "--steps",
@@ -201,6 +202,14 @@ def test_dyna_learns_from_real_steps_and_from_good_dreams_only(tmp_path, capsys)
     assert run(["train", "--resume", str(dreams)]) == 0
 
 
+def test_dreams_grow_longer_from_round_to_round(small_config):
+    config = small_config(dream={"horizon": 45})
+    cycle = CycleConfig(real_steps=100, rounds=5, first_horizon=5)
+    assert [horizon(cycle, config, done) for done in range(5)] == [5, 15, 25, 35, 45]
+    assert horizon(CycleConfig(real_steps=100), config, 0) == 45
+    assert horizon(CycleConfig(real_steps=100, rounds=1, first_horizon=5), config, 0) == 45
+
+
 def test_the_gate_says_why_it_is_closed():
     cycle = CycleConfig(real_steps=100, min_skill=0.1, min_recall=0.5)
     good = {"skill": {"1": 0.9, "10": 0.2, "20": -3.0, "50": None}, "terminal_recall": None}
@@ -277,7 +286,7 @@ def autoencoder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("mode", ["frozen", "finetune"])
+@pytest.mark.parametrize("mode", ["frozen", "finetune", "joint"])
 def test_an_agent_sees_with_a_world_models_encoder(mode, autoencoder, tmp_path, capsys):
     run_dir = tmp_path / "run"
     words = ["--env", "CartPole-v1", "--encoder", f"world-model:{autoencoder}", "--encoder.mode", mode]
@@ -288,7 +297,7 @@ def test_an_agent_sees_with_a_world_models_encoder(mode, autoencoder, tmp_path, 
     assert before.keys() == after.keys() and torso.size == 64
     # The decoder takes no part in acting; what encodes has changed only if it was allowed to.
     same = {name: torch.equal(before[name], after[name]) for name in before}
-    assert all(same[name] for name in same if name.startswith("decoder"))
+    assert all(same[name] == (mode != "joint") for name in same if name.startswith("decoder"))
     assert all(same[name] == (mode == "frozen") for name in same if name.startswith("encoder"))
     assert run(["evaluate", str(run_dir), "--episodes", "2", "--json"]) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -330,7 +339,6 @@ def test_help_shows_options_of_a_cycle(capsys):
 
 def test_auto_follows_the_observations():
     picture, vector = spaces.Box(0, 255, (32, 32), np.uint8), spaces.Box(-1, 1, (3,), np.float32)
-    from palaestra.training.world_models import resolve_names
 
     auto = {"coder": "auto", "dynamics": "auto"}
     assert resolve_names(auto, picture) == {"coder": "vae", "dynamics": "mdn_rnn"}

@@ -36,13 +36,16 @@ def test_pictures_are_told_from_vectors():
     assert not is_picture(spaces.Box(-np.inf, np.inf, (32, 32), np.float32))
 
 
-@pytest.mark.parametrize("shape", [(20, 32), (20, 32, 3), (7, 20, 32)])
+@pytest.mark.parametrize("shape", [(20, 32), (20, 32, 3), (7, 20, 32), (2, 20, 32, 3), (2, 3, 20, 32)])
 def test_pictures_there_and_back(shape):
     scaler = Pictures(spaces.Box(0, 255, shape, np.uint8))
     obs = torch.randint(256, (4, *shape), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     x = scaler(obs)
     assert x.shape[2:] == (20, 32) and x.min() >= 0 and x.max() <= 1
     torch.testing.assert_close(scaler.inverse(x), obs.float())
+    if shape == (2, 20, 32, 3):
+        # The newest frame's blue is the last channel.
+        torch.testing.assert_close(x[:, -1] * 255, obs[:, 1, :, :, 2].float())
 
 
 def test_vectors_there_and_back_and_within_bounds():

@@ -10,7 +10,8 @@ from palaestra.world_models.dynamics.mdn_rnn import MDNRNN, MDNRNNConfig
 from palaestra.world_models.episodes import Episode, Episodes
 from palaestra.world_models.fit import Fit, FitConfig, Phase
 from palaestra.world_models.identity import Identity
-from palaestra.world_models.report import HORIZONS, report_on
+from palaestra.world_models.report import HORIZONS, coverage, report_on, traversals
+from palaestra.world_models.windows import EncodedEpisodes
 
 SPACE = spaces.Box(-np.inf, np.inf, (2,), np.float32)
 ACTIONS = spaces.Box(-1, 1, (1,), np.float32)
@@ -42,6 +43,33 @@ def make(coder=Identity, coder_config=None, recurrent=False):
     if recurrent:
         dynamics, config = MDNRNN, MDNRNNConfig(hidden_size=16, components=2)
     return WorldModel(SPACE, ACTIONS, coder, dynamics, coder_config, config)
+
+
+def test_coverage_says_whether_a_model_knows_how_sure_it_is():
+    """Changes drawn from a standard normal, foretold with its deviation or with twice that."""
+    rng, model = np.random.default_rng(0), make()
+    walk = rng.normal(size=(2001, 2)).cumsum(0).astype(np.float32)
+    seen = Episodes([Episode(walk, np.zeros((2000, 1), np.float32), np.zeros(2000, np.float32), False)])
+    with torch.no_grad():
+        for parameter in model.dynamics.layers.parameters():
+            parameter.zero_()
+        model.dynamics.highest.fill_(30.0)
+        model.dynamics.lowest.fill_(-30.0)
+        for deviation, expected in ((1.0, (0.5, 0.9)), (2.0, (0.823, 0.999))):
+            model.dynamics.change.fill_(deviation)
+            got = coverage(model, EncodedEpisodes(model, seen))
+            assert list(got.values()) == pytest.approx(expected, abs=0.03)
+
+
+def test_traversals_move_one_latent_at_a_time():
+    data = episodes(10)
+    moved = traversals(make(), data, count=2, steps=5)
+    latents = np.concatenate([episode.obs for episode in data.episodes])
+    widest = latents.std(0, ddof=1).argmax()
+    assert moved.shape == (2, 5, 2)
+    np.testing.assert_allclose(np.ptp(moved[0, :, widest]), 4 * latents.std(0, ddof=1)[widest], rtol=1e-4)
+    assert np.ptp(moved[0, :, 1 - widest]) < 1e-5
+    np.testing.assert_allclose(moved[:, 2], np.tile(latents.mean(0), (2, 1)), atol=1e-4)
 
 
 def test_a_simple_world_is_learned_and_the_report_says_so():

@@ -86,6 +86,24 @@ def test_weighting_and_oversampling_are_undone():
     assert probability.tolist() == pytest.approx([0.02, 0.2], rel=0.25)
 
 
+def test_rewards_of_very_different_sizes():
+    """A reward of 50 beside ones of 0.1; at first, nothing is expected at all."""
+    torch.manual_seed(0)
+    made = Heads(3, HeadsConfig(hidden=(32,), reward="two_hot"))
+    x = torch.eye(3)[torch.randint(3, (300,))]
+    reward = x @ torch.tensor([0.1, -2.0, 50.0])
+    made.fit_scale(reward, 0.0, 0.0)
+    made.reward_low.fill_(-math.inf)
+    assert not made.reward(x).any()
+    assert made.reward_loss(x, reward).mean().item() == pytest.approx(math.log(255), rel=1e-4)
+    optimizer = torch.optim.Adam(made.parameters(), 1e-2)
+    for _ in range(200):
+        optimizer.zero_grad()
+        made.reward_loss(x, reward).mean().backward()
+        optimizer.step()
+    assert made.reward(torch.eye(3)).tolist() == pytest.approx([0.1, -2.0, 50.0], rel=0.05, abs=0.1)
+
+
 def test_a_time_limit_never_trains_the_end():
     space = spaces.Box(-1, 1, (2,), np.float32)
     config = EnsembleConfig(members=2, elites=1, hidden=(8,))

@@ -5,6 +5,7 @@ import torch
 
 from palaestra.world_models.losses import (
     active_units,
+    categorical_kl,
     end_loss,
     free_bits,
     gaussian_kl,
@@ -12,6 +13,10 @@ from palaestra.world_models.losses import (
     masked_mean,
     mixture_nll,
     soft_clamp,
+    symexp,
+    symlog,
+    two_hot,
+    two_hot_mean,
 )
 
 HALF_LOG_TWO_PI = 0.9189385332
@@ -83,3 +88,29 @@ def test_active_units_are_those_that_vary():
     means = torch.tensor([[0.0, 5.0, 1.0], [0.0, 5.0, -1.0], [0.19, 5.0, 1.0]])
     # Variances 0.008, 0 and 0.89.
     assert active_units(means) == 1
+
+
+def test_divergence_of_categoricals_by_hand():
+    p = torch.tensor([[[0.5, 0.5], [0.25, 0.75]]])
+    q = torch.tensor([[[0.25, 0.75], [0.25, 0.75]]])
+    assert categorical_kl(p, q).tolist() == pytest.approx([0.5 * math.log(2) + 0.5 * math.log(2 / 3)])
+
+
+def test_symlog_and_back():
+    x = torch.tensor([-math.expm1(2.0), 0.0, 1e-3, math.expm1(3.0)])
+    assert symlog(x).tolist() == pytest.approx([-2.0, 0.0, math.log1p(1e-3), 3.0], rel=1e-5)
+    torch.testing.assert_close(symexp(symlog(x)), x)
+
+
+def test_two_hot_by_hand():
+    bins = torch.tensor([-4.0, -1.0, 0.0, 1.0, 4.0])
+    shares = two_hot(torch.tensor([-1.0, 0.25, 3.0, 9.0]), bins)
+    expected = [[0, 1, 0, 0, 0], [0, 0, 0.75, 0.25, 0], [0, 0, 0, 1 / 3, 2 / 3], [0, 0, 0, 0, 1]]
+    torch.testing.assert_close(shares, torch.tensor(expected, dtype=torch.float32))
+    torch.testing.assert_close(shares[:3] @ bins, torch.tensor([-1.0, 0.25, 3.0]))
+    torch.testing.assert_close(
+        two_hot_mean(shares.clamp(min=1e-30).log(), bins)[:3], torch.tensor([-1.0, 0.25, 3.0])
+    )
+    # Equal shares of huge bins are exactly nothing.
+    huge = symexp(torch.linspace(-20, 20, 255))
+    assert two_hot_mean(torch.zeros(255), huge) == 0

@@ -44,9 +44,10 @@ class MemberLinear(nn.Module):
 
     def forward(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
         """One product for all members, or for the chosen ones `[C]`."""
-        weight, bias = (
-            (self.weight, self.bias) if chosen is None else (self.weight[chosen], self.bias[chosen])
-        )
+        weight: Tensor = self.weight
+        bias: Tensor = self.bias
+        if chosen is not None:
+            weight, bias = weight.index_select(0, chosen), bias.index_select(0, chosen)
         return torch.baddbmm(bias, x, weight)
 
 
@@ -83,7 +84,12 @@ class Ensemble(Dynamics):
         return mean, soft_clamp(log_variance, self.lowest, self.highest)
 
     def loss(
-        self, latent: Tensor, action: Tensor, next_latent: Tensor, mask: Tensor
+        self,
+        latent: Tensor,
+        action: Tensor,
+        next_latent: Tensor,
+        mask: Tensor,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Gaussian likelihood of the change; the bounds of the variance are drawn together by a small force."""
         x = self.inputs(latent, action).flatten(0, 1)
@@ -108,8 +114,7 @@ class Ensemble(Dynamics):
         x, none = self.inputs(latent, action), latent.new_zeros(len(latent), 0)
         generator, count = sampling.generator, len(x)
         if generator is not None and sampling.member is None and not sampling.disagreement:
-            mean, log_variance = self._deal(x, generator)
-            change = _draw(mean, log_variance, sampling)
+            change = self._deal(x, generator, sampling)
             return Change(self.advance(latent, change), state, none, latent.new_zeros(count))
         mean, log_variance = self.predict(x.expand(len(self.elites), *x.shape), self.elites)
         disagreement = (mean - mean.mean(0)).square().mean((0, 2)).sqrt()
@@ -123,18 +128,18 @@ class Ensemble(Dynamics):
             change = _draw(mean[member, rows], log_variance[member, rows], sampling)
         return Change(self.advance(latent, change), state, none, disagreement)
 
-    def _deal(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Mean and log variance `[N, Z]`, every row from one elite: rows are shuffled and dealt out equally."""
-        members = len(self.elites)
-        order = torch.randperm(len(x), generator=generator, device=x.device)
-        filled = order.repeat(-(-members // len(x)) + 1)[: -(-len(x) // members) * members]
+    def _deal(self, x: Tensor, generator: torch.Generator, sampling: Sampling) -> Tensor:
+        """Changes `[N, Z]`, every row from one elite: rows are shuffled and dealt out equally."""
+        members, count = len(self.elites), len(x)
+        order = torch.randperm(count, generator=generator, device=x.device)
+        each = -(-count // members)
+        filled = order.repeat(-(-members * each // count))[: members * each]
         # Members are shuffled as well: where rows do not divide, no member always gets more.
         chosen = self.elites[torch.randperm(members, generator=generator, device=x.device)]
-        dealt = self.predict(x[filled].reshape(members, -1, x.shape[-1]), chosen)
-        mean, log_variance = (part.reshape(len(filled), -1)[: len(x)] for part in dealt)
-        back = torch.empty_like(order)
-        back[order] = torch.arange(len(x), device=x.device)
-        return mean[back], log_variance[back]
+        dealt = self.predict(x.index_select(0, filled).view(members, each, -1), chosen)
+        mean, log_variance = (part.flatten(0, 1)[:count] for part in dealt)
+        change = _draw(mean, log_variance, sampling)
+        return torch.empty_like(change).index_copy_(0, order, change)
 
     @torch.no_grad()
     def choose_members(self, latent: Tensor, action: Tensor, next_latent: Tensor) -> None:
@@ -148,4 +153,4 @@ class Ensemble(Dynamics):
 def _draw(mean: Tensor, log_variance: Tensor, sampling: Sampling) -> Tensor:
     """A sample of Gaussians `[N, Z]`; the temperature is a factor of their variances."""
     noise = torch.randn(mean.shape, generator=sampling.generator, device=mean.device)
-    return mean + noise * (0.5 * log_variance).exp() * sampling.temperature**0.5
+    return torch.addcmul(mean, noise, (0.5 * log_variance).exp_(), value=sampling.temperature**0.5)

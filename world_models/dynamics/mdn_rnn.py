@@ -51,7 +51,12 @@ class MDNRNN(Dynamics):
         return logits, mean.reshape(shape), soft_clamp(log_variance.reshape(shape), -10.0, 4.0)
 
     def loss(
-        self, latent: Tensor, action: Tensor, next_latent: Tensor, mask: Tensor
+        self,
+        latent: Tensor,
+        action: Tensor,
+        next_latent: Tensor,
+        mask: Tensor,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Likelihood of the changes of a window."""
         features, _ = self.unroll(self.inputs(latent, action), self.initial_state(mask.shape[1]))

@@ -96,7 +96,12 @@ class Transformer(Dynamics):
         return mean, soft_clamp(log_variance, -10.0, 4.0)
 
     def loss(
-        self, latent: Tensor, action: Tensor, next_latent: Tensor, mask: Tensor
+        self,
+        latent: Tensor,
+        action: Tensor,
+        next_latent: Tensor,
+        mask: Tensor,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Likelihood of the changes of windows no longer than the context."""
         tokens = self.inputs(latent, action).transpose(0, 1)
