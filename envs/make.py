@@ -30,6 +30,8 @@ BackendName = Literal["auto", "sync", "async", "vector", "envpool", "ale"]
 OnError = Literal["stop", "restart"]
 # Those that step single environments: they take wrappers, and can make a copy anew.
 SINGLE = ("sync", "async")
+# Those whose environments are their own and may show something else than the single ones.
+POOLS = ("envpool", "ale")
 
 # Native vector environments whose episodes follow the same law as those of the single environment. Others may
 # differ silently: Atari's, for instance, clips rewards and stacks frames.

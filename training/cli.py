@@ -100,14 +100,17 @@ def option_value(arguments: list[str], name: str) -> str | None:
     return None
 
 
-def option_words(arguments: list[str], name: str) -> list[str]:
-    """Return the words that follow `--name`, up to the next option."""
-    words: list[str] = []
+def option_words(arguments: list[str], name: str) -> list[str] | None:
+    """Return the words that follow `--name`, up to the next option; None where it was not given."""
+    words: list[str] | None = None
     inside = False
     for word in arguments:
         if word.startswith("--"):
-            inside = word == f"--{name}"
-        elif inside:
+            given, equals, value = word.partition("=")
+            inside = given == f"--{name}"
+            if inside:
+                words = [value] if equals else []
+        elif inside and words is not None:
             words.append(word)
     return words
 

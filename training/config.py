@@ -420,10 +420,14 @@ def run_config(values: dict[str, Any], where: str = "") -> RunConfig:
     if "agent" not in names:
         raise UsageError(f"{where}agent: is missing")
     if "encoder" not in names:
+        options = values.get("env_options")
+        wrappers = options.get("wrappers") if isinstance(options, dict) else ()
         names["encoder"] = default_encoder(
             str(values.get("env")),
             values.get("env_kwargs") or {},
-            tuple((values.get("env_options") or {}).get("wrappers") or ()),
+            # Values of the wrong type are refused below.
+            tuple(wrappers) if isinstance(wrappers, list | tuple) else (),
+            str(values.get("backend", "auto")),
         )
     components = [find_component(kind, names[kind]) for kind in ("agent", "encoder", "memory")]
     known = [item.name for item in dataclasses.fields(RunConfig) if item.name not in BLOCKS.values()]
