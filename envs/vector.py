@@ -125,11 +125,14 @@ class Envs:
     A copy that fails, by raising, by returning NaN, or by killing its process, is an `EnvironmentFailedError`. With
     `restart_failed` it is made anew instead: that step comes out with reward 0, what was shown before, and
     `truncated`, and the next episode begins.
+
+    With `clip_reward` steps show the signs of rewards, and episodes the sums of the whole ones.
     """
 
-    def __init__(self, backend: Backend, restart_failed: bool = False):
+    def __init__(self, backend: Backend, restart_failed: bool = False, clip_reward: bool = False):
         self._backend = backend
         self._restart_failed = restart_failed
+        self._clip_reward = clip_reward
         self._is_finite = finite_checker(create_empty_array(backend.observation_space, n=backend.num_envs))
         self._mode = backend.autoreset_mode
         self._clip = action_clipper(backend.action_space, backend.num_envs)
@@ -195,6 +198,8 @@ class Envs:
             elif self._mode is DISABLED:
                 obs = self._begun(self._backend.restart(done))
         self.first = first
+        if self._clip_reward:
+            reward = np.sign(reward)
         return EnvStep(next_obs, reward, terminated, truncated, obs, first, valid, episodes, info)
 
     def _finish(self, done: np.ndarray, terminated: np.ndarray) -> list[Episode]:

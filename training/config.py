@@ -53,6 +53,8 @@ class EnvOptions:
     """Seconds that a worker process of the async backend may take for a step; 0 waits for ever."""
     workers: Annotated[int, Ge(0)] = 0
     """Processes of the async backend; 0 is one a core. Results do not depend on it."""
+    clip_reward: bool = False
+    """Agents see the sign of each reward only (Mnih et al. 2015); returns of episodes are of the whole rewards."""
 
 
 @dataclass(frozen=True)
