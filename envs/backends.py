@@ -161,7 +161,7 @@ class VectorBackend(Backend):
 
     def _keep(self, obs: Any) -> Any:
         # A copy: some vector environments write every step into the same arrays.
-        self.obs = tree_map(np.array, obs)
+        self.obs = obs.copy() if type(obs) is np.ndarray else tree_map(np.array, obs)
         return self.obs
 
     def restart(self, mask: np.ndarray) -> Any:

@@ -146,7 +146,9 @@ class Envs:
 
     def _begin(self) -> None:
         self.first = np.ones(self.num_envs, bool)
+        # Rows that the next step spends on resetting.
         self._resetting = np.zeros(self.num_envs, bool)
+        self._any_resetting = False
         self._returns = np.zeros(self.num_envs)
         # Vector steps so far, and how many there were when each running episode began.
         self._clock = 0
@@ -178,18 +180,20 @@ class Envs:
             obs = self._cope(before, action, obs, reward, terminated, truncated)
         self._clock += 1
         next_obs, valid = obs, None
+        resetting = self._resetting
+        if self._any_resetting:
+            valid = ~resetting
+            reward[resetting] = 0.0
+            terminated &= valid
+            truncated &= valid
         first = done = terminated | truncated
+        any_done = np.count_nonzero(done) > 0
         if self._mode is NEXT_STEP:
-            first = self._resetting
-            if np.count_nonzero(first):
-                valid = ~first
-                reward[first], terminated[first], truncated[first], done[first] = 0.0, False, False, False
-                self._starts[first] = self._clock
-            self._resetting = done
+            first, self._resetting, self._any_resetting = resetting, done, any_done
         self._returns += reward
 
         episodes: list[Episode] = []
-        if np.count_nonzero(done):
+        if any_done:
             episodes = self._finish(done, terminated)
             if self._mode is SAME_STEP:
                 next_obs = with_final_obs(obs, done, info["final_obs"])
@@ -203,13 +207,15 @@ class Envs:
         return EnvStep(next_obs, reward, terminated, truncated, obs, first, valid, episodes, info)
 
     def _finish(self, done: np.ndarray, terminated: np.ndarray) -> list[Episode]:
-        seeds, lengths = self._backend.seeds, self._clock - self._starts
-        episodes = [
-            Episode(i, seeds[i], float(self._returns[i]), int(lengths[i]), bool(terminated[i]))
-            for i in np.flatnonzero(done).tolist()
-        ]
-        self._returns[done] = 0.0
-        self._starts[done] = self._clock
+        # Row by row: mostly it is one, for which NumPy's calls cost more than a loop.
+        seeds, returns, starts = self._backend.seeds, self._returns, self._starts
+        # The row after a `NEXT_STEP` end belongs to no episode.
+        next_start = self._clock + (self._mode is NEXT_STEP)
+        episodes = []
+        for i in done.nonzero()[0].tolist():
+            length = self._clock - int(starts[i])
+            episodes.append(Episode(i, seeds[i], float(returns[i]), length, bool(terminated[i])))
+            returns[i], starts[i] = 0.0, next_start
         if self.restarts:
             self._failed[done & (self._failed_at != self._clock)] = 0
         return episodes
@@ -287,7 +293,7 @@ class Envs:
             "first": self.first.copy(),
             "resetting": self._resetting.copy(),
             "returns": self._returns.copy(),
-            "lengths": self._clock - self._starts,
+            "lengths": np.maximum(self._clock - self._starts, 0),
             "restarts": self.restarts,
         }
 
@@ -299,8 +305,10 @@ class Envs:
         if self.exact_resume:
             self.first = np.array(state["first"])
             self._resetting = np.array(state["resetting"])
+            self._any_resetting = bool(self._resetting.any())
             self._returns = np.array(state["returns"])
-            self._starts = -np.array(state["lengths"])
+            # Where the next row is spent on resetting, an episode begins after it.
+            self._starts = self._resetting - np.array(state["lengths"])
 
 
 def action_clipper(space: spaces.Space, num_envs: int) -> Callable[[Any], Any]:

@@ -18,10 +18,11 @@ def test_backends_are_measured_or_say_why_not(capsys):
 
 
 def test_what_is_printed():
-    row = {"backend": "sync", "num_envs": 8, "steps_per_second": 51234.0, "step_us": 156.14, "layer_us": 3.96}
+    row = {"backend": "sync", "num_envs": 8, "steps_per_second": 51234.0, "step_us": 156.14}
+    row |= {"layer_us": 3.96, "layer_share": 0.026}
     report = {"results": [row, {"backend": "ale", "num_envs": 8, "error": "not one of"}], "auto": {8: "sync"}}
     assert format_bench_envs(report).splitlines()[1:] == [
-        "sync            8        51,234             156.1            4.0",
+        "sync            8        51,234             156.1         4.0 us (3%)",
         "ale             8  not one of",
         "auto takes sync for 8",
     ]
