@@ -20,6 +20,8 @@ class Failure(NamedTuple):
     in_reset: bool = False
     fatal: bool = False
     """A new copy would not help."""
+    seed: int | None = None
+    """What the episode was reset with, where it is not the one that runs."""
 
 
 class EnvironmentFailedError(RuntimeError):

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import create_empty_array
 
-from .failure import EnvironmentFailedError, Failure, finite_checker, not_finite
+from .failure import EnvironmentFailedError, Failure, failed, finite_checker, not_finite
 from .tree import read_row, tree_map, write_row
 
 # A copy whose episodes fail this often in a row is hopeless.
@@ -175,7 +175,12 @@ class Envs:
             EnvironmentFailedError: a copy failed.
         """
         before, action = self._backend.obs, self._clip(action)
-        obs, reward, terminated, truncated, info = self._backend.step(action)
+        try:
+            obs, reward, terminated, truncated, info = self._backend.step(action)
+        except Exception as error:
+            # A vector environment of somebody else's; it does not say which copy it was, nor where it stands now.
+            place = f"vector step {self._clock + 1}, actions {reprlib.repr(action)}"
+            raise EnvironmentFailedError(f"the environments {failed(error)} ({place})", False) from error
         if self._backend.failures or not self._is_finite(obs, reward):
             obs = self._cope(before, action, obs, reward, terminated, truncated)
         self._clock += 1
@@ -190,7 +195,8 @@ class Envs:
         any_done = np.count_nonzero(done) > 0
         if self._mode is NEXT_STEP:
             first, self._resetting, self._any_resetting = resetting, done, any_done
-        self._returns += reward
+        before_end = self._clock - 1, self._returns, self._starts
+        self._returns = self._returns + reward
 
         episodes: list[Episode] = []
         if any_done:
@@ -200,7 +206,7 @@ class Envs:
                 if not self._is_finite(next_obs, reward):
                     self._cope(before, action, next_obs, reward, terminated, truncated)
             elif self._mode is DISABLED:
-                obs = self._begun(self._backend.restart(done))
+                obs = self._begun(self._backend.restart(done), lambda: self._undo(before, before_end))
         self.first = first
         if self._clip_reward:
             reward = np.sign(reward)
@@ -208,7 +214,8 @@ class Envs:
 
     def _finish(self, done: np.ndarray, terminated: np.ndarray) -> list[Episode]:
         # Row by row: mostly it is one, for which NumPy's calls cost more than a loop.
-        seeds, returns, starts = self._backend.seeds, self._returns, self._starts
+        seeds, returns = self._backend.seeds, self._returns
+        starts = self._starts = self._starts.copy()
         # The row after a `NEXT_STEP` end belongs to no episode.
         next_start = self._clock + (self._mode is NEXT_STEP)
         episodes = []
@@ -251,8 +258,13 @@ class Envs:
             self._backend.replace(failure.env_index)
         return obs
 
-    def _begun(self, obs: Any) -> Any:
-        """Look at what `start` or `restart` did."""
+    def _undo(self, obs: Any, place: tuple[int, np.ndarray, np.ndarray]) -> bool:
+        """Let `state_dict` tell of the moment before a step after which an episode could not be begun."""
+        self._clock, self._returns, self._starts = place
+        return self._backend.undo(obs)
+
+    def _begun(self, obs: Any, undo: Callable[[], bool] | None = None) -> Any:
+        """Look at what `start` or `restart` did; `undo` takes back the step before a `restart`."""
         failures = self._backend.failures
         if not self._is_finite(obs, self._returns):
             failures = failures + [
@@ -260,7 +272,7 @@ class Envs:
             ]
         for failure in failures:
             if not self._restart_failed or failure.fatal:
-                raise self._stopped(failure, None, resumable=False)
+                raise self._stopped(failure, None, resumable=undo is not None and undo())
             warnings.warn(self._message(failure, None) + "; restarted", RuntimeWarning, stacklevel=3)
             self.restarts += 1
         return obs
@@ -276,7 +288,8 @@ class Envs:
         if not failure.in_reset:
             shown = tree_map(lambda leaf: np.asarray(leaf).tolist(), read_row(action, i))
             where = f"step {self._clock - self._starts[i] + 1}, action {reprlib.repr(shown)}"
-        return f"environment {i} {failure.what} (episode seed {self._backend.seeds[i]}, {where})"
+        seed = self._backend.seeds[i] if failure.seed is None else failure.seed
+        return f"environment {i} {failure.what} (episode seed {seed}, {where})"
 
     def render(self, index: int = 0) -> np.ndarray:
         """Picture `[height, width, 3]` of one environment; needs `render_mode="rgb_array"`."""
