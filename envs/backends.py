@@ -46,6 +46,8 @@ class SyncBackend(Backend):
         self.failures = []
         self.log = ActionLog(self.action_space, num_envs)
         self.obs = create_empty_array(self.observation_space, n=num_envs)
+        # Which episodes ran, and where they began in the log, before the last `restart`; for `undo`.
+        self._before_restart: tuple[np.ndarray, np.ndarray] | None = None
 
     def start(self) -> Any:
         """Begin episode 0 everywhere."""
@@ -55,6 +57,7 @@ class SyncBackend(Backend):
     def restart(self, mask: np.ndarray) -> Any:
         """Begin the next episode where `mask [B]`."""
         self.obs = tree_map(np.copy, self.obs)
+        self._before_restart = self.copies.episode.copy(), self.log.start.copy()
         self.log.forget(mask)
         self.failures = []
         for i in np.flatnonzero(mask).tolist():
@@ -65,6 +68,7 @@ class SyncBackend(Backend):
     def step(self, action: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every environment."""
         self.log.add(action)
+        self._before_restart = None
         obs, reward = tree_map(np.empty_like, self.obs), np.empty(self.num_envs)
         terminated, truncated = np.empty(self.num_envs, bool), np.empty(self.num_envs, bool)
         rows = action_rows(action, self.num_envs)
@@ -74,6 +78,8 @@ class SyncBackend(Backend):
 
     def undo(self, obs: Any) -> bool:
         """Forget the last step's actions: the episodes are brought back from their log anyway."""
+        if self._before_restart is not None:
+            self.copies.episode[:], self.log.start[:] = self._before_restart
         self.log.drop()
         self.obs = obs
         return True
@@ -161,7 +167,7 @@ class VectorBackend(Backend):
 
     def _keep(self, obs: Any) -> Any:
         # A copy: some vector environments write every step into the same arrays.
-        self.obs = tree_map(np.array, obs)
+        self.obs = obs.copy() if type(obs) is np.ndarray else tree_map(np.array, obs)
         return self.obs
 
     def restart(self, mask: np.ndarray) -> Any:

@@ -15,6 +15,8 @@ from .tree import read_row, row_writer, tree_leaves
 
 # A copy that cannot be reset is made anew this often; then it is hopeless.
 RESET_ATTEMPTS = 3
+# An environment that wants to end the whole program is one that has failed.
+FAULTS = (Exception, SystemExit)
 
 
 class Copies:
@@ -51,9 +53,11 @@ class Copies:
                 first_obs, _ = self.envs[row].reset(seed=self.seed_of(row))
                 self.write_obs(obs, row, first_obs)
                 return failures
-            except Exception as error:
+            except FAULTS as error:
                 fatal = attempt == RESET_ATTEMPTS - 1
-                failures.append(Failure(self.first + row, failed(error), error, True, fatal))
+                failures.append(
+                    Failure(self.first + row, failed(error), error, True, fatal, self.seed_of(row))
+                )
                 if not self.replace_failed:
                     break
                 self.replace(row)
@@ -80,7 +84,7 @@ class Copies:
                 row, reward[i], terminated[i], truncated[i], info = env.step(rows[i])
                 write(obs, i, row)
                 infos.append(info)
-            except Exception as error:
+            except FAULTS as error:
                 failures.append(Failure(self.first + i, failed(error), error))
                 infos.append({})
                 if self.replace_failed:

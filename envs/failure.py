@@ -20,6 +20,8 @@ class Failure(NamedTuple):
     in_reset: bool = False
     fatal: bool = False
     """A new copy would not help."""
+    seed: int | None = None
+    """What the episode was reset with, where it is not the one that runs."""
 
 
 class EnvironmentFailedError(RuntimeError):
@@ -45,20 +47,19 @@ def finite_checker(obs: Any) -> Callable[[Any, np.ndarray], bool]:
     """Return a function that tells whether `obs`, of the shapes given, and `reward [B]` hold only finite numbers.
 
     A product with zeros is NaN as soon as one factor is not finite; this takes 0.5 us where `np.isfinite(x).all()`
-    takes 1.5.
+    takes 1.5. (Of observations the method `dot` would warn of infinity; squares of rewards are safe.)
     """
     zeros = [np.zeros_like(leaf) if leaf.dtype.kind == "f" else None for leaf in tree_leaves(obs)]
+    vdot, infinity = np.vdot, np.inf
     if len(zeros) == 1 and zeros[0] is not None:
         (only,) = zeros
-        return lambda obs, reward: bool(
-            np.vdot(only, obs) == 0 and np.vdot(reward, reward) < np.inf  # type: ignore[arg-type]
-        )
+        return lambda obs, reward: bool(vdot(only, obs) == 0 and reward.dot(reward) < infinity)  # type: ignore[arg-type]
     floats = [i for i, zero in enumerate(zeros) if zero is not None]
 
     def check(obs: Any, reward: np.ndarray) -> bool:
         leaves = tree_leaves(obs) if floats else []
-        nested = all(np.vdot(zeros[i], leaves[i]) == 0 for i in floats)  # type: ignore[arg-type]
-        return bool(nested and np.vdot(reward, reward) < np.inf)
+        nested = all(vdot(zeros[i], leaves[i]) == 0 for i in floats)  # type: ignore[arg-type]
+        return bool(nested and reward.dot(reward) < infinity)
 
     return check
 

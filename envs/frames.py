@@ -70,6 +70,8 @@ class FrameStack(Backend):
         self.name = backend.name  # type: ignore[misc]
         self.frames: list[Frames] = []
         self.resetting = np.zeros(self.num_envs, bool)
+        # What was shown before the last step, for `undo`.
+        self._before: list[tuple[np.ndarray, int]] = []
 
     @property
     def seeds(self) -> list[int | None]:  # type: ignore[override]
@@ -97,6 +99,7 @@ class FrameStack(Backend):
 
     def step(self, action: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step, and move on by one observation."""
+        self._before = [(frames.block, frames.end) for frames in self.frames]
         obs, reward, terminated, truncated, info = self.backend.step(action)
         done = terminated | truncated
         if self.autoreset_mode is SAME_STEP and done.any():
@@ -127,9 +130,9 @@ class FrameStack(Backend):
         return self.obs
 
     def undo(self, obs: Any) -> bool:
-        """Move back by one observation."""
-        for frames in self.frames:
-            frames.end -= 1
+        """Show again what was shown before the last step."""
+        for frames, (block, end) in zip(self.frames, self._before, strict=True):
+            frames.block, frames.end = block, end
         return self.backend.undo(tree_map(lambda leaf: leaf[:, -1], obs))
 
     def replace(self, index: int) -> None:

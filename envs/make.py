@@ -30,6 +30,8 @@ BackendName = Literal["auto", "sync", "async", "vector", "envpool", "ale"]
 OnError = Literal["stop", "restart"]
 # Those that step single environments: they take wrappers, and can make a copy anew.
 SINGLE = ("sync", "async")
+# Those whose environments are their own and may show something else than the single ones.
+POOLS = ("envpool", "ale")
 
 # Native vector environments whose episodes follow the same law as those of the single environment. Others may
 # differ silently: Atari's, for instance, clips rewards and stacks frames.
@@ -83,6 +85,8 @@ class EnvSpec:
     """Processes of `async`; 0 is one a core. Results do not depend on it."""
     frame_stack: int = 1
     """Observations that are shown together, the newest last; 1 is none but the newest, without an axis for it."""
+    clip_reward: bool = False
+    """Rewards are shown as their signs; returns of episodes are of the whole ones."""
 
     def __post_init__(self) -> None:
         if self.num_envs < 1:
@@ -111,7 +115,7 @@ def make_envs(spec: EnvSpec) -> Envs:
         backend = make_backend(spec, find_environment(spec.id))
     if spec.frame_stack > 1:
         backend = FrameStack(backend, spec.frame_stack)
-    return Envs(backend, spec.on_error == "restart")
+    return Envs(backend, spec.on_error == "restart", spec.clip_reward)
 
 
 def make_backend(spec: EnvSpec, registered: registration.EnvSpec) -> Backend:
@@ -191,7 +195,8 @@ def make_ale(spec: EnvSpec, registered: registration.EnvSpec) -> VectorEnv:
     if registered.namespace != "ALE":
         raise ValueError(f"environment '{spec.id}' is not one of the ALE/ ids; use backend 'sync'")
     protocol = VECTOR_PROTOCOL | {"num_threads": spec.workers} | spec.kwargs
-    return make_native_vector(replace(spec, kwargs=protocol), registered)
+    # Pictures are what it shows anyway.
+    return make_native_vector(replace(spec, kwargs=protocol, render_mode=None), registered)
 
 
 def _arguments(spec: EnvSpec) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from gymnasium.vector.utils import create_empty_array
 from .action_log import ActionLog
 from .backends import episodes_state, warn_unless_same
 from .seeds import episode_seed
+from .task import colored
 from .tree import tree_map
 from .vector import DISABLED, NEXT_STEP, Backend
 
@@ -178,9 +179,9 @@ class AleBackend(Backend):
         return True
 
     def render(self, index: int) -> np.ndarray:
-        """The newest frame that the agent sees, in grey or in colour."""
+        """The newest frame that the agent sees, in grey or in colour, enlarged."""
         frame = self.obs[index][-1]
-        return frame if frame.ndim == 3 else np.repeat(frame[..., None], 3, axis=-1)
+        return colored(frame[None])[0] if frame.ndim == 2 else frame
 
     def close(self) -> None:
         """End its threads."""

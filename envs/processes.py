@@ -140,6 +140,8 @@ class AsyncBackend(Backend):
         self.failures = []
         self.log = ActionLog(self.action_space, num_envs)
         self.obs = create_empty_array(self.observation_space, n=num_envs)
+        # Which episodes ran, and where they began in the log, before the last `restart`; for `undo`.
+        self._before_restart: tuple[np.ndarray, np.ndarray] | None = None
         self._action_leaves = tree_leaves(self.board.action)
 
     def _share(self, worker: Worker) -> None:
@@ -166,6 +168,7 @@ class AsyncBackend(Backend):
     def restart(self, mask: np.ndarray) -> Any:
         """Begin the next episode where `mask [B]`: the workers have done so already."""
         self.failures = []
+        self._before_restart = self.episode.copy(), self.log.start.copy()
         self.log.forget(mask)
 
         def merged(shown: np.ndarray, begun: np.ndarray) -> np.ndarray:
@@ -182,6 +185,7 @@ class AsyncBackend(Backend):
     def step(self, action: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every environment."""
         self.log.add(action)
+        self._before_restart = None
         board = self.board
         for leaf, given in zip(self._action_leaves, tree_leaves(action), strict=True):
             leaf[...] = given
@@ -220,7 +224,8 @@ class AsyncBackend(Backend):
             what = f"took its worker process down{worker.fate()}"
         worker.lost = True
         index, resetting = self._busy(worker)
-        return None, [Failure(index, what, None, in_reset or resetting, fatal=True)]
+        begun = episode_seed(self.seed, index, int(self.board.episode[index])) if resetting else None
+        return None, [Failure(index, what, None, in_reset or resetting, fatal=True, seed=begun)]
 
     def _busy(self, worker: Worker) -> tuple[int, bool]:
         """Which copy a worker was at, and whether it was resetting it."""
@@ -279,6 +284,8 @@ class AsyncBackend(Backend):
 
     def undo(self, obs: Any) -> bool:
         """Forget the last step's actions: the episodes are brought back from their log anyway."""
+        if self._before_restart is not None:
+            self.episode, self.log.start = self._before_restart
         self.log.drop()
         self.obs = obs
         return True

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import create_empty_array
 
-from .failure import EnvironmentFailedError, Failure, finite_checker, not_finite
+from .failure import EnvironmentFailedError, Failure, failed, finite_checker, not_finite
 from .tree import read_row, tree_map, write_row
 
 # A copy whose episodes fail this often in a row is hopeless.
@@ -125,11 +125,14 @@ class Envs:
     A copy that fails, by raising, by returning NaN, or by killing its process, is an `EnvironmentFailedError`. With
     `restart_failed` it is made anew instead: that step comes out with reward 0, what was shown before, and
     `truncated`, and the next episode begins.
+
+    With `clip_reward` steps show the signs of rewards, and episodes the sums of the whole ones.
     """
 
-    def __init__(self, backend: Backend, restart_failed: bool = False):
+    def __init__(self, backend: Backend, restart_failed: bool = False, clip_reward: bool = False):
         self._backend = backend
         self._restart_failed = restart_failed
+        self._clip_reward = clip_reward
         self._is_finite = finite_checker(create_empty_array(backend.observation_space, n=backend.num_envs))
         self._mode = backend.autoreset_mode
         self._clip = action_clipper(backend.action_space, backend.num_envs)
@@ -143,7 +146,9 @@ class Envs:
 
     def _begin(self) -> None:
         self.first = np.ones(self.num_envs, bool)
+        # Rows that the next step spends on resetting.
         self._resetting = np.zeros(self.num_envs, bool)
+        self._any_resetting = False
         self._returns = np.zeros(self.num_envs)
         # Vector steps so far, and how many there were when each running episode began.
         self._clock = 0
@@ -175,41 +180,54 @@ class Envs:
             EnvironmentFailedError: a copy failed.
         """
         before, action = self._backend.obs, self._clip(action)
-        obs, reward, terminated, truncated, info = self._backend.step(action)
+        try:
+            obs, reward, terminated, truncated, info = self._backend.step(action)
+        except Exception as error:
+            # A vector environment of somebody else's; it does not say which copy it was, nor where it stands now.
+            place = f"vector step {self._clock + 1}, actions {reprlib.repr(action)}"
+            raise EnvironmentFailedError(f"the environments {failed(error)} ({place})", False) from error
         if self._backend.failures or not self._is_finite(obs, reward):
             obs = self._cope(before, action, obs, reward, terminated, truncated)
         self._clock += 1
         next_obs, valid = obs, None
+        resetting = self._resetting
+        if self._any_resetting:
+            valid = ~resetting
+            reward[resetting] = 0.0
+            terminated &= valid
+            truncated &= valid
         first = done = terminated | truncated
+        any_done = np.count_nonzero(done) > 0
         if self._mode is NEXT_STEP:
-            first = self._resetting
-            if np.count_nonzero(first):
-                valid = ~first
-                reward[first], terminated[first], truncated[first], done[first] = 0.0, False, False, False
-                self._starts[first] = self._clock
-            self._resetting = done
-        self._returns += reward
+            first, self._resetting, self._any_resetting = resetting, done, any_done
+        before_end = self._clock - 1, self._returns, self._starts
+        self._returns = self._returns + reward
 
         episodes: list[Episode] = []
-        if np.count_nonzero(done):
+        if any_done:
             episodes = self._finish(done, terminated)
             if self._mode is SAME_STEP:
                 next_obs = with_final_obs(obs, done, info["final_obs"])
                 if not self._is_finite(next_obs, reward):
                     self._cope(before, action, next_obs, reward, terminated, truncated)
             elif self._mode is DISABLED:
-                obs = self._begun(self._backend.restart(done))
+                obs = self._begun(self._backend.restart(done), lambda: self._undo(before, before_end))
         self.first = first
+        if self._clip_reward:
+            reward = np.sign(reward)
         return EnvStep(next_obs, reward, terminated, truncated, obs, first, valid, episodes, info)
 
     def _finish(self, done: np.ndarray, terminated: np.ndarray) -> list[Episode]:
-        seeds, lengths = self._backend.seeds, self._clock - self._starts
-        episodes = [
-            Episode(i, seeds[i], float(self._returns[i]), int(lengths[i]), bool(terminated[i]))
-            for i in np.flatnonzero(done).tolist()
-        ]
-        self._returns[done] = 0.0
-        self._starts[done] = self._clock
+        # Row by row: mostly it is one, for which NumPy's calls cost more than a loop.
+        seeds, returns = self._backend.seeds, self._returns
+        starts = self._starts = self._starts.copy()
+        # The row after a `NEXT_STEP` end belongs to no episode.
+        next_start = self._clock + (self._mode is NEXT_STEP)
+        episodes = []
+        for i in done.nonzero()[0].tolist():
+            length = self._clock - int(starts[i])
+            episodes.append(Episode(i, seeds[i], float(returns[i]), length, bool(terminated[i])))
+            returns[i], starts[i] = 0.0, next_start
         if self.restarts:
             self._failed[done & (self._failed_at != self._clock)] = 0
         return episodes
@@ -245,8 +263,13 @@ class Envs:
             self._backend.replace(failure.env_index)
         return obs
 
-    def _begun(self, obs: Any) -> Any:
-        """Look at what `start` or `restart` did."""
+    def _undo(self, obs: Any, place: tuple[int, np.ndarray, np.ndarray]) -> bool:
+        """Let `state_dict` tell of the moment before a step after which an episode could not be begun."""
+        self._clock, self._returns, self._starts = place
+        return self._backend.undo(obs)
+
+    def _begun(self, obs: Any, undo: Callable[[], bool] | None = None) -> Any:
+        """Look at what `start` or `restart` did; `undo` takes back the step before a `restart`."""
         failures = self._backend.failures
         if not self._is_finite(obs, self._returns):
             failures = failures + [
@@ -254,7 +277,7 @@ class Envs:
             ]
         for failure in failures:
             if not self._restart_failed or failure.fatal:
-                raise self._stopped(failure, None, resumable=False)
+                raise self._stopped(failure, None, resumable=undo is not None and undo())
             warnings.warn(self._message(failure, None) + "; restarted", RuntimeWarning, stacklevel=3)
             self.restarts += 1
         return obs
@@ -270,7 +293,8 @@ class Envs:
         if not failure.in_reset:
             shown = tree_map(lambda leaf: np.asarray(leaf).tolist(), read_row(action, i))
             where = f"step {self._clock - self._starts[i] + 1}, action {reprlib.repr(shown)}"
-        return f"environment {i} {failure.what} (episode seed {self._backend.seeds[i]}, {where})"
+        seed = self._backend.seeds[i] if failure.seed is None else failure.seed
+        return f"environment {i} {failure.what} (episode seed {seed}, {where})"
 
     def render(self, index: int = 0) -> np.ndarray:
         """Picture `[height, width, 3]` of one environment; needs `render_mode="rgb_array"`."""
@@ -287,7 +311,7 @@ class Envs:
             "first": self.first.copy(),
             "resetting": self._resetting.copy(),
             "returns": self._returns.copy(),
-            "lengths": self._clock - self._starts,
+            "lengths": np.maximum(self._clock - self._starts, 0),
             "restarts": self.restarts,
         }
 
@@ -299,8 +323,10 @@ class Envs:
         if self.exact_resume:
             self.first = np.array(state["first"])
             self._resetting = np.array(state["resetting"])
+            self._any_resetting = bool(self._resetting.any())
             self._returns = np.array(state["returns"])
-            self._starts = -np.array(state["lengths"])
+            # Where the next row is spent on resetting, an episode begins after it.
+            self._starts = self._resetting - np.array(state["lengths"])
 
 
 def action_clipper(space: spaces.Space, num_envs: int) -> Callable[[Any], Any]:

@@ -7,13 +7,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, get_args
 
+import gymnasium
+import numpy as np
 from gymnasium.vector.utils import batch_space
 
+from ..envs.backends import SyncBackend, VectorBackend
+from ..envs.copies import action_rows
 from ..envs.make import BackendName, EnvSpec, make_envs
-from ..envs.vector import DISABLED, Envs
+from ..envs.pools import AleBackend, EnvPoolBackend
+from ..envs.seeds import episode_seed
+from ..envs.tree import tree_map, write_row
+from ..envs.vector import DISABLED, Backend
 from .bench import machine
 
 WARM_UP_STEPS = 20
+# Short ones, some of which nothing else interrupts.
+TURNS = 200
 
 
 def bench_envs(
@@ -27,8 +36,8 @@ def bench_envs(
     """Step an environment with random actions through every backend and number of copies.
 
     Returns:
-        `results`: a row a backend and number of copies with `steps_per_second` (of all copies together) and
-        `layer_us`, what a vector step through `Envs` takes more than one through the bare backend; or with
+        `results`: a row a backend and number of copies with `steps_per_second` (of all copies together), and
+        `layer_us` and `layer_share`, what a vector step takes more than without our layer (`bare_step`); or with
         `error`, why it cannot be had.
     """
     results = []
@@ -57,61 +66,104 @@ def auto_choice(spec: EnvSpec) -> str | None:
 
 
 def measure(spec: EnvSpec, seconds: float) -> dict[str, float]:
-    """Time vector steps through our layer and through the bare backend, in turns, so that both meet the same noise."""
+    """Time vector steps through our layer and without it, in short turns, so that both meet the same noise.
+
+    Every turn steps the same episodes. The fastest turn counts: what else the machine does only ever adds time. Our
+    layer is the difference in processor time of this thread, which waits for no pool and for no other program.
+    """
     envs = make_envs(spec)
-    backend = envs._backend
     actions = batch_space(envs.action_space, envs.num_envs)
     actions.seed(0)
     plan = [actions.sample() for _ in range(8)]
-
-    def bare(action: Any) -> None:
-        _, _, terminated, truncated, _ = backend.step(action)
-        if backend.autoreset_mode is DISABLED and (done := terminated | truncated).any():
-            backend.restart(done)
-
-    times: dict[str, list[float]] = {"ours": [], "bare": []}
     try:
         envs.reset()
-        for step in (envs.step, bare):
-            for t in range(WARM_UP_STEPS):
-                step(plan[t % len(plan)])
-        each = max(5, int(seconds / 60 / max(timed(envs, plan, 5), 1e-6)))
+        timed(envs.step, plan, WARM_UP_STEPS)
+        each = max(5, int(seconds / TURNS / timed(envs.step, plan, 5)[0]))
+        ours, bare = [], []
         started = time.perf_counter()
-        while time.perf_counter() - started < seconds or len(times["bare"]) < 3:
+        while time.perf_counter() - started < seconds or len(bare) < 3:
             envs.reset()
-            times["ours"].append(timed(envs, plan, each))
+            ours.append(timed(envs.step, plan, each))
             envs.reset()
-            times["bare"].append(timed_call(bare, plan, each))
+            bare.append(timed(bare_step(envs._backend, spec.seed), plan, each))
     finally:
         envs.close()
-    # The fastest of many short turns: what else the machine does only ever adds time.
-    ours, raw = min(times["ours"]), min(times["bare"])
-    return {"steps_per_second": spec.num_envs / ours, "step_us": ours * 1e6, "layer_us": (ours - raw) * 1e6}
+    (step, thread), (bare_time, bare_thread) = np.min(ours, axis=0), np.min(bare, axis=0)
+    layer = thread - bare_thread
+    return {
+        "steps_per_second": spec.num_envs / step,
+        "step_us": step * 1e6,
+        "layer_us": layer * 1e6,
+        "layer_share": layer / bare_time,
+    }
 
 
-def timed(envs: Envs, plan: list[Any], steps: int) -> float:
-    """Seconds a vector step through our layer."""
-    return timed_call(envs.step, plan, steps)
+def bare_step(backend: Backend, seed: int) -> Callable[[Any], None]:
+    """The same environments without our layer: a vector environment's own `step`, or a plain loop over single ones.
+
+    The loop does what it must to be of use: it writes into new arrays `[B, ...]` and begins ended episodes with the
+    seeds that ours have. Of `async` the processes are ours, so that only what lies above them is left out.
+    """
+    match backend:
+        case SyncBackend():
+            return plain_loop(backend.copies.envs, backend.obs, seed)
+        case EnvPoolBackend():
+            return backend.pool.step
+        case VectorBackend() | AleBackend():
+            step = backend.env.step
+        case _:
+            step = backend.step
+    if backend.autoreset_mode is not DISABLED:
+        return step
+
+    def step_and_reset(action: Any) -> None:
+        _, _, terminated, truncated, _ = step(action)
+        done = terminated | truncated
+        if done.any():
+            backend.restart(done)
+
+    return step_and_reset
 
 
-def timed_call(step: Callable[[Any], Any], plan: list[Any], steps: int) -> float:
-    """Seconds a call of `step`."""
-    started = time.perf_counter()
+def plain_loop(envs: list[gymnasium.Env], shown: Any, seed: int) -> Callable[[Any], None]:
+    """What anybody would write who needs batches from single environments."""
+    episode = [0] * len(envs)
+
+    def step(action: Any) -> None:
+        obs, reward = tree_map(np.empty_like, shown), np.empty(len(envs))
+        terminated, truncated = np.empty(len(envs), bool), np.empty(len(envs), bool)
+        rows = action_rows(action, len(envs))
+        for i, env in enumerate(envs):
+            row, reward[i], terminated[i], truncated[i], _ = env.step(rows[i])
+            write_row(obs, i, row)
+        done = terminated | truncated
+        if done.any():
+            obs = tree_map(np.copy, obs)
+            for i in np.flatnonzero(done).tolist():
+                episode[i] += 1
+                row, _ = envs[i].reset(seed=episode_seed(seed, i, episode[i]))
+                write_row(obs, i, row)
+
+    return step
+
+
+def timed(step: Callable[[Any], Any], plan: list[Any], steps: int) -> tuple[float, float]:
+    """Seconds a call of `step`: on the clock, and of this thread's processor time."""
+    started, thread_started = time.perf_counter(), time.thread_time()
     for t in range(steps):
         step(plan[t % len(plan)])
-    return (time.perf_counter() - started) / steps
+    return (time.perf_counter() - started) / steps, (time.thread_time() - thread_started) / steps
 
 
 def format_bench_envs(report: dict[str, Any]) -> str:
     """Lay a report out for reading."""
-    lines = [f"{'backend':<10}{'copies':>7}{'steps/s':>14}{'us a vector step':>18}{'of which ours':>15}"]
+    lines = [f"{'backend':<10}{'copies':>7}{'steps/s':>14}{'us a vector step':>18}{'our layer':>12}"]
     for row in report["results"]:
         place = f"{row['backend']:<10}{row['num_envs']:>7}"
         if "error" in row:
             lines.append(f"{place}  {row['error']}")
         else:
-            lines.append(
-                f"{place}{row['steps_per_second']:>14,.0f}{row['step_us']:>18,.1f}{row['layer_us']:>15,.1f}"
-            )
+            layer = f"{row['layer_us']:>12.1f} us ({row['layer_share']:.0%})"
+            lines.append(f"{place}{row['steps_per_second']:>14,.0f}{row['step_us']:>18,.1f}{layer}")
     chosen = ", ".join(f"{backend} for {count}" for count, backend in report["auto"].items())
     return "\n".join([*lines, f"auto takes {chosen}"])

@@ -14,7 +14,7 @@ import yaml
 from gymnasium import spaces
 
 from ..agents.agent import Agent
-from ..envs.make import EnvSpec, make_single
+from ..envs.make import POOLS, EnvSpec, make_envs, make_single
 from ..envs.registry import find_environment
 from ..networks.nested import NestedEncoder
 from ..networks.observations import is_picture, leaf_spaces
@@ -109,16 +109,21 @@ def takes(encoder: type[Encoder], space: spaces.Space) -> bool:
     return encoder.accepts(space) or NestedEncoder.fits(space, encoder)
 
 
-def default_encoder(env: str, kwargs: dict[str, Any], wrappers: tuple[str, ...] = ()) -> str:
+def default_encoder(
+    env: str, kwargs: dict[str, Any], wrappers: tuple[str, ...] = (), backend: str = "auto"
+) -> str:
     """Name of the encoder for an environment: `cnn` where its observations are pictures or hold some, else `mlp`."""
-    return _default_encoder(env, yaml.safe_dump(kwargs), wrappers)
+    return _default_encoder(env, yaml.safe_dump(kwargs), wrappers, backend)
 
 
 @cache
-def _default_encoder(env: str, kwargs: str, wrappers: tuple[str, ...]) -> str:
+def _default_encoder(env: str, kwargs: str, wrappers: tuple[str, ...], backend: str) -> str:
+    spec = EnvSpec(env, 1, kwargs=yaml.safe_load(kwargs))
     try:
-        spec = EnvSpec(env, 1, kwargs=yaml.safe_load(kwargs), wrappers=wrappers)
-        made = make_single(spec, find_environment(env))
+        if backend in POOLS:
+            made = make_envs(replace(spec, backend=backend, workers=1))
+        else:
+            made = make_single(replace(spec, wrappers=wrappers), find_environment(env))
     except Exception:  # whatever it is, it is reported where the environment is made to be used
         return "mlp"
     space = made.observation_space

@@ -53,6 +53,8 @@ class EnvOptions:
     """Seconds that a worker process of the async backend may take for a step; 0 waits for ever."""
     workers: Annotated[int, Ge(0)] = 0
     """Processes of the async backend; 0 is one a core. Results do not depend on it."""
+    clip_reward: bool = False
+    """Agents see the sign of each reward only (Mnih et al. 2015); returns of episodes are of the whole rewards."""
 
 
 @dataclass(frozen=True)
@@ -421,10 +423,14 @@ def run_config(values: dict[str, Any], where: str = "") -> RunConfig:
     if "agent" not in names:
         raise UsageError(f"{where}agent: is missing")
     if "encoder" not in names:
+        options = values.get("env_options")
+        wrappers = options.get("wrappers") if isinstance(options, dict) else ()
         names["encoder"] = default_encoder(
             str(values.get("env")),
             values.get("env_kwargs") or {},
-            tuple((values.get("env_options") or {}).get("wrappers") or ()),
+            # Values of the wrong type are refused below.
+            tuple(wrappers) if isinstance(wrappers, list | tuple) else (),
+            str(values.get("backend", "auto")),
         )
     components = [find_component(kind, names[kind]) for kind in ("agent", "encoder", "memory")]
     known = [item.name for item in dataclasses.fields(RunConfig) if item.name not in BLOCKS.values()]

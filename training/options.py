@@ -59,10 +59,9 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     given = _for_components(given, names)
     # Checked one by one, so that a mistake is reported with the place where it stands.
     run_config(merge(preset, {"env": env}), f"preset {agent}/{env}: ")
-    # What the environment shows, and with it the default encoder, may depend on its arguments.
-    words = option_words(arguments, "env-kwargs")
-    shown = {"env": env, "env_kwargs": parse_assignments(words, "--env-kwargs")}
-    default = run_config(merge(preset, given, shown), f"{config_file}: " if config_file else "")
+    default = run_config(
+        merge(preset, given, what_decides_the_view(env, arguments)), f"{config_file}: " if config_file else ""
+    )
 
     components = [find_component(kind, getattr(default, kind)) for kind in BLOCKS]
     hidden = NOT_OF_BASELINES if is_baseline(components[0]) else set()
@@ -74,6 +73,20 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     parsed["env_kwargs"] = default.env_kwargs | parse_assignments(parsed["env_kwargs"], "--env-kwargs")
     # Ranges are checked by reading the result once more, as if it stood in a file.
     return run_config(to_dict(RunConfig(agent=agent, **parsed)), "--"), run_dir
+
+
+def what_decides_the_view(env: str, arguments: list[str]) -> dict[str, Any]:
+    """Return the options on which it depends what an environment shows, and with that the default encoder."""
+    shown: dict[str, Any] = {
+        "env": env,
+        "env_kwargs": parse_assignments(option_words(arguments, "env-kwargs") or (), "--env-kwargs"),
+    }
+    wrappers = option_words(arguments, "env.wrappers")
+    if wrappers is not None:
+        shown["env_options"] = {"wrappers": wrappers}
+    if backend := option_value(arguments, "backend"):
+        shown["backend"] = backend
+    return shown
 
 
 def _for_components(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:

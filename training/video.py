@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def record_video(agent: Actor, spec: EnvSpec, path: Path, copies: int = 1, gif: 
     """
     import imageio.v2 as imageio
 
-    envs = make_envs(replace(spec, num_envs=copies, backend="sync", render_mode="rgb_array"))
+    envs = envs_to_draw(replace(spec, num_envs=copies, render_mode="rgb_array"))
     fps = envs.frames_per_second
     every = max(1, round(fps / GIF_FRAMES_PER_SECOND))
     small: list[np.ndarray] = []
@@ -58,6 +59,29 @@ def record_video(agent: Actor, spec: EnvSpec, path: Path, copies: int = 1, gif: 
     frames: Any = small
     imageio.mimsave(path.with_suffix(".gif"), frames, duration=1000 * every / fps, loop=0)
     return [path, path.with_suffix(".gif")]
+
+
+def envs_to_draw(spec: EnvSpec) -> Envs:
+    """Single environments, which can all be drawn; but ALE's own, which show what their agents were trained on.
+
+    Raises:
+        ValueError: the agent was trained in a pool that shows something else than Gymnasium's environment.
+    """
+    if spec.backend == "ale":
+        return make_envs(spec)
+    drawn = replace(spec, backend="sync")
+    if spec.backend != "envpool":
+        return make_envs(drawn)
+    with closing(make_envs(replace(spec, num_envs=1, render_mode=None))) as pool:
+        shown = pool.observation_space
+    try:
+        envs = make_envs(drawn)
+    except ValueError as error:
+        raise ValueError(f"EnvPool cannot draw; instead of it: {error}") from error
+    if envs.observation_space.shape != shown.shape:
+        envs.close()
+        raise ValueError(f"EnvPool cannot draw, and Gymnasium's {spec.id} shows something else: no video")
+    return envs
 
 
 def play_and_draw(agent: Actor, envs: Envs) -> Iterator[list[np.ndarray]]:

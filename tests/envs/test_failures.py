@@ -1,6 +1,7 @@
 """Environments that raise, hang, die or return nonsense: what is said, and how the others go on."""
 
 import os
+import re
 import signal
 import sys
 import time
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from palaestra.envs.backends import SyncBackend
+from palaestra.envs.backends import SyncBackend, VectorBackend
 from palaestra.envs.failure import EnvironmentFailedError, finite_checker
+from palaestra.envs.frames import FrameStack
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.envs.processes import AsyncBackend
 from palaestra.envs.seeds import episode_seed
@@ -32,6 +34,10 @@ def exit_process(env):
 
 def sleep(env):
     time.sleep(60)
+
+
+def leave(env):
+    sys.exit(3)
 
 
 def nan_obs(env):
@@ -104,6 +110,7 @@ def make():
 
 BOTH = [
     (explode, "environment 1 failed: ZeroDivisionError: the pole has no length ({})"),
+    (leave, "environment 1 failed: SystemExit: 3 ({})"),
     (nan_obs, "environment 1 returned an observation with NaN or infinity ({})"),
     (infinite_obs, "environment 1 returned an observation with NaN or infinity ({})"),
     (nan_reward, "environment 1 returned the reward nan ({})"),
@@ -113,7 +120,7 @@ PROCESS = [
     (exit_process, "environment 1 took its worker process down (SIGKILL) ({})"),
     (sleep, "environment 1 took more than 1 s ({})"),
 ]
-CASES = [("sync", *case) for case in BOTH] + [("async", *case) for case in BOTH[:2] + BOTH[3:4] + PROCESS]
+CASES = [("sync", *case) for case in BOTH] + [("async", *case) for case in BOTH[:3] + BOTH[4:5] + PROCESS]
 names = pytest.mark.parametrize(
     ("backend", "mishap", "expected"), CASES, ids=[f"{c[0]} {c[1].__name__}" for c in CASES]
 )
@@ -133,6 +140,57 @@ def test_a_failure_stops_with_who_when_and_what(make, backend, mishap, expected)
     sound = make("sync", nothing)
     sound.load_state_dict(envs.state_dict())
     np.testing.assert_array_equal(sound.obs, before)
+
+
+@pytest.mark.parametrize("count", [1, 3], ids=["", "stacked"])
+@pytest.mark.parametrize(
+    ("backend", "mishap"),
+    [("sync", explode), ("sync", nan_obs), ("async", explode), ("async", nan_obs), ("async", exit_process)],
+)
+def test_a_reset_that_fails_in_a_run_is_saved_as_the_moment_before(backend, mishap, count):
+    """Episode 1 of copy 1 cannot be begun, in the sixth step."""
+
+    def build(kind, mishap):
+        settings = {"workers": 2} if kind is AsyncBackend else {}
+        made = kind(lambda i: Walk(i, mishap, bad=(1,), when=0), 3, seed=7, **settings)
+        return Envs(FrameStack(made, count) if count > 1 else made)
+
+    alone = build(SyncBackend, nothing)
+    expected = [alone.reset()] + [alone.step([0, 2, 1]) for _ in range(9)]
+    envs = build({"sync": SyncBackend, "async": AsyncBackend}[backend], mishap)
+    envs.reset()
+    for _ in range(5):
+        envs.step([0, 2, 1])
+    with pytest.raises(EnvironmentFailedError) as caught:
+        envs.step([0, 2, 1])
+    assert str(caught.value).endswith(f"(episode seed {episode_seed(7, 1, 1)}, in reset)")
+    assert caught.value.resumable
+    repaired = build(SyncBackend, nothing)
+    repaired.load_state_dict(envs.state_dict())
+    envs.close()
+    for step in expected[6:]:
+        again = repaired.step([0, 2, 1])
+        assert again.episodes == step.episodes
+        np.testing.assert_array_equal(again.obs, step.obs)
+
+
+def test_a_vector_environment_that_raises():
+    class Broken(gymnasium.vector.VectorEnv):
+        num_envs, metadata = 2, {"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}
+        single_observation_space, single_action_space = Walk.observation_space, Walk.action_space
+
+        def reset(self, *, seed=None, options=None):
+            return np.zeros((2, 2), np.float32), {}
+
+        def step(self, actions):
+            raise OSError("the power is out")
+
+    envs = Envs(VectorBackend(Broken(), 0))
+    envs.reset()
+    said = "the environments failed: OSError: the power is out (vector step 1, actions array([0, 1]))"
+    with pytest.raises(EnvironmentFailedError, match=f"^{re.escape(said)}$") as caught:
+        envs.step([0, 1])
+    assert not caught.value.resumable
 
 
 def test_the_traceback_of_the_environment_is_kept(make):

@@ -184,3 +184,23 @@ def test_action_log_restores_episodes_of_different_length():
         each.forget(np.array([False, False, True]))
     for i in range(3):
         np.testing.assert_array_equal(other.episode(i), log.episode(i))
+
+
+def test_clipped_rewards_are_for_agents_only(register):
+    class Rewards(gymnasium.Env):
+        observation_space, action_space = spaces.Discrete(4), spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            self.time = 0
+            return 0, {}
+
+        def step(self, action):
+            self.time += 1
+            return self.time, (7.0, -0.5, 0.0)[self.time - 1], self.time == 3, False, {}
+
+    register("Rewards-v0", Rewards)
+    envs = make_envs(EnvSpec("Rewards-v0", 2, clip_reward=True))
+    envs.reset()
+    steps = [envs.step(np.zeros(2, np.int64)) for _ in range(3)]
+    assert [step.reward.tolist() for step in steps] == [[1, 1], [-1, -1], [0, 0]]
+    assert [episode.episode_return for episode in steps[-1].episodes] == [6.5, 6.5]

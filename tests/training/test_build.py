@@ -58,6 +58,29 @@ def test_arguments_of_the_environment_count():
     assert config.encoder == "cnn" and config.encoder_config.hidden == 32
 
 
+@pytest.mark.parametrize(
+    ("words", "encoder"),
+    [
+        (["--env.wrappers", "gymnasium.wrappers:FlattenObservation"], "mlp"),
+        (["--env.wrappers=gymnasium.wrappers:FlattenObservation"], "mlp"),
+        (["--env.wrappers", "gymnasium.wrappers:FlattenObservation", "--encoder", "cnn"], "cnn"),
+        (["--env.wrappers", "gymnasium.wrappers:FrameStackObservation(stack_size=2)"], "cnn"),
+        ([], "cnn"),
+    ],
+)
+def test_what_wrappers_make_of_an_observation_counts(words, encoder):
+    config, _ = read_train_options("ppo", ["--env", "palaestra/CartPolePixels-v0", *words])
+    assert config.encoder == encoder and len(config.env_options.wrappers) == bool(words)
+
+
+def test_a_pool_may_show_something_else():
+    pytest.importorskip("envpool")
+    config, _ = read_train_options("ppo", ["--env", "Pong-v5", "--backend", "envpool"])
+    assert config.encoder == "cnn"
+    config, _ = read_train_options("ppo", ["--env", "CartPole-v1", "--backend", "envpool"])
+    assert config.encoder == "mlp"
+
+
 def test_frames_are_stacked_in_training_and_in_evaluation():
     config, _ = read_train_options("ppo", ["--env", "CartPole-v1", "--frame-stack", "3"])
     assert env_spec(config).frame_stack == evaluation_spec(config).frame_stack == 3

@@ -265,6 +265,11 @@ def test_a_run_reads_names_blocks_and_counts():
         ({"agent": "ppo"}, "env: is missing"),
         ({"agent": "ppo", "env": "E", "stepz": 1}, "stepz: unknown key; did you mean 'steps'?"),
         ({"agent": "ppo", "env": "E", "steps": 0}, "steps: must be > 0, got 0"),
+        ({"agent": "ppo", "env": "E", "env_options": 3}, "env_options: expected a mapping, got 3"),
+        (
+            {"agent": "ppo", "env": "E", "env_options": {"wrappers": 5}},
+            "env_options.wrappers: must be a list, got 5",
+        ),
         ({"agent": "ppo", "env": "E", "compile": "of"}, "compile: must be 'auto', 'on' or 'off', got 'of'"),
         ({"agent": {"name": "ppo", "gamma": 2}, "env": "E"}, "agent.gamma: must be <= 1, got 2"),
         (

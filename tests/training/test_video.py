@@ -49,3 +49,18 @@ def test_a_film_of_one_episode_of_each_copy(tmp_path, copies):
 def test_environments_without_pictures(tmp_path):
     with pytest.raises(ValueError, match="cannot be drawn"):
         record_video(Right(), EnvSpec("palaestra/ProbeAction-v0"), tmp_path / "film.mp4")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+def test_pools_are_drawn_as_they_are_or_by_gymnasium(tmp_path):
+    pytest.importorskip("ale_py")
+    game = EnvSpec("ALE/Pong-v5", backend="ale", kwargs={"max_num_frames_per_episode": 80, "noop_max": 0})
+    (film,) = record_video(Right(), game, tmp_path / "ale.mp4")
+    frames = imageio.imread(film)
+    assert len(frames) == 20 and frames.shape[1:] == (336, 336, 3)
+    pytest.importorskip("envpool")
+    pool = EnvSpec("CartPole-v1", backend="envpool", kwargs={"max_episode_steps": 5})
+    (film,) = record_video(Right(), pool, tmp_path / "pool.mp4")
+    assert len(imageio.imread(film)) == 5
+    with pytest.raises(ValueError, match=r"^EnvPool cannot draw; instead of it: unknown environment"):
+        record_video(Right(), EnvSpec("CheetahRun-v1", backend="envpool"), tmp_path / "no.mp4")
