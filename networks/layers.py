@@ -92,6 +92,9 @@ def _numpy_layer(layer: nn.Module) -> Callable[[np.ndarray], np.ndarray] | None:
             return lambda x: np.maximum(x, 0.0)
         case nn.ELU():
             return lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
+        case nn.GELU(approximate="tanh"):
+            slope = (2 / np.pi) ** 0.5  # a Python number, which leaves float32 as it is
+            return lambda x: 0.5 * x * (1 + np.tanh(slope * x * (1 + 0.044715 * x * x)))
         case nn.SiLU():
             return lambda x: x * (0.5 + 0.5 * np.tanh(0.5 * x))  # the sigmoid, without overflow
     return None
