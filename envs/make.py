@@ -20,10 +20,11 @@ from .atari import VECTOR_PROTOCOL
 from .backends import SyncBackend, VectorBackend
 from .frames import FrameStack
 from .pools import AleBackend, EnvPoolBackend, envpool_maker
+from .previous import ShowPrevious
 from .processes import AsyncBackend
 from .registry import find_environment
 from .vector import Backend, Envs
-from .wrappers import BytePictures, FreshWorld
+from .wrappers import BytePictures, FreshWorld, ShowActionMask
 from .wrapping import apply_wrappers
 
 BackendName = Literal["auto", "sync", "async", "vector", "envpool", "ale"]
@@ -45,7 +46,11 @@ REPAIRS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
     "MinAtar/": BytePictures,
 }
 # What environments are seen through that are seen through nothing else.
-VIEWS = {"MiniGrid-": minigrid.image, "BabyAI-": minigrid.image}
+VIEWS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
+    "MiniGrid-": minigrid.image,
+    "BabyAI-": minigrid.image,
+    "Taxi-": ShowActionMask,
+}
 
 SUPPORTED_SPACES = (
     spaces.Box,
@@ -83,6 +88,8 @@ class EnvSpec:
     """Processes of `async`; 0 is one a core. Results do not depend on it."""
     frame_stack: int = 1
     """Observations that are shown together, the newest last; 1 is none but the newest, without an axis for it."""
+    show_previous: bool = False
+    """Show the last action and reward beside each observation."""
 
     def __post_init__(self) -> None:
         if self.num_envs < 1:
@@ -111,6 +118,8 @@ def make_envs(spec: EnvSpec) -> Envs:
         backend = make_backend(spec, find_environment(spec.id))
     if spec.frame_stack > 1:
         backend = FrameStack(backend, spec.frame_stack)
+    if spec.show_previous:
+        backend = ShowPrevious(backend)
     return Envs(backend, spec.on_error == "restart")
 
 

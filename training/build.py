@@ -37,6 +37,7 @@ def env_spec(config: RunConfig) -> EnvSpec:
         backend=config.backend,
         **shallow_dict(config.env_options),
         frame_stack=config.frame_stack,
+        show_previous=config.show_previous,
     )
 
 
