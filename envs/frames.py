@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from .failure import Failure
+from .around import Around
 from .tree import tree_leaves, tree_like, tree_map
 from .vector import DISABLED, NEXT_STEP, SAME_STEP, Backend, with_final_obs
 
@@ -53,35 +53,20 @@ class Frames:
         self.end = self.count
 
 
-class FrameStack(Backend):
+class FrameStack(Around):
     """Any backend, showing its last `count` observations together on a new axis in front, the newest last.
 
     The same layout as Gymnasium's FrameStackObservation, which copies all frames in every step.
     """
 
     def __init__(self, backend: Backend, count: int):
-        self.backend = backend
+        super().__init__(backend)
         self.count = count
-        self.num_envs, self.action_space = backend.num_envs, backend.action_space
         self.observation_space = stacked_space(backend.observation_space, count)
-        self.autoreset_mode = backend.autoreset_mode
-        self.exact_resume = backend.exact_resume
-        self.metadata = backend.metadata
-        self.name = backend.name  # type: ignore[misc]
         self.frames: list[Frames] = []
         self.resetting = np.zeros(self.num_envs, bool)
         # What was shown before the last step, for `undo`.
         self._before: list[tuple[np.ndarray, int]] = []
-
-    @property
-    def seeds(self) -> list[int | None]:  # type: ignore[override]
-        """What the running episodes were reset with."""
-        return self.backend.seeds
-
-    @property
-    def failures(self) -> list[Failure]:  # type: ignore[override]
-        """Copies that failed."""
-        return self.backend.failures
 
     @property
     def obs(self) -> Any:  # type: ignore[override]
@@ -135,18 +120,6 @@ class FrameStack(Backend):
             frames.block, frames.end = block, end
         return self.backend.undo(tree_map(lambda leaf: leaf[:, -1], obs))
 
-    def replace(self, index: int) -> None:
-        """Make one copy anew."""
-        self.backend.replace(index)
-
-    def render(self, index: int) -> np.ndarray:
-        """Picture of one environment."""
-        return self.backend.render(index)
-
-    def close(self) -> None:
-        """Release windows, processes and files."""
-        self.backend.close()
-
     def state_dict(self) -> dict[str, Any]:
         """Where the environments are, and what is in the window."""
         return {
@@ -157,7 +130,7 @@ class FrameStack(Backend):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Bring them back there; without `exact_resume` new episodes have begun."""
-        self.backend.load_state_dict(state["backend"])
+        super().load_state_dict(state)
         self._start(self.backend.obs)
         if self.exact_resume:
             for frames, window in zip(self.frames, state["window"], strict=True):

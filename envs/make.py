@@ -20,18 +20,17 @@ from .atari import VECTOR_PROTOCOL
 from .backends import SyncBackend, VectorBackend
 from .frames import FrameStack
 from .pools import AleBackend, EnvPoolBackend, envpool_maker
+from .previous import ShowPrevious
 from .processes import AsyncBackend
 from .registry import find_environment
 from .vector import Backend, Envs
-from .wrappers import BytePictures, FreshWorld
+from .wrappers import BytePictures, FreshWorld, ShowActionMask
 from .wrapping import apply_wrappers
 
 BackendName = Literal["auto", "sync", "async", "vector", "envpool", "ale"]
 OnError = Literal["stop", "restart"]
 # Those that step single environments: they take wrappers, and can make a copy anew.
 SINGLE = ("sync", "async")
-# Those whose environments are their own and may show something else than the single ones.
-POOLS = ("envpool", "ale")
 
 # Native vector environments whose episodes follow the same law as those of the single environment. Others may
 # differ silently: Atari's, for instance, clips rewards and stacks frames.
@@ -47,7 +46,11 @@ REPAIRS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
     "MinAtar/": BytePictures,
 }
 # What environments are seen through that are seen through nothing else.
-VIEWS = {"MiniGrid-": minigrid.image, "BabyAI-": minigrid.image}
+VIEWS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
+    "MiniGrid-": minigrid.image,
+    "BabyAI-": minigrid.image,
+    "Taxi-": ShowActionMask,
+}
 
 SUPPORTED_SPACES = (
     spaces.Box,
@@ -87,6 +90,8 @@ class EnvSpec:
     """Observations that are shown together, the newest last; 1 is none but the newest, without an axis for it."""
     clip_reward: bool = False
     """Rewards are shown as their signs; returns of episodes are of the whole ones."""
+    show_previous: bool = False
+    """Show the last action and reward beside each observation."""
 
     def __post_init__(self) -> None:
         if self.num_envs < 1:
@@ -115,6 +120,8 @@ def make_envs(spec: EnvSpec) -> Envs:
         backend = make_backend(spec, find_environment(spec.id))
     if spec.frame_stack > 1:
         backend = FrameStack(backend, spec.frame_stack)
+    if spec.show_previous:
+        backend = ShowPrevious(backend)
     return Envs(backend, spec.on_error == "restart", spec.clip_reward)
 
 

@@ -2,7 +2,7 @@
 
 | `palaestra/...-v0` | arguments | memoryless at best | best |
 |---|---|---|---|
-| Recall | `delay=4`, `continuous=False` | 0.5 | 1 |
+| Recall | `delay=4`, `continuous=False`, `pixels=0` | 0.5 | 1 |
 | TMaze | `length=10` | 0.5 | 1 |
 | RepeatPrevious | `k=4`, `length=52` | -0.5 | 1 |
 
@@ -28,7 +28,9 @@ def draw_sign(generator: np.random.Generator) -> int:
 class Recall(Task):
     """Say after `delay` steps what was shown at the beginning.
 
-    Observations `[2]`: the cue, -1 or 1, in the first step and 0 later; 1 when the answer is due, otherwise 0.
+    Observations `[2]`: the cue, -1 or 1, in the first step and 0 later; 1 when the answer is due, otherwise 0. With
+    `pixels` the same as a picture `[pixels, pixels, 1]` uint8: the left or the right side of its lower half is white
+    for the cue -1 or 1, and its upper half is when the answer is due.
     Actions: 1 for cue 1 and 0 for cue -1. With `continuous` a number `a` in [-1, 1].
     Reward: in the last step 1 for the right answer, `(1 + cue * a) / 2` if continuous; otherwise 0.
     Episodes have `delay + 1` steps and end by termination.
@@ -40,13 +42,17 @@ class Recall(Task):
     """Steps from the cue to the question."""
     continuous: bool = False
     """Answer with a number instead of a choice."""
+    pixels: int = 0
+    """Side of the picture that is shown instead of two numbers; 0 shows the numbers."""
 
     def __post_init__(self) -> None:
-        at_least(delay=(self.delay, 0))
+        at_least(delay=(self.delay, 0), pixels=(self.pixels, 0))
 
     @property
     def observation_space(self) -> spaces.Box:
         """Cue and question."""
+        if self.pixels:
+            return spaces.Box(0, 255, (self.pixels, self.pixels, 1), np.uint8)
         return spaces.Box(np.array([-1, 0], np.float32), np.array([1, 1], np.float32))
 
     @property
@@ -61,7 +67,17 @@ class Recall(Task):
     def observe(self, worlds: np.ndarray) -> np.ndarray:
         """Cue at the beginning, question at the end."""
         cue, time = worlds.T
+        if self.pixels:
+            return self._pictures(cue * (time == 0), time == self.delay)
         return np.stack([cue * (time == 0), time == self.delay], axis=-1).astype(np.float32)
+
+    def _pictures(self, cue: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        pictures = np.zeros((len(cue), self.pixels, self.pixels, 1), np.uint8)
+        half = self.pixels // 2
+        pictures[asked, :half] = 255
+        pictures[cue < 0, half:, :half] = 255
+        pictures[cue > 0, half:, half:] = 255
+        return pictures
 
     def step(self, worlds: np.ndarray, action: np.ndarray) -> Outcome:
         """Judge the last action."""

@@ -197,7 +197,7 @@ class Envs:
             terminated &= valid
             truncated &= valid
         first = done = terminated | truncated
-        any_done = np.count_nonzero(done) > 0
+        any_done = bool(np.count_nonzero(done))
         if self._mode is NEXT_STEP:
             first, self._resetting, self._any_resetting = resetting, done, any_done
         before_end = self._clock - 1, self._returns, self._starts

@@ -24,6 +24,9 @@ class Tanh(nn.Module):
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}
 
+# Steps that the slowest units of a fresh recurrent memory keep what they saw.
+LONGEST_KEPT = 32
+
 # NumPy multiplies larger matrices with all cores, which costs milliseconds where others use them too, and on one
 # core takes twice as long as torch. A single row is faster in NumPy at any size.
 TORCH_PRODUCT_FROM = 128 * 128
@@ -45,6 +48,15 @@ def mlp(sizes: tuple[int, ...], activation: Activation) -> nn.Sequential:
     for inputs, outputs in pairwise(sizes):
         layers += [orthogonal(nn.Linear(inputs, outputs), 2**0.5), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers)
+
+
+def keeping(size: int) -> Tensor:
+    """Biases `[size]` of gates that keep a state: `log U(1, 31)`, so that units forget within 2 to 32 steps.
+
+    Tallec & Ollivier 2018 (arXiv:1804.11188), for the forget gates alone. With biases of zero half of a state is gone
+    after each step, and gradients do not reach back far enough to learn to keep it.
+    """
+    return torch.empty(size).uniform_(1, LONGEST_KEPT - 1).log()
 
 
 def numpy_layers(layers: nn.Module) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -92,6 +104,9 @@ def _numpy_layer(layer: nn.Module) -> Callable[[np.ndarray], np.ndarray] | None:
             return lambda x: np.maximum(x, 0.0)
         case nn.ELU():
             return lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
+        case nn.GELU(approximate="tanh"):
+            slope = (2 / np.pi) ** 0.5  # a Python number, which leaves float32 as it is
+            return lambda x: 0.5 * x * (1 + np.tanh(slope * x * (1 + 0.044715 * x * x)))
         case nn.SiLU():
             return lambda x: x * (0.5 + 0.5 * np.tanh(0.5 * x))  # the sigmoid, without overflow
     return None

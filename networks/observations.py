@@ -5,6 +5,7 @@ The only place where pictures are scaled; environments and storage keep them as 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -128,3 +129,39 @@ def flatten(space: spaces.Space, obs: Any) -> Tensor:
         return torch.cat(parts, -1).float()
     vector = obs.reshape(len(obs), -1).float()
     return vector / bound(space) if isinstance(space, spaces.Box) and is_picture(space) else vector
+
+
+def numpy_flatten(space: spaces.Space) -> Callable[[Any], np.ndarray] | None:
+    """Return `flatten` of a nested space as a NumPy function `[N, ...]` to `[N, sizes]`, or None for pictures."""
+    functions = [_numpy_flatten(leaf) for leaf in leaf_spaces(space)]
+    if any(function is None for function in functions):
+        return None
+    if not isinstance(space, spaces.Dict | spaces.Tuple):
+        return functions[0]
+
+    def join(obs: Any) -> np.ndarray:
+        leaves = zip(functions, leaf_observations(space, obs), strict=True)
+        return np.concatenate([function(leaf) for function, leaf in leaves if function is not None], -1)
+
+    return join
+
+
+def _numpy_flatten(space: spaces.Space) -> Callable[[np.ndarray], np.ndarray] | None:
+    match space:
+        case spaces.Discrete():
+            rows, start = np.eye(int(space.n), dtype=np.float32), space.start
+            return lambda obs: rows[obs - start]
+        case spaces.MultiDiscrete():
+            codes, starts = (
+                [np.eye(int(n), dtype=np.float32) for n in space.nvec.ravel()],
+                space.start.ravel(),
+            )
+
+            def encode(obs: np.ndarray) -> np.ndarray:
+                columns = (obs.reshape(len(obs), -1) - starts).T
+                return np.concatenate([code[column] for code, column in zip(codes, columns, strict=True)], -1)
+
+            return encode
+        case spaces.Box() | spaces.MultiBinary() if not is_picture(space):
+            return lambda obs: obs.reshape(len(obs), -1).astype(np.float32, copy=False)
+    return None

@@ -79,7 +79,8 @@ def measure(spec: EnvSpec, seconds: float) -> dict[str, float]:
         envs.reset()
         timed(envs.step, plan, WARM_UP_STEPS)
         each = max(5, int(seconds / TURNS / timed(envs.step, plan, 5)[0]))
-        ours, bare = [], []
+        ours: list[tuple[float, float]] = []
+        bare: list[tuple[float, float]] = []
         started = time.perf_counter()
         while time.perf_counter() - started < seconds or len(bare) < 3:
             envs.reset()
@@ -98,7 +99,7 @@ def measure(spec: EnvSpec, seconds: float) -> dict[str, float]:
     }
 
 
-def bare_step(backend: Backend, seed: int) -> Callable[[Any], None]:
+def bare_step(backend: Backend, seed: int) -> Callable[[Any], Any]:
     """The same environments without our layer: a vector environment's own `step`, or a plain loop over single ones.
 
     The loop does what it must to be of use: it writes into new arrays `[B, ...]` and begins ended episodes with the

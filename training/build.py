@@ -9,13 +9,15 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import gymnasium
 import torch
 import yaml
 from gymnasium import spaces
 
 from ..agents.agent import Agent
-from ..envs.make import POOLS, EnvSpec, make_envs, make_single
+from ..envs.make import EnvSpec, make_envs, make_single
 from ..envs.registry import find_environment
+from ..envs.vector import Envs
 from ..networks.nested import NestedEncoder
 from ..networks.observations import is_picture, leaf_spaces
 from ..networks.torso import Encoder, Torso, build_torso
@@ -37,6 +39,7 @@ def env_spec(config: RunConfig) -> EnvSpec:
         backend=config.backend,
         **shallow_dict(config.env_options),
         frame_stack=config.frame_stack,
+        show_previous=config.show_previous,
     )
 
 
@@ -119,11 +122,13 @@ def default_encoder(
 @cache
 def _default_encoder(env: str, kwargs: str, wrappers: tuple[str, ...], backend: str) -> str:
     spec = EnvSpec(env, 1, kwargs=yaml.safe_load(kwargs))
+    made: Envs | gymnasium.Env
     try:
-        if backend in POOLS:
-            made = make_envs(replace(spec, backend=backend, workers=1))
-        else:
-            made = make_single(replace(spec, wrappers=wrappers), find_environment(env))
+        match backend:
+            case "envpool" | "ale":
+                made = make_envs(replace(spec, backend=backend, workers=1))
+            case _:
+                made = make_single(replace(spec, wrappers=wrappers), find_environment(env))
     except Exception:  # whatever it is, it is reported where the environment is made to be used
         return "mlp"
     space = made.observation_space

@@ -81,6 +81,8 @@ class RunConfig:
     """Arguments of the environment."""
     frame_stack: Annotated[int, Gt(0)] = 1
     """Show this many of the last observations together, the newest last."""
+    show_previous: bool = False
+    """Show the last action and reward beside each observation (zeros in a first step), for memories."""
     env_options: EnvOptions = EnvOptions()
     """How environments are wrapped and stepped."""
     backend: Literal["auto", "sync", "async", "vector", "envpool", "ale"] = "auto"

@@ -14,7 +14,14 @@ from torch import Tensor, nn
 
 from ..layers import Activation, mlp, numpy_layers
 from ..normalize import RunningNormalizer
-from ..observations import VECTOR_SPACES, flat_size, flatten, is_picture, leaf_observations, leaf_spaces
+from ..observations import (
+    VECTOR_SPACES,
+    flat_size,
+    flatten,
+    leaf_observations,
+    leaf_spaces,
+    numpy_flatten,
+)
 from ..torso import Encoder
 
 
@@ -68,16 +75,11 @@ class MLP(Encoder):
             self.normalize.update(self.flatten(obs))
 
     def as_numpy(self) -> Callable[[np.ndarray], np.ndarray] | None:
-        """Return this encoder as a NumPy function, for Box observations but pictures."""
-        layers = numpy_layers(self.layers)
-        if layers is None or not isinstance(self.space, spaces.Box) or is_picture(self.space):
+        """Return this encoder as a NumPy function, unless there are pictures in the observations."""
+        layers, flat = numpy_layers(self.layers), numpy_flatten(self.space)
+        if layers is None or flat is None:
             return None
         if not isinstance(self.normalize, RunningNormalizer):
-            return lambda obs: layers(obs.reshape(len(obs), -1).astype(np.float32, copy=False))
+            return lambda obs: layers(flat(obs))
         shift, scale, clip = self.normalize.shift.numpy(), self.normalize.scale.numpy(), self.normalize.clip
-
-        def encode(obs: np.ndarray) -> np.ndarray:
-            flat = obs.reshape(len(obs), -1).astype(np.float32, copy=False)
-            return layers(np.clip((flat - shift) * scale, -clip, clip))
-
-        return encode
+        return lambda obs: layers(np.clip((flat(obs) - shift) * scale, -clip, clip))

@@ -11,6 +11,7 @@ import torch
 from annotated_types import Gt
 from torch import Tensor, nn
 
+from ..layers import keeping
 from ..segments import find_segments
 from ..torso import Memory
 
@@ -46,6 +47,7 @@ class LSTM(Memory):
         for into, back in zip(self.into.detach().chunk(4), self.back.detach().chunk(4), strict=True):
             nn.init.xavier_uniform_(into)
             nn.init.orthogonal_(back)
+        self.bias.detach()[config.hidden : 2 * config.hidden] = keeping(config.hidden)
 
     def forward(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """Unroll a chunk `[T, B, D]`."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 
+import numpy as np
 import torch
 from annotated_types import Gt
 from torch import Tensor, nn
 
+from ..layers import numpy_layers
 from ..torso import Memory
 
 
@@ -37,8 +40,8 @@ class TransformerConfig:
 class Transformer(Memory):
     """Norms first, learned biases for relative positions; one attention call a block, also over whole chunks.
 
-    The state `[B, layers * (window - 1) * size + 1]` is what each block saw in the last `window - 1` steps, and
-    how many of these belong to the running episode. So what comes out of a chunk does not depend on how it is cut.
+    The state `[B, layers * (window - 1) * size + 1]` is what each block saw in the last `window - 1` steps, normalised,
+    and how many of these belong to the running episode. So what comes out of a chunk does not depend on how it is cut.
     """
 
     Config = TransformerConfig
@@ -61,17 +64,18 @@ class Transformer(Memory):
 
         x = self.embed(x).transpose(0, 1)
         history_after = []
-        for index, block in enumerate(self.blocks):
-            history = torch.cat([caches[:, index], x], 1)
+        for index, block in enumerate(cast(Iterable[_Block], self.blocks)):
+            seen = block.attention_norm(x)
+            history = torch.cat([caches[:, index], seen], 1)
             history_after.append(history[:, length:])
-            x = block(x, history, may_see, distance)
+            x = block(x, seen, history, may_see, distance)
         steps = torch.arange(1, length + 1, device=x.device).unsqueeze(-1)
         opened = (steps * first).amax(0)  # 1 + the row of the last episode start; 0 where there is none
         known = torch.where(opened > 0, length + 1 - opened, known + length).clamp(max=self.past)
         # What is not known is zero: nothing of an earlier episode stays behind.
         kept = torch.arange(self.past, 0, -1, device=x.device) <= known.unsqueeze(-1)
-        seen = torch.stack(history_after, 1) * kept[:, None, :, None]
-        after = torch.cat([seen.flatten(1), known.unsqueeze(-1)], -1)
+        caches = torch.stack(history_after, 1) * kept[:, None, :, None]
+        after = torch.cat([caches.flatten(1), known.unsqueeze(-1)], -1)
         return self.norm(x).transpose(0, 1), after
 
     def _visible(self, first: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,26 +91,56 @@ class Transformer(Memory):
         same = episode.unsqueeze(-1) == torch.cat([past_episode, episode], 1).unsqueeze(1)
         return near & same, distance.clamp(0, self.past)
 
+    def as_numpy(self) -> Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """Return one step in NumPy."""
+        size, past = self.size, self.past
+        embed, norm = numpy_layers(self.embed), numpy_layers(self.norm)
+        assert embed is not None and norm is not None
+        blocks = [block.as_numpy() for block in cast(Iterable[_Block], self.blocks)]
+        ages = np.arange(past, -1, -1, dtype=np.float32)
+
+        def step(x: np.ndarray, state: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            if first.any():
+                state = np.where(first[:, None], np.float32(0), state)
+            known = state[:, -1:]
+            unknown = (ages > known)[:, None]
+            caches = state[:, :-1].reshape(len(x), len(blocks), past, size)
+            after = np.empty_like(state)
+            caches_after = after[:, :-1].reshape(caches.shape)
+            x = embed(x)
+            for index, block in enumerate(blocks):
+                centered = x - x.mean(-1, keepdims=True)
+                seen = centered / np.sqrt((centered**2).mean(-1, keepdims=True) + np.float32(1e-5))
+                history = np.concatenate([caches[:, index], seen[:, None]], 1)
+                caches_after[:, index] = history[:, 1:]
+                x = block(x, history, unknown)
+            after[:, -1:] = np.minimum(known + 1, past)
+            return norm(x), after
+
+        return step
+
 
 class _Block(nn.Module):
     def __init__(self, config: TransformerConfig):
         super().__init__()
         size = config.size
         self.heads = config.heads
-        self.attention_norm, self.forward_norm = nn.LayerNorm(size), nn.LayerNorm(size)
+        # What follows is linear and needs no scale and shift of the norm; so caches do not depend on parameters here.
+        self.attention_norm = nn.LayerNorm(size, elementwise_affine=False)
+        self.forward_norm = nn.LayerNorm(size)
         self.query, self.key_value = nn.Linear(size, size), nn.Linear(size, 2 * size)
         self.bias = nn.Parameter(torch.zeros(config.heads, config.window))
         self.merge = nn.Linear(size, size)
         self.feed_forward = nn.Sequential(
-            nn.Linear(size, config.hidden), nn.GELU(), nn.Linear(config.hidden, size)
+            nn.Linear(size, config.hidden), nn.GELU(approximate="tanh"), nn.Linear(config.hidden, size)
         )
         join = _Gate if config.gated else _Sum
         self.join_attention, self.join_forward = join(size), join(size)
 
-    def forward(self, x: Tensor, history: Tensor, may_see: Tensor, distance: Tensor) -> Tensor:
-        """`x [B, T, D]`, which looks at `history [B, past + T, D]`."""
-        query = self._split(self.query(self.attention_norm(x)))
-        key, value = map(self._split, self.key_value(self.attention_norm(history)).chunk(2, -1))
+    def forward(self, x: Tensor, seen: Tensor, history: Tensor, may_see: Tensor, distance: Tensor) -> Tensor:
+        """`x [B, T, D]`, normalised `seen [B, T, D]`, which looks at `history [B, past + T, D]`."""
+        query = self._split(self.query(seen))
+        key, value = map(self._split, self.key_value(history).chunk(2, -1))
         bias = self.bias[:, distance].masked_fill(~may_see.unsqueeze(1), -torch.inf)
         y = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         x = self.join_attention(x, self.merge(y.transpose(1, 2).flatten(2)))
@@ -115,6 +149,37 @@ class _Block(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
+    def as_numpy(self) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+        """One step as a function of `x [B, D]`, `history [B, window, D]` (x itself last) and `unknown [B, 1, window]`.
+
+        With a single query, keys and values need not be computed: `q (K h) = (q K) h`, and the mean of `V h` is V
+        times the mean of h. What biases the keys raises all scores alike, which the softmax does not see.
+        """
+        heads, size = self.heads, self.merge.in_features
+        width = size // heads
+        query, query_bias = self.query.weight.detach().numpy().T, self.query.bias.detach().numpy()
+        key, value = self.key_value.weight.detach().numpy().reshape(2, heads, width, size)
+        value, value_bias = value.transpose(0, 2, 1), self.key_value.bias.detach().numpy()[size:]
+        nearness = self.bias.detach().numpy()[:, ::-1]
+        merge, forward, norm = map(numpy_layers, (self.merge, self.feed_forward, self.forward_norm))
+        assert merge is not None and forward is not None and norm is not None
+        join_attention, join_forward = self.join_attention.as_numpy(), self.join_forward.as_numpy()
+        scale = np.float32(width**-0.5)
+
+        def step(x: np.ndarray, history: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+            asked = (history[:, -1] @ query + query_bias) * scale
+            asked = np.matmul(asked.reshape(-1, heads, width).transpose(1, 0, 2), key).transpose(1, 0, 2)
+            scores = np.matmul(asked, history.transpose(0, 2, 1)) + nearness
+            scores = np.where(unknown, -np.inf, scores)
+            weights = np.exp(scores - scores.max(-1, keepdims=True))
+            weights /= weights.sum(-1, keepdims=True)
+            means = np.matmul(weights, history).transpose(1, 0, 2)
+            y = np.matmul(means, value).transpose(1, 0, 2).reshape(-1, size) + value_bias
+            x = join_attention(x, merge(y))
+            return join_forward(x, forward(norm(x)))
+
+        return step
+
 
 class _Sum(nn.Module):
     def __init__(self, size: int):
@@ -122,6 +187,9 @@ class _Sum(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return x + y
+
+    def as_numpy(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        return np.add
 
 
 class _Gate(nn.Module):
@@ -138,3 +206,14 @@ class _Gate(nn.Module):
         reset, update = self.reset_update(torch.cat([y, x], -1)).sigmoid().chunk(2, -1)
         new = self.new(torch.cat([y, reset * x], -1)).tanh()
         return x + update * (new - x)
+
+    def as_numpy(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        both, new = numpy_layers(self.reset_update), numpy_layers(self.new)
+        assert both is not None and new is not None
+
+        def join(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+            gates = 0.5 + 0.5 * np.tanh(0.5 * both(np.concatenate([y, x], -1)))
+            reset, update = gates[:, : x.shape[1]], gates[:, x.shape[1] :]
+            return x + update * (np.tanh(new(np.concatenate([y, reset * x], -1))) - x)
+
+        return join

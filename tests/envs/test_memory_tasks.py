@@ -49,6 +49,25 @@ def test_continuous_recall():
             assert rewards == [0, reward]
 
 
+def test_recall_as_pictures():
+    env = gymnasium.make("palaestra/Recall-v0", delay=2, pixels=4)
+    assert env.observation_space == gymnasium.spaces.Box(0, 255, (4, 4, 1), np.uint8)
+    shown = set()
+    for seed in range(10):
+        obs, _ = env.reset(seed=seed)
+        cue = 1 if obs[2, 3, 0] else -1
+        white = np.zeros((4, 4, 1), bool)
+        white[2:, 2:] = cue > 0
+        white[2:, :2] = cue < 0
+        np.testing.assert_array_equal(obs, white * 255)
+        assert not env.step(0)[0].any()
+        question = env.step(0)[0]
+        assert question[:2].all() and not question[2:].any()
+        assert env.step(1)[1] == (cue > 0)
+        shown.add(cue)
+    assert shown == {-1, 1}
+
+
 def test_tmaze_by_hand():
     env = gymnasium.make("palaestra/TMaze-v0", length=3)
     for sign, seed in seeds_by_sign(env).items():

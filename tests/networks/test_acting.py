@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.vector.utils import concatenate, create_empty_array
 from torch import nn
 
 from palaestra.networks.acting import make_step
@@ -11,6 +12,7 @@ from palaestra.networks.layers import ACTIVATIONS
 from palaestra.networks.memories.none import NoMemory
 from palaestra.networks.optimizer import FlatAdam
 from palaestra.networks.torso import Memory, Torso, build_torso
+from palaestra.networks.tree import tree_leaves, tree_map
 
 CPU = torch.device("cpu")
 BOX = spaces.Box(-5, 5, (3, 2), np.float32)
@@ -23,8 +25,11 @@ def seeded():
 
 def torch_outputs(torso, layer, obs):
     with torch.no_grad():
-        first = torch.ones(1, len(obs), dtype=torch.bool)
-        features, _ = torso(torch.from_numpy(obs)[None], torso.initial_state(len(obs)), first)
+        count = len(tree_leaves(obs)[0])
+        first = torch.ones(1, count, dtype=torch.bool)
+        features, _ = torso(
+            tree_map(lambda x: torch.from_numpy(x)[None], obs), torso.initial_state(count), first
+        )
         return layer(features[0]).numpy()
 
 
@@ -76,16 +81,33 @@ def test_acting_sees_updates_in_place():
 
 
 @pytest.mark.parametrize(
-    "space", [spaces.Discrete(5, start=2), spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(4)]
+    "space",
+    [
+        spaces.Discrete(5, start=2),
+        spaces.MultiDiscrete([2, 3], start=[1, 0]),
+        spaces.MultiBinary(4),
+        spaces.Dict(b=spaces.Discrete(3), a=spaces.Tuple([BOX, spaces.Discrete(2)])),
+    ],
+    ids=lambda space: type(space).__name__,
 )
-def test_other_observations_act_through_torch(space):
+def test_other_observations_act_in_numpy_too(space):
+    torso = build_torso(space, MLP, NoMemory)
+    assert torso.as_numpy() is not None
+    layer = nn.Linear(torso.size, 2)
+    space.seed(0)
+    obs = concatenate(space, [space.sample() for _ in range(6)], create_empty_array(space, 6))
+    outputs, state = make_step(torso, layer, CPU)(obs, np.zeros((6, 0), np.float32), np.ones(6, bool))
+    assert isinstance(outputs, np.ndarray) and state.shape == (6, 0)
+    np.testing.assert_allclose(outputs, torch_outputs(torso, layer, obs), atol=1e-6)
+
+
+def test_pictures_act_through_torch():
+    space = spaces.Box(0, 255, (6, 6), np.uint8)
     torso = build_torso(space, MLP, NoMemory)
     assert torso.as_numpy() is None
     layer = nn.Linear(torso.size, 2)
-    space.seed(0)
     obs = np.stack([space.sample() for _ in range(6)])
-    outputs, state = make_step(torso, layer, CPU)(obs, np.zeros((6, 0), np.float32), np.ones(6, bool))
-    assert isinstance(outputs, np.ndarray) and state.shape == (6, 0)
+    outputs, _ = make_step(torso, layer, CPU)(obs, np.zeros((6, 0), np.float32), np.ones(6, bool))
     np.testing.assert_allclose(outputs, torch_outputs(torso, layer, obs), atol=1e-6)
 
 

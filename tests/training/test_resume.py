@@ -17,6 +17,7 @@ from palaestra.training.tracking import METRICS_FILE, read_metrics
 TRAIN = [sys.executable, "-m", "palaestra.training.cli", "train"]
 # Small clocks, so that a kill falls between all kinds of events.
 CLOCKS = ["--checkpoint-every", "1500", "--log-every", "400", "--evaluate-every", "4000", "--track", "none"]
+RECALL = ["--env", "palaestra/Recall-v0", "--env-kwargs", "delay=3"]
 RUNS = {
     "vector backend": ["ppo", "--env", "CartPole-v1", "--steps", "20k"],
     "sync backend, normalisers, noise": [
@@ -32,6 +33,19 @@ RUNS = {
     "targets, delayed actor, persistent noise": [
         *["ddpg", "--env", "Pendulum-v1", "--config", "td3", "--steps", "5k", "--num-envs", "2"],
         *["--agent.noise", "ornstein-uhlenbeck", "--agent.train-every", "9", "--agent.learning-starts", "99"],
+    ],
+    "ppo with a transformer, last action and reward shown": [
+        *["ppo", *RECALL, "--steps", "8k", "--memory", "transformer", "--memory.size", "8"],
+        *["--memory.heads", "2", "--memory.window", "8", "--show-previous"],
+    ],
+    "reinforce with a GRU": ["reinforce", *RECALL, "--steps", "8k", "--memory", "gru"],
+    "dqn with an LSTM, states in a ring that goes round": [
+        *["dqn", *RECALL, "--steps", "4500", "--memory", "lstm", "--agent.replay-capacity", "1000"],
+        *["--agent.learning-starts", "500", "--agent.train-every", "64"],
+    ],
+    "ddpg with two LSTMs": [
+        *["ddpg", *RECALL, "continuous=true", "--steps", "4500", "--memory", "lstm", "--memory.hidden", "16"],
+        *["--agent.learning-starts", "500", "--agent.train-every", "64"],
     ],
 }
 
