@@ -173,6 +173,17 @@ class Envs:
         self._begin()
         return self._begun(self._backend.start())
 
+    def begin_next(self) -> Any:
+        """Give up the running episodes and begin the next one everywhere; returns `obs [B, ...]`.
+
+        Where the backend resets by itself, that is episode 0 once more.
+        """
+        if self._mode is not DISABLED:
+            return self.reset()
+        self._returns, self.first = np.zeros(self.num_envs), np.ones(self.num_envs, bool)
+        self._starts = np.full(self.num_envs, self._clock)
+        return self._begun(self._backend.restart(self.first))
+
     def step(self, action: Any) -> EnvStep:
         """Execute actions `[B, ...]`, clipped to the bounds of a Box.
 

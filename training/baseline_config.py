@@ -17,7 +17,7 @@ from annotated_types import Gt
 from ..agents.exploration import Schedule, scheduled
 
 # What the run itself decides, and what cannot be written in a file.
-_NOT_OPTIONS = {"self", "policy", "env", "seed", "device", "verbose", "tensorboard_log"}
+_NOT_OPTIONS = {"self", "policy", "policy_kwargs", "env", "seed", "device", "verbose", "tensorboard_log"}
 _NOT_OPTIONS |= {"_init_setup_model", "stats_window_size", "support_multi_env"}
 _SCALARS: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
 
@@ -59,11 +59,15 @@ def config_class(algorithm: type[Any]) -> type[Any]:
     parameters = inspect.signature(algorithm.__init__).parameters
     base = NoisyBaselineConfig if "action_noise" in parameters else BaselineConfig
     help_of = _parameter_docs(inspect.getdoc(algorithm) or "")
-    fields = []
+    fields: list[tuple[str, Any, Any]] = []
     for name, parameter in parameters.items():
-        kind = None if name in _NOT_OPTIONS or name.endswith("_kwargs") else _kind(parameter.annotation)
+        if name.endswith("_kwargs") and name not in _NOT_OPTIONS:
+            hint = Annotated[dict[str, Any], tyro.conf.Suppress]  # only in files
+            fields.append((name, hint, field(default_factory=dict)))
+            continue
+        kind = None if name in _NOT_OPTIONS else _kind(parameter.annotation)
         if kind is not None and parameter.default is not inspect.Parameter.empty:
-            hint = Annotated[kind, tyro.conf.arg(help=help_of.get(name, ""))]  # type: ignore[valid-type]
+            hint = Annotated[kind, tyro.conf.arg(help=help_of.get(name, ""))]  # type: ignore
             fields.append((name, hint, field(default=parameter.default)))
     made = dataclasses.make_dataclass(f"{algorithm.__name__}Config", fields, bases=(base,), frozen=True)
     made.__doc__ = f"Stable-Baselines3's {algorithm.__name__}, with its own defaults."
@@ -117,6 +121,8 @@ def constructor_arguments(config: Any, action_size: int) -> dict[str, Any]:
 def _value(value: Any) -> Any:
     if value == "episode":
         return (1, "episode")  # train_freq
+    if isinstance(value, dict):
+        return dict(value) or None
     if isinstance(value, str) and value.startswith("linear("):
         return as_schedule(value)
     return value

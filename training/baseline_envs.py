@@ -45,7 +45,8 @@ def as_vec_env(
             super().__init__(inner.num_envs, inner.observation_space, inner.action_space)
 
         def reset(self) -> Any:
-            self.obs = inner.reset()
+            # Who resets in between, as ARS does, wants other episodes than the first ones again.
+            self.obs = inner.reset() if self.obs is None else inner.begin_next()
             return self.obs
 
         def step_async(self, actions: Any) -> None:
@@ -73,6 +74,8 @@ def as_vec_env(
 
         def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
             rows = self._get_indices(indices)
+            if attr_name == "render_mode":
+                return [None for _ in rows]
             if attr_name == "action_masks" and isinstance(self.obs, dict) and "action_mask" in self.obs:
                 return [self.obs["action_mask"][i] != 0 for i in rows]
             return [getattr(envs, attr_name) for _ in rows]

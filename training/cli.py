@@ -176,7 +176,8 @@ def _train_usage(arguments: list[str]) -> int:
         "usage: palaestra train AGENT --env ID [options]\n       palaestra train --resume RUN_DIR [--steps N]\n"
     )
     print(
-        f"agents: {agents}, or package.module:Class\nA preset for the agent and environment is used where there is one."
+        f"agents: {agents}, package.module:Class, or Stable-Baselines3's as sb3/ppo, sb3/dqn, ...\n"
+        "A preset for the agent and environment is used where there is one."
     )
     print("palaestra train AGENT --help shows every option with its default.")
     return 0

@@ -85,14 +85,15 @@ def _outside(kind: Kind, name: str, base: type) -> type[Any]:
         cause = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(f"{kind} {name!r}: cannot import {module_name}: {cause}") from error
     found = getattr(module, class_name, None)
-    if found is None:
-        known = [key for key, value in vars(module).items() if _is_component(value, base)]
-        raise UsageError(f"{kind} {name!r}: {module_name} has no {class_name}; {nearest(class_name, known)}")
-    if kind == "agent":
-        from .baselines import as_baseline, is_algorithm
+    from .baselines import as_baseline, is_algorithm
 
-        if is_algorithm(found):
-            return as_baseline(found)
+    if found is None:
+        known = [
+            key for key, value in vars(module).items() if _is_component(value, base) or is_algorithm(value)
+        ]
+        raise UsageError(f"{kind} {name!r}: {module_name} has no {class_name}; {nearest(class_name, known)}")
+    if kind == "agent" and is_algorithm(found):
+        return as_baseline(found)
     if not _is_component(found, base):
         raise UsageError(
             f"{kind} {name!r}: {class_name} is not a concrete subclass of {base.__module__}.{base.__name__}"

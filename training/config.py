@@ -418,6 +418,7 @@ def names_of(values: dict[str, Any]) -> dict[str, str]:
 
 def run_config(values: dict[str, Any], where: str = "") -> RunConfig:
     """Build a run's config from a mapping as it stands in `config.yaml`; what is left out takes its default."""
+    from .baselines import is_baseline
     from .build import default_encoder
     from .components import find_component
 
@@ -440,6 +441,8 @@ def run_config(values: dict[str, Any], where: str = "") -> RunConfig:
         if key not in known:
             raise UsageError(f"{where}{key}: unknown key; {nearest(str(key), known)}")
     flat = {key: value for key, value in values.items() if key not in BLOCKS} | names
+    if is_baseline(components[0]):
+        flat = components[0].run_defaults | flat
     suited = {"encoder": components[0].encoder_defaults.get(names["encoder"], {})}
     for (block, target), component in zip(BLOCKS.items(), components, strict=True):
         given = values.get(block)

@@ -17,15 +17,9 @@ from gymnasium import spaces
 
 from ..envs.failure import EnvironmentFailedError, RemoteError
 from ..envs.make import make_envs
-from .baselines import (
-    MODEL_FILE,
-    begin_again,
-    check_baseline,
-    is_baseline,
-    is_finished,
-    load_baseline,
-    train_baseline,
-)
+from .baseline_loop import check_baseline, is_finished, train_baseline
+from .baseline_model import MODEL_FILE, NORMALIZATION_FILE, load_baseline
+from .baselines import is_baseline
 from .build import build_agent, env_spec, evaluation_spec, resolve
 from .checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from .components import find_component
@@ -112,7 +106,6 @@ def _resume_baseline(config: RunConfig, run_dir: Path, steps: int | None) -> Res
         f"note: {config.agent} begins again: it saves no checkpoints, but comes to the same with the same seed"
     )
     set_threads(config)
-    begin_again(run_dir)
     return _run(config, run_dir, None, resume_step=0)
 
 
@@ -139,17 +132,20 @@ def _run(config: RunConfig, run_dir: Path, checkpoint: Path | None, resume_step:
             if result.signal is None:
                 finish(run_dir, result)
                 tracker.figure(plot_learning_curve(run_dir), "learning_curve", result.step)
-                tracker.artifact(learned(run_dir), "checkpoint", "model")
+                for name, path in learned(run_dir).items():
+                    tracker.artifact(path, name, "model")
         finally:
             progress.close()
             tracker.close(exit_code)
     return result
 
 
-def learned(run_dir: Path) -> Path:
-    """What holds what a finished run has learned: its last checkpoint, or a baseline's model."""
-    model = run_dir / MODEL_FILE
-    return model if model.is_file() else latest_checkpoint(run_dir)
+def learned(run_dir: Path) -> dict[str, Path]:
+    """Files or folders that hold what a finished run has learned, by what they are called among artifacts."""
+    baseline = {"checkpoint": run_dir / MODEL_FILE, "normalization": run_dir / NORMALIZATION_FILE}
+    return {name: path for name, path in baseline.items() if path.is_file()} or {
+        "checkpoint": latest_checkpoint(run_dir)
+    }
 
 
 def finish(run_dir: Path, result: Result) -> None:

@@ -10,9 +10,11 @@ import pytest
 from gymnasium import spaces
 
 from palaestra.envs.make import EnvSpec, make_envs
-from palaestra.training import baselines
+from palaestra.training import baseline_loop, baselines
 from palaestra.training.baseline_config import as_schedule, config_class, constructor_arguments
 from palaestra.training.baseline_envs import as_vec_env
+from palaestra.training.baseline_loop import check_baseline
+from palaestra.training.baseline_model import load_baseline
 from palaestra.training.cli import run as palaestra
 from palaestra.training.components import find_component
 from palaestra.training.config import UsageError, load_config, load_yaml, run_config
@@ -181,7 +183,7 @@ def test_a_signal_stops_it_without_a_model(tmp_path, monkeypatch):
         signal.raise_signal(signal.SIGTERM)
         return {}
 
-    monkeypatch.setattr(baselines, "translated", stop)
+    monkeypatch.setattr(baseline_loop, "translated", stop)
     result = start_run(config_of("sb3/ppo", agent=SMALL_PPO), tmp_path / "run")
     assert result.signal == signal.SIGTERM and result.step < 400
     assert not (tmp_path / "run" / "model.zip").exists()
@@ -190,7 +192,7 @@ def test_a_signal_stops_it_without_a_model(tmp_path, monkeypatch):
 def test_normalisation_is_that_of_training_and_frozen(tmp_path):
     config = config_of("sb3/ppo", agent=SMALL_PPO | {"normalize_obs": True})
     start_run(config, tmp_path / "run")
-    actor, _ = baselines.load_baseline(tmp_path / "run", config)
+    actor, _ = load_baseline(tmp_path / "run", config)
     obs = np.array([[0.5, 0.0, -0.2, 4.0]], np.float32)
     expected = (obs - actor.normalizer.mean) / np.sqrt(actor.normalizer.variance + 1e-8)
     np.testing.assert_allclose(actor.normalizer(obs), expected.clip(-10, 10), rtol=1e-5)
@@ -202,7 +204,7 @@ def test_a_memory_is_a_value(tmp_path):
     start_run(
         config_of("sb3/recurrent_ppo", agent={"n_steps": 32, "n_epochs": 1}, steps=64), tmp_path / "run"
     )
-    actor, _ = baselines.load_baseline(tmp_path / "run", load_config(tmp_path / "run"))
+    actor, _ = load_baseline(tmp_path / "run", load_config(tmp_path / "run"))
     obs = np.random.default_rng(0).standard_normal((6, 2, 4)).astype(np.float32)
     state = actor.initial_state(2)
     assert state.shape == (2, 512)
@@ -232,7 +234,7 @@ def test_a_preset_is_understood(path):
     agent, env = f"sb3/{path.parent.name}", path.stem.replace("palaestra_", "palaestra/")
     values = load_yaml(path)
     config = config_of(agent, env, **{k: v for k, v in values.items() if k not in ("steps", "num_envs")})
-    baselines.check_baseline(config)
+    check_baseline(config)
 
 
 def test_a_class_from_elsewhere(tmp_path, monkeypatch):
