@@ -278,18 +278,19 @@ class CompareOptions:
 
 def compare(arguments: list[str]) -> int:
     """Train what is missing, score, report; exit code 1 if a run failed."""
-    from .comparison import run_comparison
-
     options = parse(CompareOptions, arguments, "compare")
+    from .comparison import run_comparison
+    from .launch import StoppedError
+
     try:
-        comparison, text, failed = run_comparison(options)
-    except KeyboardInterrupt:
-        print("stopped; go on with the same command", file=sys.stderr)
-        return 130
-    print(json.dumps(comparison) if options.json else text)
-    for outcome in failed:
+        compared = run_comparison(options)
+    except StoppedError as stop:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 128 + stop.number
+    print(json.dumps(compared.findings) if options.json else compared.text)
+    for outcome in compared.failed:
         print(f"failed: {outcome.folder}: {outcome.error}", file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if compared.failed else 0
 
 
 @dataclass(frozen=True)

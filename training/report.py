@@ -1,243 +1,254 @@
-"""A comparison for readers: one HTML file that needs no other, Markdown, CSV, JSON and PNGs."""
+"""A comparison for readers: one HTML file that needs no other, Markdown, JSON, CSV and a PNG a chart."""
 
 from __future__ import annotations
 
-import base64
 import csv
-import html
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .report_charts import draw_charts
+import numpy as np
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ddd; padding-bottom: .2rem; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #eee; }
-th { border-bottom: 2px solid #999; } td.number { text-align: right; } img { max-width: 100%; }
-pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: 13px; }
-.note { background: #fff6e0; border-left: 4px solid #e69f00; padding: .5rem .8rem; margin: .5rem 0; }
-.better { color: #0072b2; font-weight: 600; } .worse { color: #d55e00; font-weight: 600; } .tie { color: #666; }
-"""
+from .report_charts import Chart, draw_charts, short
+from .report_page import page
 
-# What each chart shows, in the order of the questions that a reader has.
-CAPTIONS = {
-    "improvement": (
-        "Who is better?",
-        "Probability that a run of the first agent beats one of the second, ties counted half, averaged over "
-        "environments, with its 95 % interval. Right of the line the first is better; an "
-        "interval that holds 0.5 is a tie.",
-    ),
-    "returns": (
-        "How good is each?",
-        "Mean return of the final evaluations; a small dot is a run, the bar a 95 % bootstrap interval over runs.",
-    ),
-    "curves_steps": (
-        "Who needs fewer steps?",
-        "Evaluations during training against environment steps: mean over runs, band: 95 % interval.",
-    ),
-    "curves_time": (
-        "Who needs less time?",
-        "The same against seconds of training; other work on the machine makes them longer.",
-    ),
-    "profile": (
-        "How often is each how good?",
-        "Share of runs above a normalised score (0 random, 1 reference); higher is better. Bands: 95 % intervals.",
-    ),
-}
+Table = tuple[list[str], list[list[str]]]
+Value = list[float | None]
 
 
-def write_report(comparison: dict[str, Any], out: Path) -> Path:
-    """Write `report.html`, `report.md`, `comparison.json`, `scores.csv` and a PNG a chart; returns the HTML file."""
-    (out / "comparison.json").write_text(json.dumps(comparison, indent=1) + "\n")
-    write_scores(comparison, out / "scores.csv")
-    charts = draw_charts(comparison, out)
-    (out / "report.md").write_text(markdown(comparison, charts), encoding="utf-8")
+def write_report(findings: dict[str, Any], out: Path) -> Path:
+    """Write `report.html`, `report.md`, `comparison.json`, CSV files and pictures; returns the HTML file."""
+    (out / "comparison.json").write_text(json.dumps(findings, indent=1) + "\n")
+    write_csvs(findings, out)
+    charts = draw_charts(findings, out)
+    said, found = headline(findings), tables(findings)
+    (out / "report.md").write_text(markdown(findings, said, charts, found), encoding="utf-8")
     path = out / "report.html"
-    path.write_text(page(comparison, charts), encoding="utf-8")
+    path.write_text(page(findings, said, charts, found, made(findings)), encoding="utf-8")
     return path
 
 
-def write_scores(comparison: dict[str, Any], path: Path) -> None:
-    """One row a run."""
+def write_csvs(findings: dict[str, Any], out: Path) -> None:
+    """Write final scores, meetings, learning curves, and what depends on the machine's speed."""
+    curves, timing = findings["curves"], findings["timing"]
+    runs = [
+        (row["environment"], row["contestant"], row["steps"], seed, value)
+        for row in findings["table"]
+        for seed, value in zip(row["seeds"], row["runs"], strict=True)
+    ]
+    meetings = [
+        (pair["first"], pair["second"], row["environment"], *row["probability"], row["verdict"])
+        for pair in findings["pairs"]
+        for row in pair["environments"]
+    ]
+    points = [
+        (curve["environment"], curve["contestant"], curve["seed"], step, value)
+        for curve in curves
+        for step, value in zip(curve["steps"], curve["returns"], strict=True)
+    ]
+    seconds = [
+        (curve["environment"], curve["contestant"], curve["seed"], spent)
+        for curve, spent in zip(curves, timing["seconds"], strict=True)
+    ]
+    head = ("environment", "contestant")
+    write_csv(out / "scores.csv", (*head, "steps", "seed", "return"), runs)
+    names = ("first", "second", "environment", "probability_of_improvement", "low", "high", "first_is")
+    write_csv(out / "meetings.csv", names, meetings)
+    write_csv(out / "curves.csv", (*head, "seed", "step", "return"), points)
+    write_csv(out / "seconds.csv", (*head, "seed", "seconds"), seconds)
+
+
+def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write one file."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["environment", "contestant", "steps", "run", "return"])
-        for row in comparison["table"]:
-            for index, value in enumerate(row["runs"]):
-                writer.writerow([row["environment"], row["contestant"], row["steps"], index, value])
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
-def headline(comparison: dict[str, Any]) -> list[str]:
-    """The result in plain words, a sentence a pair of agents."""
-    words = {"better": "is better than", "worse": "is worse than", "tie": "and"}
-    lines = []
-    for pair in comparison["pairs"]:
-        value, low, high = pair["probability"]
-        tail = "" if pair["verdict"] != "tie" else " cannot be told apart"
+# -- In words -------------------------------------------------------------------------------------------------------
+
+
+def headline(findings: dict[str, Any]) -> list[tuple[str, str]]:
+    """The result in plain words: verdict and sentence, of all first, then of each pair of agents."""
+    said = []
+    if overall := findings["overall"]:
+        count = overall["verdicts"]
+        unclear = f", {count['too few runs']} with too few runs to say" if count["too few runs"] else ""
+        said.append(
+            f"{sentence(overall)}, over {overall['meetings']} meetings of an agent with its counterpart in an "
+            f"environment: {count['better']} won, {count['tie']} tied, {count['worse']} lost{unclear}."
+        )
+    for pair in findings["pairs"]:
+        environments = len(pair["environments"])
+        said.append(f"{sentence(pair)}, over {environments} environment{'s' * (environments > 1)}.")
+    verdicts = [row["verdict"] for row in [findings["overall"], *findings["pairs"]] if row]
+    return list(zip(verdicts, said, strict=True))
+
+
+def sentence(row: dict[str, Any]) -> str:
+    """Who is better, in words, with the probability of improvement."""
+    first, second = row["first"], row["second"]
+    words = {
+        "better": f"{first} is better than {second}",
+        "worse": f"{first} is worse than {second}",
+        "tie": f"{first} and {second} cannot be told apart",
+        "too few runs": f"Too few runs to say whether {first} or {second} is better",
+    }
+    return f"{words[row['verdict']]}: a run of the first wins with probability {measured(row['probability'])}"
+
+
+def measured(value: Value, digits: int = 2) -> str:
+    """A number with its interval, if it has one."""
+    middle, low, high = value
+    return f"{middle:.{digits}f}" + ("" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]")
+
+
+# -- Tables ---------------------------------------------------------------------------------------------------------
+
+
+def tables(findings: dict[str, Any]) -> dict[str, Table]:
+    """Every table as header and rows of text."""
+    found = {
+        "Final scores": scores_table(findings),
+        "Normalised scores over environments": aggregates_table(findings),
+        "Steps until it is learned": efficiency_table(findings, findings["efficiency"], "steps"),
+        "Seconds until it is learned": efficiency_table(
+            findings, findings["timing"]["efficiency"], "seconds"
+        ),
+    }
+    return {title: table for title, table in found.items() if table[1]}
+
+
+def scores_table(findings: dict[str, Any]) -> Table:
+    """Mean and interquartile mean of final scores."""
+    header = ["environment", "agent", "steps", "runs", "mean return", "interquartile mean"]
+    rows = [
+        [
+            row["environment"],
+            row["contestant"],
+            short(row["steps"]),
+            str(len(row["runs"])),
+            measured(row["mean"], 1),
+            measured(row["iqm"], 1),
+        ]
+        for row in findings["table"]
+    ]
+    return header, rows
+
+
+def aggregates_table(findings: dict[str, Any]) -> Table:
+    """Aggregates of agents that meet, over the environments of both."""
+    rows, titles = [], []
+    for row in [findings["overall"], *findings["pairs"]]:
+        if row and all(row["aggregates"]):
+            titles = list(row["aggregates"][0])
+            for name, values in zip((row["first"], row["second"]), row["aggregates"], strict=True):
+                against = row["second"] if name == row["first"] else row["first"]
+                rows.append([name, against, *(measured(values[title]) for title in titles)])
+    return ["agent", "met with", *titles], rows
+
+
+def efficiency_table(findings: dict[str, Any], source: list[dict[str, Any]], unit: str) -> Table:
+    """When evaluations first reach a normalised score of 0.9."""
+    rows = []
+    for row in source:
+        median = (
+            "-"
+            if row["median"] is None
+            else short(row["median"])
+            if unit == "steps"
+            else f"{row['median']:.1f}"
+        )
+        line = [row["environment"], row["contestant"], f"{row['reached']} of {len(row['runs'])}", median]
+        if unit == "seconds":
+            line.append(f"{whole_runs(findings, row['environment'], row['contestant']):.1f}")
+        rows.append(line)
+    extra = ["seconds of a whole run (median)"] if unit == "seconds" else []
+    return ["environment", "agent", "runs that get there", f"{unit} (median)", *extra], rows
+
+
+def whole_runs(findings: dict[str, Any], env: str, contestant: str) -> float:
+    """Median seconds of training."""
+    of_runs = zip(findings["curves"], findings["timing"]["seconds"], strict=True)
+    spent = [s for curve, s in of_runs if (curve["environment"], curve["contestant"]) == (env, contestant)]
+    return float(np.median(spent))
+
+
+# -- Pages ----------------------------------------------------------------------------------------------------------
+
+
+def made(findings: dict[str, Any]) -> list[str]:
+    """How the numbers came about: seeds, episodes, references, versions and machines, a sentence each."""
+    seeds = ", ".join(map(str, findings["seeds"]))
+    lines = [
+        f"A run's score is its mean return over {findings['episodes']} full evaluation episodes after training, "
+        "with the best actions and seeds that neither training nor its evaluations used.",
+        f"Seeds of the runs: {seeds}; the commands below are those of the first, the others differ in seed and folder.",
+        "Intervals hold 95 % of 10,000 bootstrap samples, in which runs are drawn again within each environment.",
+    ]
+    if findings["references"]:
+        pairs = (f"{env} {low:g} and {high:g}" for env, (low, high) in findings["references"].items())
         lines.append(
-            f"{pair['first']} {words[pair['verdict']]} {pair['second']}{tail}: probability of improvement {value:.2f} "
-            f"[{low:.2f}, {high:.2f}] over {len(pair['environments'])} environment"
-            f"{'s' * (len(pair['environments']) > 1)}"
+            f"Normalised scores are 0 for random actions and 1 for a good agent: {'; '.join(pairs)}."
+        )
+    for session in findings["made_with"]:
+        versions = ", ".join(f"{name} {number}" for name, number in session["versions"].items())
+        commit = f"commit {session['commit']}, " if session["commit"] else ""
+        machine = session["machine"]
+        lines.append(
+            f"Made with {commit}{versions}, on {machine['processor']}, {machine['cores']} cores, {machine['system']}."
         )
     return lines
 
 
-Table = tuple[list[str], list[list[str]]]
-
-
-def tables(comparison: dict[str, Any]) -> dict[str, Table]:
-    """Every table as header and rows of text."""
-    found = {"Returns": _returns(comparison)}
-    if comparison["pairs"]:
-        found["Pairs by environment"] = _pairs(comparison)
-    if comparison["aggregates"]:
-        found["Over all environments, normalised"] = _aggregates(comparison)
-    if comparison["efficiency"]:
-        found["Steps until an evaluation reaches 0.9"] = _efficiency(comparison)
-    return found
-
-
-def _returns(comparison: dict[str, Any]) -> Table:
-    header = ["environment", "agent", "steps", "runs", "mean return", "95 % interval"]
-    rows = []
-    for row in comparison["table"]:
-        value, low, high = row["mean"]
-        rows.append(
-            [
-                row["environment"],
-                row["contestant"],
-                f"{row['steps']:,}",
-                str(row["seeds"]),
-                f"{value:.1f}",
-                f"[{low:.1f}, {high:.1f}]",
-            ]
-        )
-    return header, rows
-
-
-def _pairs(comparison: dict[str, Any]) -> Table:
-    header = ["environment", "first", "second", "P(first beats second)", "95 % interval", "first is"]
-    rows = []
-    for pair in comparison["pairs"]:
-        for env, result in pair["environments"].items():
-            value, low, high = result["probability"]
-            rows.append(
-                [
-                    env,
-                    pair["first"],
-                    pair["second"],
-                    f"{value:.2f}",
-                    f"[{low:.2f}, {high:.2f}]",
-                    result["verdict"],
-                ]
-            )
-    return header, rows
-
-
-def _aggregates(comparison: dict[str, Any]) -> Table:
-    titles = list(next(iter(comparison["aggregates"].values())))
-    rows = [
-        [contestant, *(f"{values[t][0]:.2f} [{values[t][1]:.2f}, {values[t][2]:.2f}]" for t in titles)]
-        for contestant, values in comparison["aggregates"].items()
-    ]
-    return ["agent", *titles], rows
-
-
-def _efficiency(comparison: dict[str, Any]) -> Table:
-    seconds = {
-        (row["environment"], row["contestant"]): row["seconds"] for row in comparison["timing"]["efficiency"]
-    }
-    rows = []
-    for row in comparison["efficiency"]:
-        time = seconds[row["environment"], row["contestant"]]
-        rows.append(
-            [
-                row["environment"],
-                row["contestant"],
-                f"{row['reached']} of {row['seeds']}",
-                "-" if row["steps"] is None else f"{row['steps']:,.0f}",
-                "-" if time is None else f"{time:.0f}",
-            ]
-        )
-    return ["environment", "agent", "runs that do", "steps (median)", "seconds (median)"], rows
-
-
-def markdown(comparison: dict[str, Any], charts: dict[str, Path]) -> str:
+def markdown(
+    findings: dict[str, Any], said: list[tuple[str, str]], charts: list[Chart], found: dict[str, Table]
+) -> str:
     """The report in Markdown."""
-    lines = [f"# {comparison['name']}", "", *(f"- {line}" for line in headline(comparison)), ""]
-    lines += [f"> {note}\n" for note in comparison["notes"]]
-    for name, path in charts.items():
-        title, caption = CAPTIONS[name]
-        lines += [f"## {title}", "", f"![{title}]({path.name})", "", caption, ""]
-    for title, (header, rows) in tables(comparison).items():
-        lines += [f"## {title}", "", f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-        lines += [f"| {' | '.join(row)} |" for row in rows] + [""]
-    lines += [
-        "## How it was made",
-        "",
-        how_it_was_made(comparison),
-        "",
-        "```",
-        *comparison["commands"],
-        "```",
-    ]
-    return "\n".join(lines) + "\n"
+    lines = [f"# {findings['name']}", "", *(f"- {line}" for _, line in said), ""]
+    lines += [f"> {note}\n" for note in findings["notes"]]
+    for pair in findings["pairs"]:
+        header, rows = meetings_table(findings, pair)
+        lines += [f"## {pair['first']} against {pair['second']}", "", *markdown_table(header, rows), ""]
+    for chart in charts:
+        lines += [f"## {chart.question}", "", chart.caption, ""]
+        lines += [f"![{chart.question}]({path.name})" for path in chart.files] + [""]
+    for title, (header, rows) in found.items():
+        lines += [f"## {title}", "", *markdown_table(header, rows), ""]
+    lines += ["## How it was made", "", *(f"- {line}" for line in made(findings)), ""]
+    return "\n".join([*lines, "```", *findings["commands"], "```"]) + "\n"
 
 
-def how_it_was_made(comparison: dict[str, Any]) -> str:
-    """Episodes, versions and machine in one paragraph."""
-    versions = ", ".join(f"{name} {number}" for name, number in comparison["versions"].items())
-    machine = ", ".join(f"{name}: {value}" for name, value in comparison["timing"]["machine"].items())
-    return (
-        f"A run's score is its mean return over {comparison['episodes']} full evaluation episodes after training, with "
-        f"the best actions and seeds that training never used. Runs have seeds 0, 1, ...; the commands are "
-        f"those of the first. Intervals come from 10,000 bootstrap samples of runs within each environment. "
-        f"Versions: {versions}. Machine: {machine}."
-    )
+def meetings_table(findings: dict[str, Any], pair: dict[str, Any]) -> Table:
+    """One agent beside another, environment by environment."""
+    first, second = pair["first"], pair["second"]
+    cells = {(row["environment"], row["contestant"]): row for row in findings["table"]}
+    rows = []
+    for row in pair["environments"]:
+        ours, theirs = cells[row["environment"], first], cells[row["environment"], second]
+        equal = ours["steps"] == theirs["steps"]
+        steps = short(ours["steps"]) if equal else f"{short(ours['steps'])}, {short(theirs['steps'])}"
+        counts = dict.fromkeys((str(len(ours["runs"])), str(len(theirs["runs"]))))
+        both = [measured(ours["mean"], 1), measured(theirs["mean"], 1)]
+        chance = measured(row["probability"])
+        rows.append([row["environment"], steps, ", ".join(counts), *both, chance, row["verdict"]])
+    return ["environment", "steps", "runs", first, second, f"P({first} wins)", f"{first} is"], rows
 
 
-def page(comparison: dict[str, Any], charts: dict[str, Path]) -> str:
-    """The report in one HTML file, pictures included."""
-    body = [f"<h1>{html.escape(comparison['name'])}</h1><ul>"]
-    for pair, line in zip(comparison["pairs"], headline(comparison), strict=True):
-        body.append(f'<li class="{pair["verdict"]}">{html.escape(line)}</li>')
-    body.append("</ul>")
-    body += [f'<p class="note">{html.escape(note)}</p>' for note in comparison["notes"]]
-    for name, path in charts.items():
-        title, caption = CAPTIONS[name]
-        picture = base64.b64encode(path.read_bytes()).decode()
-        body.append(
-            f'<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{picture}"><p>{html.escape(caption)}</p>'
-        )
-    for title, (header, rows) in tables(comparison).items():
-        body.append(f"<h2>{title}</h2><table><tr>{''.join(f'<th>{cell}</th>' for cell in header)}</tr>")
-        body += [f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows]
-        body.append("</table>")
-    command_lines = html.escape("\n".join(comparison["commands"]))
-    body.append(f"<h2>How it was made</h2><p>{html.escape(how_it_was_made(comparison))}</p>")
-    body.append(f"<pre>{command_lines}</pre>")
-    head = f'<meta charset="utf-8"><title>{html.escape(comparison["name"])}</title><style>{STYLE}</style>'
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
+def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a table in Markdown."""
+    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
 
 
-def _cell(text: str) -> str:
-    if text in ("better", "worse", "tie"):
-        return f'<td class="{text}">{text}</td>'
-    number = text.replace(",", "").replace(".", "").replace("-", "").isdigit()
-    return f'<td class="number">{text}</td>' if number else f"<td>{html.escape(text)}</td>"
-
-
-def summary(comparison: dict[str, Any], path: Path) -> str:
-    """What the command prints at its end: the returns, the verdicts, and where the report lies."""
-    header, rows = _returns(comparison)
+def summary(findings: dict[str, Any], path: Path) -> str:
+    """What the command prints at its end: the scores, the verdicts, and where the report lies."""
+    header, rows = scores_table(findings)
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in [header, *rows]
     ]
-    return "\n".join(
-        [*lines, "", *headline(comparison), *(f"note: {n}" for n in comparison["notes"]), f"report: {path}"]
-    )
+    said = [line for _, line in headline(findings)]
+    return "\n".join([*lines, "", *said, *(f"note: {note}" for note in findings["notes"]), f"report: {path}"])

@@ -29,6 +29,7 @@ from .evaluate import Actor, evaluate
 from .loop import Result, train
 from .plots import plot_learning_curve
 from .progress import Progress, say
+from .provenance import record_session
 from .tracking import check_tracking, open_tracker
 from .video import record_video
 
@@ -111,6 +112,7 @@ def _resume_baseline(config: RunConfig, run_dir: Path, steps: int | None) -> Res
 
 def _run(config: RunConfig, run_dir: Path, checkpoint: Path | None, resume_step: int | None) -> Result:
     with locked(run_dir):
+        record_session(run_dir, resume_step or 0)
         tracker = open_tracker(
             run_dir,
             config.track,

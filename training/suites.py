@@ -24,6 +24,7 @@ from .config import (
     run_config,
     to_dict,
 )
+from .findings import References, read_references
 
 Count = Annotated[int, Gt(0)]
 
@@ -67,6 +68,8 @@ class Suite:
     matches: tuple[Match, ...]
     episodes: int
     """Evaluation episodes that a run's score is the mean of."""
+    references: References
+    """Return of random actions and of a good agent, for environments that the package has none of."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class _SuiteFile:
     matches: Annotated[tuple[dict[str, Any], ...], MinLen(1)]
     seeds: Count = 5
     episodes: Count = 100
+    references: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,8 @@ def read_suite(name: str) -> Suite:
         _read_match(match, suite.seeds, f"{where}matches[{index}].")
         for index, match in enumerate(suite.matches)
     )
-    return Suite(Path(name).stem, matches, suite.episodes)
+    references = read_references(suite.references, f"{where}references.")
+    return Suite(Path(name).stem, matches, suite.episodes, references)
 
 
 def _read_match(values: dict[str, Any], seeds: int, where: str) -> Match:
@@ -139,8 +144,14 @@ def _read_match(values: dict[str, Any], seeds: int, where: str) -> Match:
 def plan(suite: Suite, out: Path) -> list[PlannedRun]:
     """Return every run of a suite, each once, in an order that finishes all contestants of an environment together."""
     runs: dict[Path, PlannedRun] = {}
+    budgets: dict[tuple[str, str], int] = {}
     for match in suite.matches:
         for env, steps in match.environments.items():
+            for contestant in match.agents:
+                if budgets.setdefault((contestant.label, env), steps) != steps:
+                    raise UsageError(
+                        f"{suite.name}: {contestant.label!r} has two numbers of steps on {env}; give one of them a name"
+                    )
             for seed in range(match.seeds):
                 for contestant in match.agents:
                     folder = out / "runs" / slug(env) / f"{slug(contestant.label)}-{steps}" / f"seed{seed}"

@@ -1,37 +1,49 @@
-"""Writes rliable.json: what rliable 1.2.0 says of some random scores. Needs an environment of its own:
+"""Makes `rliable.json`: what rliable 1.2 says about some scores, for ours to be compared with.
 
-python -m venv /tmp/rliable && /tmp/rliable/bin/pip install "rliable==1.2.0" "pandas<3" "setuptools<81"
-/tmp/rliable/bin/python tests/training/make_rliable_fixture.py
+rliable does not import beside pandas 3, so it gets an environment of its own:
+
+    python -m venv /tmp/rliable && /tmp/rliable/bin/pip install "rliable==1.2.0" "pandas<3"
+    /tmp/rliable/bin/python tests/training/make_rliable_fixture.py > tests/training/rliable.json
 """
 
 import json
-from pathlib import Path
 
 import numpy as np
 from rliable import library, metrics
 
-generator = np.random.default_rng(7)
-first = generator.beta(4, 2, (10, 4)).round(4) + np.array([0, 0.1, -0.2, 0.3])
-second = generator.beta(3, 2, (8, 4)).round(4) + np.array([0, 0.1, -0.2, 0.3])
-thresholds = np.linspace(0, 1.2, 13)
-
-
-def interval(function, scores, repetitions=20_000):
-    values, ends = library.get_interval_estimates(
-        {"x": scores}, lambda *x: np.array([function(*x)]), reps=repetitions
-    )
-    return [float(values["x"][0]), *(float(end) for end in ends["x"][:, 0])]
-
-
-fixture = {
-    "first": first.tolist(),
-    "second": second.tolist(),
-    "interquartile mean": interval(metrics.aggregate_iqm, first),
-    "median": interval(metrics.aggregate_median, first),
-    "mean": interval(metrics.aggregate_mean, first),
-    "optimality gap": interval(metrics.aggregate_optimality_gap, first),
-    "probability of improvement": interval(metrics.probability_of_improvement, (first, second), 2000),
-    "thresholds": thresholds.tolist(),
-    "profile": [library.run_score_deviation(first, threshold) for threshold in thresholds],
+REPEATS = 50_000
+STATISTICS = {
+    "mean": metrics.aggregate_mean,
+    "median": metrics.aggregate_median,
+    "interquartile mean": metrics.aggregate_iqm,
+    "optimality gap": metrics.aggregate_optimality_gap,
 }
-(Path(__file__).parent / "rliable.json").write_text(json.dumps(fixture, indent=1) + "\n")
+
+
+def main():
+    generator = np.random.default_rng(6)
+    # Runs by tasks, of very different spread; two decimals and a ceiling, so that there are ties.
+    scores = {
+        "x": generator.normal([0.9, 0.6, 0.2, 1.1], [0.02, 0.2, 0.1, 0.5], size=(10, 4)),
+        "y": generator.normal([0.9, 0.4, 0.3, 1.0], [0.05, 0.2, 0.1, 0.5], size=(7, 4)),
+    }
+    scores = {name: np.minimum(each, 1.2).round(2) for name, each in scores.items()}
+    found = {"repeats": REPEATS, "scores": {name: each.T.tolist() for name, each in scores.items()}}
+    for name, function in STATISTICS.items():
+        points, intervals = library.get_interval_estimates(scores, function, reps=REPEATS)
+        found[name] = {key: [float(points[key]), *intervals[key].ravel().tolist()] for key in scores}
+    points, intervals = library.get_interval_estimates(
+        {"x,y": (scores["x"], scores["y"])}, metrics.probability_of_improvement, reps=2_000
+    )
+    found["probability of improvement"] = [float(points["x,y"]), *intervals["x,y"].ravel().tolist()]
+    thresholds = np.linspace(0.0, 1.2, 13)
+    shares, bands = library.create_performance_profile(scores, thresholds, reps=REPEATS)
+    found["profile"] = {
+        "thresholds": thresholds.tolist(),
+        **{key: [shares[key].tolist(), *bands[key].tolist()] for key in scores},
+    }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

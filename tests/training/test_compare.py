@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from palaestra.training import cli, launch
+from palaestra.training import cli, launch, report
 from palaestra.training.config import UsageError
-from palaestra.training.launch import Job, LocalLauncher, only_one, perform
+from palaestra.training.launch import (
+    Job,
+    LocalLauncher,
+    StoppedError,
+    only_one,
+    perform,
+    score_of,
+    steps_left,
+)
 from palaestra.training.suites import plan, read_suite, requested_config, suite_names
 
 TINY = """
@@ -42,16 +51,22 @@ def in_process(monkeypatch):
     """Run commands here instead of in processes of their own; returns the list of those that were run."""
     commands = []
 
-    def palaestra(words, log, started):
+    def palaestra(words, job, started):
         commands.append(words)
         output, errors = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
             code = cli.run(words)
-        log.write_text(errors.getvalue())
+        job.log.write_text(errors.getvalue())
         return code, output.getvalue()
 
     monkeypatch.setattr(launch, "_palaestra", palaestra)
     return commands
+
+
+@pytest.fixture
+def no_charts(monkeypatch):
+    """Drawing takes most of the time of a small comparison."""
+    monkeypatch.setattr(report, "draw_charts", lambda findings, out: [])
 
 
 def compare(*words):
@@ -62,7 +77,8 @@ def results(out):
     """All that does not depend on how fast the machine is."""
     comparison = json.loads((out / "comparison.json").read_text())
     del comparison["timing"]
-    return json.dumps(comparison).replace(str(out), "OUT"), (out / "scores.csv").read_text()
+    tables = [(out / name).read_text() for name in ("scores.csv", "meetings.csv", "curves.csv")]
+    return json.dumps(comparison).replace(str(out), "OUT"), *tables
 
 
 # -- Reading suites -------------------------------------------------------------------------------------------------
@@ -104,6 +120,10 @@ def test_a_contestant_of_two_matches_runs_once(tmp_path):
             "matches: [{agents: [{agent: ppo, confg: x}], environments: {A: 1}}]",
             "agents[0].confg: unknown key; did you mean 'config'?",
         ),
+        (
+            "references: {A: [0, 0]}\nmatches: [{agents: [ppo], environments: {A: 1}}]",
+            "references.A: must be [return of random actions, return of a good agent], got [0, 0]",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_suite_is_one_line(text, message, tmp_path):
@@ -111,6 +131,16 @@ def test_what_is_wrong_with_a_suite_is_one_line(text, message, tmp_path):
     path.write_text(text)
     with pytest.raises(UsageError, match=re.escape(message)):
         read_suite(str(path))
+
+
+def test_an_agent_has_one_number_of_steps_in_an_environment(tmp_path):
+    path = tmp_path / "two.yaml"
+    match = "{agents: [ppo], environments: {CartPole-v1: %s}}"
+    path.write_text(f"matches: [{match % '1k'}, {match % '2k'}]")
+    with pytest.raises(
+        UsageError, match="'ppo' has two numbers of steps on CartPole-v1; give one of them a name"
+    ):
+        plan(read_suite(str(path)), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -135,11 +165,11 @@ def test_a_suite_is_run_reported_and_not_run_again(suite, tmp_path, in_process, 
     assert compare(suite, "--out", out) == 0
     said = capsys.readouterr()
     assert len(in_process) == 8  # four runs are trained and evaluated
-    assert "4/4" in said.err and "only 2 runs" in said.out and "report.html" in said.out
+    assert "4/4" in said.err and "Too few seeds" in said.out and "report.html" in said.out
     rows = (out / "scores.csv").read_text().splitlines()
-    assert rows[0] == "environment,contestant,steps,run,return" and len(rows) == 5
+    assert rows[0] == "environment,contestant,steps,seed,return" and len(rows) == 5
     page = (out / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 5
+    assert page.count("data:image/png;base64,") == len(list(out.glob("*.png"))) >= 5
     assert "http" not in page and "palaestra train ppo --config" in page and "torch" in page
     report = (out / "report.md").read_text()
     for file in re.findall(r"\]\((\w+\.png)\)", report):
@@ -151,24 +181,26 @@ def test_a_suite_is_run_reported_and_not_run_again(suite, tmp_path, in_process, 
     assert in_process == [] and results(out) == before
     comparison = json.loads(capsys.readouterr().out)
     assert comparison["contestants"] == ["ppo", "pqn"]
-    assert comparison["pairs"][0]["verdict"] in ("better", "worse", "tie")
+    assert comparison["pairs"][0]["verdict"] == "too few runs"
     # Scores are those that `evaluate` reports.
     score = json.loads((out / "runs/CartPole-v1/ppo-600/seed1/score.json").read_text())
-    assert comparison["scores"]["ppo"]["CartPole-v1"][1] == score["return_mean"]
+    assert comparison["table"][0]["runs"][1] == score["return_mean"] and score["seed"] == 2_000_001
 
     suite.write_text(TINY.replace("epochs: 1", "epochs: 2"))
     assert compare(suite, "--out", out) == 2
     assert "is not what the suite asks for: agent.epochs is 1, not 2" in capsys.readouterr().err
 
 
-def test_a_run_that_fails_does_not_stop_the_others(suite, tmp_path, in_process, monkeypatch, capsys):
+def test_a_run_that_fails_does_not_stop_the_others(
+    suite, tmp_path, in_process, monkeypatch, capsys, no_charts
+):
     working = launch._palaestra
 
-    def fail(words, log, started):
+    def fail(words, job, started):
         if words[0] == "train" and "seed1" in str(words) and "pqn" in str(words):
-            log.write_text("something\nerror: the cat sat on it\n")
+            job.log.write_text("something\nerror: the cat sat on it\n")
             return 1, ""
-        return working(words, log, started)
+        return working(words, job, started)
 
     monkeypatch.setattr(launch, "_palaestra", fail)
     assert compare(suite, "--out", tmp_path / "out") == 1
@@ -177,7 +209,7 @@ def test_a_run_that_fails_does_not_stop_the_others(suite, tmp_path, in_process, 
     assert len((tmp_path / "out" / "scores.csv").read_text().splitlines()) == 4
 
 
-def test_finished_runs_are_compared_without_a_suite(tmp_path, in_process, capsys, small_config):
+def test_finished_runs_are_compared_without_a_suite(tmp_path, in_process, capsys, small_config, no_charts):
     from palaestra.training.run import start_run
 
     for seed in (0, 1):
@@ -188,6 +220,10 @@ def test_finished_runs_are_compared_without_a_suite(tmp_path, in_process, capsys
     comparison = json.loads((out / "comparison.json").read_text())
     assert [len(row["runs"]) for row in comparison["table"]] == [2, 1]
     assert "pairs" in comparison and comparison["pairs"][0]["first"] == "ppo"
+    start_run(small_config(seed=1, steps=600), tmp_path / "runs" / "twin")
+    assert compare(tmp_path / "runs", "--out", out, "--episodes", "3") == 2
+    assert "twin are both ppo on CartPole-v1 with seed 1: name one" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "runs" / "twin")
     start_run(small_config(seed=2, steps=700), tmp_path / "runs" / "a2")
     assert compare(tmp_path / "runs", "--out", out, "--episodes", "3") == 2
     assert "differ in steps" in capsys.readouterr().err
@@ -223,36 +259,57 @@ def test_only_one_comparison_works_in_a_folder(tmp_path):
 def test_a_job_goes_on_where_it_stopped(tmp_path, in_process):
     job = Job("ppo", "config.yaml", str(tmp_path / "run"), 3, 5)
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "score.json").write_text('{"episodes": 5, "return_mean": 1.0}')
+    score = {"episodes": 5, "return_mean": 1.0, "seed": 2_000_003, "steps_trained": 100}
+    (tmp_path / "run" / "score.json").write_text(json.dumps(score))
+    (tmp_path / "run" / "summary.json").write_text('{"step": 100}')
     assert perform(job).error is None and in_process == []
     assert job.commands[0] == ["train", "ppo", "--config", "config.yaml", "--seed", "3", "--out", job.folder]
+    # Trained on since then: what it had learned is not what it has learned now.
+    (tmp_path / "run" / "summary.json").write_text('{"step": 200}')
+    assert score_of(job) is None
 
 
 COMMAND = [sys.executable, "-W", "ignore", "-m", "palaestra.training.cli", "compare"]
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
-def test_a_suite_that_was_killed_ends_with_the_same_table(tmp_path):
+def children(number):
+    """Processes that a process has begun."""
+    found = subprocess.run(["pgrep", "-P", str(number)], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
+
+
+@pytest.mark.parametrize("victims", ["comparison and runs", "comparison alone", "group"])
+def test_a_suite_that_was_killed_ends_with_the_same_table(victims, tmp_path, in_process, no_charts):
+    """SIGKILL for everything, as when a machine goes down; for the comparison alone; and for its process group."""
     suite = tmp_path / "tiny.yaml"
-    suite.write_text(TINY.replace("seeds: 2", "seeds: 1").replace("600", "3k"))
-    outs = [tmp_path / "whole", tmp_path / "killed"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    command = [*COMMAND, str(suite), "--workers", "1", "--out"]
-    whole = subprocess.Popen([*command, str(outs[0])], **quiet)
-    process = subprocess.Popen([*command, str(outs[1])], **quiet)
-    metrics = outs[1] / "runs" / "CartPole-v1" / "ppo-3000" / "seed0" / "metrics.jsonl"
-    while process.poll() is None and not (metrics.exists() and metrics.read_bytes().count(b"\n") >= 8):
+    suite.write_text(TINY.replace("seeds: 2", "seeds: 1").replace("600", "4k"))
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    process = subprocess.Popen(
+        [*COMMAND, str(suite), "--workers", "1", "--out", str(killed)], start_new_session=True, **QUIET
+    )
+    metrics = killed / "runs" / "CartPole-v1" / "ppo-4000" / "seed0" / "metrics.jsonl"
+    while process.poll() is None and not (metrics.exists() and metrics.read_bytes().count(b"\n") >= 4):
         time.sleep(0.01)
-    assert process.poll() is None, "too quick to be killed"
-    # The comparison and all runs, as when a machine goes down.
-    found = subprocess.run(["pgrep", "-f", str(outs[1])], capture_output=True, text=True, check=True)
-    for number in found.stdout.split():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(number), signal.SIGKILL)
+    runs = children(process.pid)
+    if victims == "group":
+        os.killpg(process.pid, signal.SIGKILL)
+    for number in [process.pid, *(runs if victims == "comparison and runs" else [])]:
+        os.kill(number, signal.SIGKILL)
     process.wait()
-    assert not (outs[1] / "comparison.json").exists()
-    assert subprocess.run([*command, str(outs[1])], check=False, **quiet).returncode == 0
-    assert whole.wait() == 0
-    assert results(outs[0]) == results(outs[1])
+    assert runs and not (killed / "comparison.json").exists(), "too late to be killed"
+    # A run that has lost its comparison writes a checkpoint and ends; the next comparison waits for that.
+    assert compare(suite, "--out", killed) == 0
+    assert in_process[0] == ["train", "--resume", str(metrics.parent)]
+    assert compare(suite, "--out", whole) == 0
+    assert results(whole) == results(killed)
+
+
+def test_a_run_killed_while_it_wrote_its_config_begins_anew(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml.tmp").write_text("agent: pp")
+    job = Job("ppo", "config.yaml", str(tmp_path / "run"), 3, 5)
+    assert steps_left(job) == job.commands and not list((tmp_path / "run").iterdir())
 
 
 def test_an_interrupt_reaches_the_runs_and_they_can_go_on(tmp_path):
@@ -269,36 +326,38 @@ def test_an_interrupt_reaches_the_runs_and_they_can_go_on(tmp_path):
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
-    assert process.returncode == 130 and "go on with the same command" in said
+    assert process.returncode == 130 and "stopped; the same command goes on from here" in said
     assert list((run / "checkpoints").iterdir())
 
 
 @pytest.mark.slow
-def test_ray_runs_a_suite_and_does_lost_runs_again(tmp_path):
-    ray = pytest.importorskip("ray")
+def test_ray_does_the_runs_of_a_lost_worker_again(tmp_path, in_process, no_charts):
+    pytest.importorskip("ray")
     suite = tmp_path / "tiny.yaml"
-    suite.write_text(TINY)
+    suite.write_text(TINY.replace("600", "20k"))
     outs = [tmp_path / "ray", tmp_path / "local"]
-    command = [*COMMAND, str(suite), "--workers", "2", "--out"]
-    process = subprocess.Popen(
-        [*command, str(outs[0]), "--launcher", "ray"], stderr=subprocess.PIPE, text=True
-    )
-    # A worker is lost while it trains: its run is done again.
-    killed = False
-    while process.poll() is None and not killed:
-        found = subprocess.run(["pgrep", "-f", "ray::perform"], capture_output=True, text=True, check=False)
-        if found.stdout and list(outs[0].rglob("metrics.jsonl")):
-            os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
-            killed = True
+    command = [*COMMAND, str(suite), "--workers", "2", "--launcher", "ray", "--out", str(outs[0])]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    first = outs[0] / "runs" / "CartPole-v1" / "ppo-20000" / "seed0"
+    while process.poll() is None and not list(first.glob("checkpoints/*")):
         time.sleep(0.05)
-    assert process.wait() == 0 and killed, ray.__version__
-    assert subprocess.run([*command, str(outs[1])], check=False, capture_output=True).returncode == 0
+    # The worker, found as the parent of the process that trains.
+    found = subprocess.run(["pgrep", "-f", str(first)], capture_output=True, text=True, check=True)
+    trainer = int(found.stdout.split()[0])
+    worker = int(Path(f"/proc/{trainer}/stat").read_text().rpartition(")")[2].split()[1])
+    assert b"ray::" in Path(f"/proc/{worker}/cmdline").read_bytes()
+    os.kill(worker, signal.SIGKILL)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    sessions = [json.loads(line)["step"] for line in (first / "sessions.jsonl").read_text().splitlines()]
+    assert len(sessions) == 2 and sessions[0] == 0 < sessions[1]
+    assert compare(suite, "--out", outs[1]) == 0
     assert results(outs[0]) == results(outs[1])
 
 
 def test_a_launcher_begins_nothing_more_once_it_stops():
     launcher = LocalLauncher(1)
-    launcher.stopping.set()
-    with pytest.raises(KeyboardInterrupt):
+    launcher.signals.append(signal.SIGTERM)
+    with pytest.raises(StoppedError):
         launcher.run([Job("ppo", "", "nowhere", 0, 1)], lambda done: None)
     assert not Path("nowhere").exists()
