@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .baseline_config import make_action_noise
+from .baseline_model import choose_policy
 from .baselines import find_baseline
 
 
@@ -46,9 +47,9 @@ def train_baseline(
         options = {**options, "action_noise": noise}
         del options["noise_std"]
     try:
-        model = find_baseline(f"sb3/{algorithm}").algorithm(
-            "MlpPolicy", envs, seed=seed, device="cpu", **options
-        )
+        peer = find_baseline(f"sb3/{algorithm}").algorithm
+        policy = choose_policy("auto", peer, envs.observation_space)
+        model = peer(policy, envs, seed=seed, device="cpu", **options)
         model.learn(steps, callback=ticks)
     finally:
         envs.close()

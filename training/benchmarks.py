@@ -36,6 +36,31 @@ class ReplayBenchmark:
     unit: str = "transitions drawn per second"
 
 
+def recurrent(steps: int, hidden: int, rollout_length: int, epochs: int) -> Benchmark:
+    """PPO with an LSTM that sees CartPole as it is, with nothing but linear maps around it."""
+    same = {"learning_rate": 1e-3, "gamma": 0.98, "gae_lambda": 0.8, "batch_size": 256}
+    return Benchmark(
+        env="CartPole-v1",
+        num_envs=8,
+        steps=steps,
+        agent="ppo",
+        ours={
+            "agent": {
+                **same,
+                **{"rollout_length": rollout_length, "sequence_length": rollout_length, "epochs": epochs},
+            },
+            "encoder": {"name": "mlp", "hidden": []},
+            "memory": {"name": "lstm", "hidden": hidden},
+        },
+        algorithm="recurrent_ppo",
+        theirs={
+            **same,
+            **{"n_steps": rollout_length, "n_epochs": epochs},
+            "policy_kwargs": {"lstm_hidden_size": hidden, "net_arch": []},
+        },
+    )
+
+
 BENCHMARKS: dict[str, Benchmark | ReplayBenchmark] = {
     "ppo-cartpole": Benchmark(
         env="CartPole-v1",
@@ -116,5 +141,9 @@ BENCHMARKS: dict[str, Benchmark | ReplayBenchmark] = {
         },
         threads=2,
     ),
+    # Policy and value have an LSTM each, and gradients reach through the whole rollout, on both sides.
+    "ppo-lstm-cartpole": recurrent(steps=30_000, hidden=64, rollout_length=128, epochs=4),
+    "ppo-lstm-cartpole-zoo": recurrent(steps=15_000, hidden=64, rollout_length=32, epochs=20),
+    "ppo-lstm-cartpole-256": recurrent(steps=15_000, hidden=256, rollout_length=128, epochs=4),
     "replay-atari": ReplayBenchmark(frames=1_000_000, num_envs=8, batch_size=32),
 }
