@@ -1,6 +1,7 @@
 """A run that is killed and resumed is, bit for bit, the run that was left alone."""
 
 import json
+import multiprocessing
 import random
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 
 import pytest
 
+from palaestra.training import cli
 from palaestra.training.checkpoint import STATE, TENSORS, latest_checkpoint
 from palaestra.training.config import UsageError, load_config
 from palaestra.training.run import resume_run, start_run
@@ -62,31 +64,44 @@ def everything(run_dir):
     return (latest_checkpoint(run_dir) / TENSORS).read_bytes(), state, json.dumps(rows), evaluations
 
 
+@pytest.fixture(scope="module")
+def start():
+    """Start a command in a process of its own: a fork of one that has imported everything and done nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["palaestra.training.options", "palaestra.training.run"])
+
+    def start(*words):
+        process = context.Process(target=cli.run, args=(["train", *words],))
+        process.start()
+        return process
+
+    return start
+
+
 def kill_when(process, run_dir, rows) -> bool:
     """SIGKILL a process once its run has this many rows of metrics; False if it ended before."""
     path = run_dir / METRICS_FILE
-    while process.poll() is None:
+    while process.is_alive():
         if path.exists() and path.read_bytes().count(b"\n") >= rows:
             time.sleep(random.Random(rows).uniform(0, 0.05))
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            return True
+            process.kill()
+            process.join()
+            return process.exitcode == -signal.SIGKILL
         time.sleep(0.002)
     return False
 
 
 @pytest.mark.parametrize("options", RUNS.values(), ids=RUNS)
-def test_a_run_killed_again_and_again_equals_one_left_alone(options, tmp_path):
+def test_a_run_killed_again_and_again_equals_one_left_alone(options, start, tmp_path):
     alone, killed = tmp_path / "alone", tmp_path / "killed"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run([*TRAIN, *options, *CLOCKS, "--out", str(alone)], check=True, **quiet)
+    start(*options, *CLOCKS, "--out", str(alone)).join()
 
-    command, kills = [*TRAIN, *options, *CLOCKS, "--out", str(killed)], 0
+    words, kills = [*options, *CLOCKS, "--out", str(killed)], 0
     total = len(read_metrics(alone))
     for rows in sorted(random.Random(0).sample(range(1, total - 2), 2)):
-        kills += kill_when(subprocess.Popen(command, **quiet), killed, rows)
-        command = [*TRAIN, "--resume", str(killed)]
-    subprocess.run(command, check=True, **quiet)
+        kills += kill_when(start(*words), killed, rows)
+        words = ["--resume", str(killed)]
+    start(*words).join()
 
     assert kills == 2
     for left, right in zip(everything(alone), everything(killed), strict=True):
