@@ -23,7 +23,7 @@ from .dreams import training_envs
 from .evaluate import Evaluation, evaluate
 from .loop import Meter, Result, caught_signals, due, report_evaluation
 from .progress import Progress
-from .tracking import Tracker
+from .tracker import Tracker
 
 # Stable-Baselines3's names of what ours log too.
 METRIC_NAMES = {

@@ -19,7 +19,7 @@ import numpy as np
 
 from .benchmarks import BENCHMARKS, Benchmark, ReplayBenchmark
 from .config import UsageError, nearest
-from .tracking import read_metrics
+from .metrics_file import read_metrics
 
 # Steps whose time is not counted: compiling, first allocations, filling a replay buffer.
 WARM_UP = 0.2

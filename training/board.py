@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TextIO
 
 from .launch import SCORE_FILE, Outcome
+from .metrics_file import METRICS_FILE
 from .progress import duration
 from .suites import PlannedRun
-from .tracking import METRICS_FILE
 
 # Enough of a metrics file's end to hold its last row.
 TAIL_BYTES = 4096

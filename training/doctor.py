@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .tracking import wandb_login, wandb_mode
+from .wandb_login import wandb_login, wandb_mode
 
 # Optional packages by import name, and the extra that installs them.
 EXTRAS = {

@@ -41,7 +41,8 @@ from .loop import Clock, Collector, Meter, Result, caught_signals, report_evalua
 from .plots import plot_learning_curve
 from .progress import Progress, say
 from .run import CYCLE_FILE, describe, finish, locked, set_threads
-from .tracking import Tracker, check_tracking, open_tracker
+from .tracker import Tracker
+from .tracking import check_tracking, open_tracker
 from .world_model_config import DATA_SEED_OFFSET, MODEL_FILE, build_world_model, to_dict
 from .world_models import run_fit, save_data
 

@@ -14,6 +14,7 @@ import numpy as np
 from .baselines import is_baseline
 from .components import find_component
 from .config import UsageError, parse_yaml
+from .metrics_file import read_metrics
 from .provenance import made_with
 from .statistics import (
     AGGREGATES,
@@ -30,7 +31,6 @@ from .statistics import (
     probability_of_improvement,
     verdict,
 )
-from .tracking import read_metrics
 
 # An environment counts as learned where an evaluation reaches this normalised score.
 LEARNED = 0.9

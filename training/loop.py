@@ -23,7 +23,7 @@ from .config import RunConfig
 from .dreams import training_envs
 from .evaluate import Evaluation, evaluate
 from .progress import Progress
-from .tracking import Tracker
+from .tracker import Tracker
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .config import load_config
-from .tracking import read_metrics
+from .metrics_file import read_metrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,52 +2,22 @@
 
 from __future__ import annotations
 
-import configparser
 import errno
 import importlib.util
 import json
-import netrc
 import os
-import uuid
-from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import version
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal, Protocol
-from urllib.parse import urlsplit
+from typing import Any, Literal
 
 from .config import UsageError, nearest
+from .metrics_file import METRICS_FILE, read_metrics, truncate_after
 from .progress import say
+from .tracker import Tracker, first_line
+from .tracking_wandb import WandbTracker
+from .wandb_login import wandb_wanted
 
-METRICS_FILE = "metrics.jsonl"
 MODES = ("auto", "wandb", "tensorboard", "none")
-# W&B's own servers, by their old and new names.
-WANDB_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
-# Seconds that W&B may take to answer at the start, and to upload what is left at the end.
-WANDB_INIT_TIMEOUT, WANDB_FINISH_TIMEOUT = 15, 30
-
-
-class Tracker(Protocol):
-    """Takes what a run reports. Who subclasses it leaves out what it cannot show."""
-
-    def log(self, metrics: dict[str, float], step: int) -> None:
-        """Take one row of numbers; `step` never decreases."""
-        return None
-
-    def video(self, path: Path, name: str, step: int) -> None:
-        """Take an mp4 file."""
-        return None
-
-    def figure(self, path: Path, name: str, step: int) -> None:
-        """Take a PNG file."""
-        return None
-
-    def artifact(self, path: Path, name: str, kind: str) -> None:
-        """Take a file or folder to keep, such as a checkpoint."""
-        return None
-
-    def close(self, exit_code: int = 0) -> None:
-        """Finish; a run that failed says so by its exit code."""
-        return None
 
 
 class JsonlTracker(Tracker):
@@ -78,178 +48,6 @@ class JsonlTracker(Tracker):
     def close(self, exit_code: int = 0) -> None:
         """Close the file."""
         self._file.close()
-
-
-def numbered_rows(path: Path) -> Iterator[tuple[dict[str, float], int]]:
-    """Yield each row of a metrics file and the byte offset behind it, but not a last line cut short."""
-    end = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                return
-            end += len(line)
-            try:
-                row = json.loads(line)
-                row["step"]
-            except (ValueError, KeyError, TypeError):
-                raise UsageError(f"{path}, line {number} is not a row of metrics: {line[:60]!r}") from None
-            yield row, end
-
-
-def truncate_after(path: Path, step: int) -> None:
-    """Cut off the rows of a metrics file that come after `step`."""
-    end = 0
-    for row, row_end in numbered_rows(path):
-        if row["step"] > step:
-            break
-        end = row_end
-    os.truncate(path, end)
-
-
-def read_metrics(run_dir: Path) -> list[dict[str, float]]:
-    """Return the rows of a run's metrics file, in order; none where there is no file yet."""
-    path = run_dir / METRICS_FILE
-    return [row for row, _ in numbered_rows(path)] if path.exists() else []
-
-
-class WandbTracker(Tracker):
-    """Mirrors the metrics file to a Weights & Biases run.
-
-    The run folder holds the W&B run's id (`wandb_id.txt`) and what was sent (`wandb_sent.txt`: the last row's
-    step, and which of that step's rows it is). Rows up to there are never sent again; later ones of the file,
-    from a session without W&B, are sent first. So a resumed run neither doubles nor lacks points.
-    """
-
-    def __init__(self, run_dir: Path, *, env: str, agent: str, seed: int, config: dict[str, Any]):
-        id_file = run_dir / "wandb_id.txt"
-        resumed = id_file.exists()
-        if not resumed:
-            id_file.write_text(uuid.uuid4().hex[:8] + "\n")
-        self._run = start_wandb(
-            project=os.environ.get("WANDB_PROJECT", "palaestra"),
-            group=env,
-            job_type=agent,
-            name=f"{agent}-seed{seed}",
-            tags=[tag[:64] for tag in (agent, env, f"v{version('palaestra')}")],  # 64 is W&B's limit
-            config=config,
-            allow_val_change=True,  # a resumed run may have more steps
-            dir=str(run_dir),
-            id=id_file.read_text().strip(),
-            resume="allow" if resumed else None,
-        )
-        # W&B drops rows whose own step goes back, so that is left alone, and ours is a metric like any other.
-        self._run.define_metric("step")
-        self._run.define_metric("*", step_metric="step")
-
-        self._sent_file = run_dir / "wandb_sent.txt"
-        self._sent_file.touch()
-        step, nth = self._sent_file.read_text().split() or ("-1", "0")
-        self._sent = (int(step), int(nth))
-        self._row = (-1, 0)
-        for row in read_metrics(run_dir):
-            self.log(row, int(row["step"]))
-
-    def log(self, metrics: dict[str, float], step: int) -> None:
-        """Send a row, unless it was sent before the run was resumed."""
-        self._row = (step, self._row[1] + 1 if step == self._row[0] else 1)
-        if self._row > self._sent:
-            self._run.log({**metrics, "step": step})
-            self._sent = self._row
-            with self._sent_file.open("r+b") as file:  # never empty, should a kill come now
-                file.write(b"%15d %5d\n" % self._sent)
-
-    def video(self, path: Path, name: str, step: int) -> None:
-        """Show an mp4 file."""
-        import wandb
-
-        self._run.log({name: wandb.Video(str(path), format="mp4"), "step": step})
-
-    def figure(self, path: Path, name: str, step: int) -> None:
-        """Show a PNG file."""
-        import wandb
-
-        self._run.log({name: wandb.Image(str(path)), "step": step})
-
-    def artifact(self, path: Path, name: str, kind: str) -> None:
-        """Upload a file or folder in the background; `name` is made unique among the project's runs."""
-        import wandb
-
-        artifact = wandb.Artifact(f"{name}-{self._run.id}", type=kind)
-        if path.is_dir():
-            artifact.add_dir(str(path))
-        else:
-            artifact.add_file(str(path))
-        self._run.log_artifact(artifact)
-
-    def close(self, exit_code: int = 0) -> None:
-        """Upload what is left, for half a minute at most; all of it stays on disk for `wandb sync`."""
-        self._run.finish(exit_code=exit_code)
-
-
-def start_wandb(**arguments: Any) -> Any:
-    """Start a W&B run, offline where there is no key or no network, and say in one line where it is."""
-    # Where the server hangs, W&B's telemetry would hold up the end of the program for 20 s (tried with 0.31).
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb
-
-    settings = wandb.Settings(
-        init_timeout=WANDB_INIT_TIMEOUT,
-        finish_timeout=WANDB_FINISH_TIMEOUT,
-        finish_timeout_raises=True,
-        console="off",
-        silent=True,
-        reinit="create_new",  # leaves a run that the user's own program may have alone
-    )
-    why_offline = None
-    if wandb_mode() not in ("offline", "disabled") and wandb_login() is None:
-        why_offline = "not logged in"
-    else:
-        try:
-            run = wandb.init(settings=settings, **arguments)
-        except Exception as error:
-            why_offline = first_line(error)
-            wandb.teardown()  # frees the run's id, which the failed attempt still holds
-    if why_offline is not None:
-        run = wandb.init(settings=settings, mode="offline", **arguments)
-    if run.offline:
-        say(f"W&B: offline ({why_offline or 'as set'}); upload with: wandb sync {Path(run.dir).parent}")
-    elif not run.disabled:
-        say(f"W&B: {run.url}")
-    return run
-
-
-def wandb_mode() -> str:
-    """What the user's WANDB_MODE asks for: `online`, `offline`, `disabled`, or nothing."""
-    mode = os.environ.get("WANDB_MODE", "").lower()
-    return {"dryrun": "offline"}.get(mode, mode)
-
-
-def wandb_login() -> str | None:
-    """Return where the user's W&B credentials are, or None.
-
-    Asks neither the network nor the wandb package, whose import takes half a second.
-    """
-    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
-        if os.environ.get(name):
-            return name
-    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    try:
-        entries = netrc.netrc(path)
-    except (OSError, netrc.NetrcParseError):
-        return None
-    return str(path) if any(map(entries.authenticators, wandb_hosts())) else None
-
-
-def wandb_hosts() -> tuple[str, ...]:
-    """Return the names under which the key of the user's W&B server may be filed."""
-    folder = Path(os.environ.get("WANDB_CONFIG_DIR", "~/.config/wandb")).expanduser()
-    settings = configparser.ConfigParser(interpolation=None)
-    try:
-        settings.read(folder / "settings")
-    except configparser.Error:
-        settings.clear()
-    url = os.environ.get("WANDB_BASE_URL") or settings.get("default", "base_url", fallback="")
-    return (urlsplit(url).netloc,) if url else WANDB_HOSTS
 
 
 class TensorboardTracker(Tracker):
@@ -325,11 +123,6 @@ def switched_off(sink: type[Tracker], error: Exception) -> None:
     say(f"warning: {sink.__name__} failed and is switched off, {METRICS_FILE} has everything: {reason}")
 
 
-def first_line(error: Exception) -> str:
-    """Return what an error says, in one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def open_tracker(
     run_dir: Path,
     mode: Literal["auto", "wandb", "tensorboard", "none"],
@@ -365,13 +158,3 @@ def check_tracking(mode: str) -> None:
         raise UsageError(f"unknown tracker {mode!r}; {nearest(mode, MODES)}")
     if mode == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
         raise UsageError("TensorBoard is not installed; run: pip install 'palaestra[tensorboard]'")
-
-
-def wandb_wanted() -> bool:
-    """Whether `auto` means W&B; where it does not, say how to turn it on."""
-    if wandb_mode() == "disabled":
-        return False
-    if wandb_mode() == "offline" or wandb_login() is not None:
-        return True
-    say("W&B is off, as you are not logged in; `wandb login` turns it on, `--track wandb` logs offline")
-    return False

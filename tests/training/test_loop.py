@@ -6,8 +6,8 @@ import torch
 
 from palaestra.training.config import run_config
 from palaestra.training.loop import Meter, due
+from palaestra.training.metrics_file import read_metrics
 from palaestra.training.run import load_run, start_run
-from palaestra.training.tracking import read_metrics
 
 
 def test_clocks_tick_at_multiples():

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from palaestra.training.checkpoint import STATE, TENSORS, latest_checkpoint
-from palaestra.training.tracking import METRICS_FILE, read_metrics
+from palaestra.training.metrics_file import METRICS_FILE, read_metrics
 
 PALAESTRA = [sys.executable, "-m", "palaestra.training.cli"]
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

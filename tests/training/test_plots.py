@@ -2,8 +2,9 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
+from palaestra.training.metrics_file import read_metrics
 from palaestra.training.plots import learning_curve, plot_learning_curve
-from palaestra.training.tracking import JsonlTracker, read_metrics
+from palaestra.training.tracking import JsonlTracker
 
 
 @pytest.fixture

@@ -5,17 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from palaestra.training import tracking
+from palaestra.training import tracking, tracking_wandb
 from palaestra.training.config import UsageError
-from palaestra.training.tracking import (
-    JsonlTracker,
-    Tracker,
-    Trackers,
-    open_tracker,
-    read_metrics,
-    wandb_login,
-    wandb_wanted,
-)
+from palaestra.training.metrics_file import read_metrics
+from palaestra.training.tracker import Tracker
+from palaestra.training.tracking import JsonlTracker, Trackers, open_tracker
+from palaestra.training.wandb_login import wandb_login, wandb_wanted
 
 from .wandb_file import WandbRun, read_run
 
@@ -273,7 +268,7 @@ def test_wandb_mirrors_the_file_over_three_sessions(run_dir, wandb, capsys):
 def test_without_a_server_a_run_is_logged_offline(run_dir, wandb, monkeypatch, capsys):
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nothing listens there
-    monkeypatch.setattr(tracking, "WANDB_INIT_TIMEOUT", 1)
+    monkeypatch.setattr(tracking_wandb, "WANDB_INIT_TIMEOUT", 1)
     tracker = open_tracker(run_dir, "auto", **RUN)
     log_steps(tracker, range(3))
     tracker.close()

@@ -14,8 +14,8 @@ from palaestra.training.collect import RandomActor, collect_episodes
 from palaestra.training.config import UsageError, load_config
 from palaestra.training.dyna import gate, horizon, resume_cycle
 from palaestra.training.dyna_options import CycleConfig
+from palaestra.training.metrics_file import read_metrics
 from palaestra.training.run import load_run, resume_run
-from palaestra.training.tracking import read_metrics
 from palaestra.training.world_model_config import resolve_names, world_model_config
 from palaestra.training.world_models import load_world_model, resume_fit
 

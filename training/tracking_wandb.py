@@ -1,0 +1,123 @@
+"""Weights & Biases: a run mirrored while it trains, and findings that are put into a run at once."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .metrics_file import read_metrics
+from .progress import say
+from .tracker import Tracker, first_line
+from .wandb_login import wandb_login, wandb_mode
+
+# Seconds that W&B may take to answer at the start, and to upload what is left at the end.
+WANDB_INIT_TIMEOUT, WANDB_FINISH_TIMEOUT = 15, 30
+
+
+class WandbTracker(Tracker):
+    """Mirrors the metrics file to a Weights & Biases run.
+
+    The run folder holds the W&B run's id (`wandb_id.txt`) and what was sent (`wandb_sent.txt`: the last row's
+    step, and which of that step's rows it is). Rows up to there are never sent again; later ones of the file,
+    from a session without W&B, are sent first. So a resumed run neither doubles nor lacks points.
+    """
+
+    def __init__(self, run_dir: Path, *, env: str, agent: str, seed: int, config: dict[str, Any]):
+        id_file = run_dir / "wandb_id.txt"
+        resumed = id_file.exists()
+        if not resumed:
+            id_file.write_text(uuid.uuid4().hex[:8] + "\n")
+        self._run = start_wandb(
+            project=os.environ.get("WANDB_PROJECT", "palaestra"),
+            group=env,
+            job_type=agent,
+            name=f"{agent}-seed{seed}",
+            tags=[tag[:64] for tag in (agent, env, f"v{version('palaestra')}")],  # 64 is W&B's limit
+            config=config,
+            allow_val_change=True,  # a resumed run may have more steps
+            dir=str(run_dir),
+            id=id_file.read_text().strip(),
+            resume="allow" if resumed else None,
+        )
+        # W&B drops rows whose own step goes back, so that is left alone, and ours is a metric like any other.
+        self._run.define_metric("step")
+        self._run.define_metric("*", step_metric="step")
+
+        self._sent_file = run_dir / "wandb_sent.txt"
+        self._sent_file.touch()
+        step, nth = self._sent_file.read_text().split() or ("-1", "0")
+        self._sent = (int(step), int(nth))
+        self._row = (-1, 0)
+        for row in read_metrics(run_dir):
+            self.log(row, int(row["step"]))
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """Send a row, unless it was sent before the run was resumed."""
+        self._row = (step, self._row[1] + 1 if step == self._row[0] else 1)
+        if self._row > self._sent:
+            self._run.log({**metrics, "step": step})
+            self._sent = self._row
+            with self._sent_file.open("r+b") as file:  # never empty, should a kill come now
+                file.write(b"%15d %5d\n" % self._sent)
+
+    def video(self, path: Path, name: str, step: int) -> None:
+        """Show an mp4 file."""
+        import wandb
+
+        self._run.log({name: wandb.Video(str(path), format="mp4"), "step": step})
+
+    def figure(self, path: Path, name: str, step: int) -> None:
+        """Show a PNG file."""
+        import wandb
+
+        self._run.log({name: wandb.Image(str(path)), "step": step})
+
+    def artifact(self, path: Path, name: str, kind: str) -> None:
+        """Upload a file or folder in the background; `name` is made unique among the project's runs."""
+        import wandb
+
+        artifact = wandb.Artifact(f"{name}-{self._run.id}", type=kind)
+        if path.is_dir():
+            artifact.add_dir(str(path))
+        else:
+            artifact.add_file(str(path))
+        self._run.log_artifact(artifact)
+
+    def close(self, exit_code: int = 0) -> None:
+        """Upload what is left, for half a minute at most; all of it stays on disk for `wandb sync`."""
+        self._run.finish(exit_code=exit_code)
+
+
+def start_wandb(**arguments: Any) -> Any:
+    """Start a W&B run, offline where there is no key or no network, and say in one line where it is."""
+    # Where the server hangs, W&B's telemetry would hold up the end of the program for 20 s (tried with 0.31).
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb
+
+    settings = wandb.Settings(
+        init_timeout=WANDB_INIT_TIMEOUT,
+        finish_timeout=WANDB_FINISH_TIMEOUT,
+        finish_timeout_raises=True,
+        console="off",
+        silent=True,
+        reinit="create_new",  # leaves a run that the user's own program may have alone
+    )
+    why_offline = None
+    if wandb_mode() not in ("offline", "disabled") and wandb_login() is None:
+        why_offline = "not logged in"
+    else:
+        try:
+            run = wandb.init(settings=settings, **arguments)
+        except Exception as error:
+            why_offline = first_line(error)
+            wandb.teardown()  # frees the run's id, which the failed attempt still holds
+    if why_offline is not None:
+        run = wandb.init(settings=settings, mode="offline", **arguments)
+    if run.offline:
+        say(f"W&B: offline ({why_offline or 'as set'}); upload with: wandb sync {Path(run.dir).parent}")
+    elif not run.disabled:
+        say(f"W&B: {run.url}")
+    return run
