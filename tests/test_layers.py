@@ -21,6 +21,7 @@ CONFINED = {
     "wandb": "training/tracking_wandb.py",
     "stable_baselines3": "training/baseline",
     "sb3_contrib": "training/baseline",
+    "wandb_workspaces": "training/tracking_wandb.py",
     "ray": "training/launch.py",
 }
 # What the component files of a folder share; components import these, never each other.

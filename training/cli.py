@@ -272,6 +272,8 @@ class CompareOptions:
     """Address of a Ray cluster; by default one is started here."""
     episodes: int = 100
     """Evaluation episodes of each run, where folders are compared; suites say their own."""
+    wandb: bool = False
+    """Put tables, charts and files into a W&B run, too, and into a Report where there is a network."""
     json: bool = False
     """Print one JSON object."""
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from .board import Board
 from .compare import natural_pairings, pairings, run_suite, score_runs
+from .comparison_wandb import comparison_findings
 from .config import UsageError
 from .findings import summarize
 from .launch import Launcher, LocalLauncher, Outcome, RayLauncher, only_one
 from .progress import say
 from .report import summary, write_report
 from .suites import read_suite, suite_names
+from .tracking_wandb import publish
 
 if TYPE_CHECKING:
     from .cli import CompareOptions
@@ -47,9 +49,8 @@ def run_comparison(options: CompareOptions) -> Compared:
         out = options.out or Path("comparisons") / "runs"
         with only_one(out):
             finished = score_runs(folders, options.episodes, launcher, say)
-            return report(
-                summarize(" and ".join(options.targets), finished, natural_pairings(finished)), out, []
-            )
+            name = " and ".join(options.targets)
+            return report(summarize(name, finished, natural_pairings(finished)), out, [], options.wandb)
     if len(options.targets) > 1:
         missing = next(folder for folder in folders if not folder.is_dir())
         raise UsageError(f"{missing} is not a folder of runs; give one suite, or folders only")
@@ -59,13 +60,17 @@ def run_comparison(options: CompareOptions) -> Compared:
         finished, failed = run_suite(suite, out, launcher, Board().show)
         if not finished:
             raise UsageError(f"no run could be finished; the first one: {failed[0].error}")
-        return report(summarize(suite.name, finished, pairings(suite), suite.references), out, failed)
+        findings = summarize(suite.name, finished, pairings(suite), suite.references)
+        return report(findings, out, failed, options.wandb)
 
 
-def report(findings: dict[str, Any], out: Path, failed: list[Outcome]) -> Compared:
-    """Write the report; runs that are missing from it are named in it."""
+def report(findings: dict[str, Any], out: Path, failed: list[Outcome], wandb: bool) -> Compared:
+    """Write the report, to W&B too where that is wanted; runs that are missing from it are named in it."""
     findings["notes"] += [f"Failed, and missing here: {each.folder} ({each.error})" for each in failed]
-    return Compared(findings, summary(findings, write_report(findings, out)), failed)
+    written = write_report(findings, out)
+    if wandb:
+        publish(comparison_findings(findings, written), out)
+    return Compared(findings, summary(findings, written.page), failed)
 
 
 def make_launcher(options: CompareOptions) -> Launcher:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,31 @@ Table = tuple[list[str], list[list[str]]]
 Value = list[float | None]
 
 
-def write_report(findings: dict[str, Any], out: Path) -> Path:
-    """Write `report.html`, `report.md`, `comparison.json`, CSV files and pictures; returns the HTML file."""
+@dataclass(frozen=True)
+class Written:
+    """What a report consists of."""
+
+    page: Path
+    pictures: list[Path]
+    files: list[Path]
+    """All others."""
+
+
+def write_report(findings: dict[str, Any], out: Path) -> Written:
+    """Write `report.html`, `report.md`, `comparison.json`, CSV files and pictures."""
     (out / "comparison.json").write_text(json.dumps(findings, indent=1) + "\n")
-    write_csvs(findings, out)
+    tables_written = write_csvs(findings, out)
     charts = draw_charts(findings, out)
     said, found = headline(findings), tables(findings)
     (out / "report.md").write_text(markdown(findings, said, charts, found), encoding="utf-8")
     path = out / "report.html"
     path.write_text(page(findings, said, charts, found, made(findings)), encoding="utf-8")
-    return path
+    others = [path, out / "report.md", out / "comparison.json", *tables_written]
+    return Written(path, [file for chart in charts for file in chart.files], others)
 
 
-def write_csvs(findings: dict[str, Any], out: Path) -> None:
-    """Write final scores, meetings, learning curves, and what depends on the machine's speed."""
+def write_csvs(findings: dict[str, Any], out: Path) -> list[Path]:
+    """Write final scores, meetings, learning curves, and what depends on the machine's speed; returns the files."""
     curves, timing = findings["curves"], findings["timing"]
     runs = [
         (row["environment"], row["contestant"], row["steps"], seed, value)
@@ -57,6 +69,7 @@ def write_csvs(findings: dict[str, Any], out: Path) -> None:
     write_csv(out / "meetings.csv", names, meetings)
     write_csv(out / "curves.csv", (*head, "seed", "step", "return"), points)
     write_csv(out / "seconds.csv", (*head, "seed", "seconds"), seconds)
+    return [out / f"{name}.csv" for name in ("scores", "meetings", "curves", "seconds")]
 
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:

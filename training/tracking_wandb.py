@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import time
 import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +20,9 @@ from .wandb_login import wandb_login, wandb_mode
 
 # Seconds that W&B may take to answer at the start, and to upload what is left at the end.
 WANDB_INIT_TIMEOUT, WANDB_FINISH_TIMEOUT = 15, 30
+# Sending a row takes up to a millisecond: in a run that logs often, more than it may. This much of the time is spent
+# on it, and what is left then is sent at the end.
+SHARE = 0.01
 
 
 class WandbTracker(Tracker):
@@ -31,7 +39,7 @@ class WandbTracker(Tracker):
         if not resumed:
             id_file.write_text(uuid.uuid4().hex[:8] + "\n")
         self._run = start_wandb(
-            project=os.environ.get("WANDB_PROJECT", "palaestra"),
+            project=wandb_project(),
             group=env,
             job_type=agent,
             name=f"{agent}-seed{seed}",
@@ -51,17 +59,28 @@ class WandbTracker(Tracker):
         step, nth = self._sent_file.read_text().split() or ("-1", "0")
         self._sent = (int(step), int(nth))
         self._row = (-1, 0)
+        self._waiting: deque[tuple[dict[str, float], tuple[int, int]]] = deque()
+        self._spent, self._opened = 0.0, time.perf_counter()
         for row in read_metrics(run_dir):
             self.log(row, int(row["step"]))
+        self._send(lambda: True)
+        self._spent, self._opened = 0.0, time.perf_counter()
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Send a row, unless it was sent before the run was resumed."""
+        """Send a row, unless it was sent before the run was resumed; later, if sending has taken too long so far."""
         self._row = (step, self._row[1] + 1 if step == self._row[0] else 1)
         if self._row > self._sent:
-            self._run.log({**metrics, "step": step})
-            self._sent = self._row
+            self._waiting.append((metrics, self._row))
+        self._send(lambda: self._spent <= SHARE * (time.perf_counter() - self._opened))
+
+    def _send(self, may: Callable[[], bool]) -> None:
+        while self._waiting and may():
+            began = time.perf_counter()
+            metrics, self._sent = self._waiting.popleft()
+            self._run.log({**metrics, "step": self._sent[0]})
             with self._sent_file.open("r+b") as file:  # never empty, should a kill come now
                 file.write(b"%15d %5d\n" % self._sent)
+            self._spent += time.perf_counter() - began
 
     def video(self, path: Path, name: str, step: int) -> None:
         """Show an mp4 file."""
@@ -87,7 +106,8 @@ class WandbTracker(Tracker):
         self._run.log_artifact(artifact)
 
     def close(self, exit_code: int = 0) -> None:
-        """Upload what is left, for half a minute at most; all of it stays on disk for `wandb sync`."""
+        """Send and upload what is left, for half a minute at most; all of it stays on disk for `wandb sync`."""
+        self._send(lambda: True)
         self._run.finish(exit_code=exit_code)
 
 
@@ -121,3 +141,102 @@ def start_wandb(**arguments: Any) -> Any:
     elif not run.disabled:
         say(f"W&B: {run.url}")
     return run
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is put into a W&B run of its own, all at once."""
+
+    kind: str
+    """The run's job type."""
+    name: str
+    text: list[str]
+    """Markdown: the blocks of a Report."""
+    config: dict[str, Any]
+    summary: dict[str, float | str]
+    tables: dict[str, tuple[list[str], list[list[Any]]]]
+    """Header and rows, by title."""
+    curves: dict[str, dict[str, tuple[list[float], list[float]]]]
+    """Steps and values, by chart and by line in it."""
+    pictures: list[Path]
+    files: list[Path]
+    """What else is kept, as one artifact."""
+
+
+def publish(findings: Findings, folder: Path) -> None:
+    """Put findings into a new W&B run, whose files lie in a folder, and into a Report where there is a network.
+
+    Like all of W&B it may fail: a warning says so.
+    """
+    try:
+        run = start_wandb(
+            project=wandb_project(),
+            job_type=findings.kind,
+            name=findings.name,
+            tags=[findings.kind, f"v{version('palaestra')}"],
+            config=findings.config,
+            dir=str(folder),
+        )
+        fill(run, findings)
+        run.finish()
+        if not (run.offline or run.disabled):
+            write_report(run, findings)
+    except Exception as error:
+        say(f"warning: W&B failed, {folder} has everything: {first_line(error)}")
+
+
+def fill(run: Any, findings: Findings) -> None:
+    """Log curves, as history and as one chart for all lines that belong together; then tables, pictures and files."""
+    import wandb
+
+    run.define_metric("step")
+    run.define_metric("*", step_metric="step")
+    for chart, lines in findings.curves.items():
+        for line, (steps, values) in lines.items():
+            for step, value in zip(steps, values, strict=True):
+                run.log({"step": step, f"{chart}/{line}": value})
+    charts = {
+        f"charts/{chart}": wandb.plot.line_series(
+            [steps for steps, _ in lines.values()],
+            [values for _, values in lines.values()],
+            keys=list(lines),
+            title=chart,
+            xname="step",
+        )
+        for chart, lines in findings.curves.items()
+    }
+    tables = {
+        f"tables/{title}": wandb.Table(columns=list[str | int](header), data=rows)
+        for title, (header, rows) in findings.tables.items()
+    }
+    pictures = {f"pictures/{path.stem}": wandb.Image(str(path)) for path in findings.pictures}
+    run.log({**charts, **tables, **pictures})
+    run.summary.update(findings.summary)
+    artifact = wandb.Artifact(f"{findings.kind}-{run.id}", type=findings.kind)
+    for path in [*findings.files, *findings.pictures]:
+        artifact.add_file(str(path))
+    run.log_artifact(artifact)
+
+
+def write_report(run: Any, findings: Findings) -> None:
+    """Write a W&B Report about a run that `fill` has filled, and say where it is."""
+    if importlib.util.find_spec("wandb_workspaces") is None:
+        say("no W&B Report: pip install 'palaestra[reports]'")
+        return
+    import wandb_workspaces.reports.v2 as reports
+
+    panels: list[Any] = [
+        reports.LinePlot(title=chart, x="step", y=[f"{chart}/{line}" for line in lines])
+        for chart, lines in findings.curves.items()
+    ]
+    runs = reports.Runset(entity=run.entity, project=run.project, filters=f"Name == '{run.id}'")
+    blocks: list[Any] = [reports.MarkdownBlock(text=text) for text in findings.text]
+    blocks.append(reports.PanelGrid(runsets=[runs], panels=panels))
+    report = reports.Report(entity=run.entity, project=run.project, title=findings.name, blocks=blocks)
+    report.save()
+    say(f"W&B Report: {report.url}")
+
+
+def wandb_project() -> str:
+    """The project that everything goes to."""
+    return os.environ.get("WANDB_PROJECT", "palaestra")

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from palaestra.training import cli, launch, report
@@ -26,6 +27,8 @@ from palaestra.training.launch import (
     steps_left,
 )
 from palaestra.training.suites import plan, read_suite, requested_config, suite_names
+
+from .wandb_file import finished_run
 
 TINY = """
 seeds: 2
@@ -160,7 +163,30 @@ def test_a_wrong_request_is_one_line(words, message, capsys):
 # -- Running them ---------------------------------------------------------------------------------------------------
 
 
-def test_a_suite_is_run_reported_and_not_run_again(suite, tmp_path, in_process, capsys):
+def is_in_wandb(comparison, out):
+    """All that was found is in the offline run."""
+    (path,) = (out / "wandb").glob("offline-run-*/*.wandb")
+    run = finished_run(path)
+    assert (run.job_type, run.name, run.exit_code) == ("comparison", "tiny", 0)
+    assert {"seeds": [0, 1], "contestants": ["ppo", "pqn"]}.items() <= run.config.items()
+    points = [(row["step"], row[name]) for row in run.history if (name := "CartPole-v1/ppo") in row]
+    curves = [curve for curve in comparison["curves"] if curve["contestant"] == "ppo"]
+    assert points == [
+        (np.mean(steps), pytest.approx(np.mean(returns)))
+        for steps, returns in zip(
+            zip(*(curve["steps"] for curve in curves), strict=True),
+            zip(*(curve["returns"] for curve in curves), strict=True),
+            strict=True,
+        )
+    ]
+    assert run.summary["return/CartPole-v1/pqn"] == pytest.approx(comparison["table"][1]["mean"][0])
+    assert run.summary["verdict/ppo against pqn"] == "too few runs"
+    kinds = [row[key] for row in run.history for key in row if key.endswith("/_type")]
+    assert kinds.count("image-file") == len(list(out.glob("*.png"))) and "table-file" in kinds
+    assert run.artifacts[-1] == f"comparison-{run.run_id}"
+
+
+def test_a_suite_is_run_reported_and_not_run_again(suite, tmp_path, in_process, capsys, monkeypatch):
     out = tmp_path / "out"
     assert compare(suite, "--out", out) == 0
     said = capsys.readouterr()
@@ -177,9 +203,13 @@ def test_a_suite_is_run_reported_and_not_run_again(suite, tmp_path, in_process, 
     before = results(out)
 
     in_process.clear()
-    assert cli.run(["compare", str(suite), "--out", str(out), "--json"]) == 0
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert cli.run(["compare", str(suite), "--out", str(out), "--json", "--wandb"]) == 0
     assert in_process == [] and results(out) == before
-    comparison = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    assert "wandb sync" in said.err
+    comparison = json.loads(said.out)
+    is_in_wandb(comparison, out)
     assert comparison["contestants"] == ["ppo", "pqn"]
     assert comparison["pairs"][0]["verdict"] == "too few runs"
     # Scores are those that `evaluate` reports.

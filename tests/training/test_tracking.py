@@ -1,7 +1,9 @@
 import math
 import os
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +14,8 @@ from palaestra.training.tracker import Tracker
 from palaestra.training.tracking import JsonlTracker, Trackers, open_tracker
 from palaestra.training.wandb_login import wandb_login, wandb_wanted
 
-from .wandb_file import WandbRun, read_run
+from .wandb_file import WandbRun, finished_run, read_run
+from .wandb_server import WandbServer
 
 RUN = {"env": "CartPole-v1", "agent": "ppo", "seed": 3, "config": {"gamma": 0.99, "agent": {"epochs": 4}}}
 
@@ -41,6 +44,9 @@ def wandb():
     wandb.teardown()
     yield wandb
     wandb.teardown()
+    for thread in threading.enumerate():
+        if thread.name in ("NetStatThr", "ChkStopThr", "IntMsgThr"):  # of a run that could not be finished
+            thread.join()
 
 
 def log_steps(tracker: Tracker, steps: range) -> None:
@@ -209,15 +215,6 @@ def read_runs(run_dir: Path) -> list[WandbRun]:
     return sorted(runs, key=lambda run: run.history[0]["step"])
 
 
-def finished_run(path: Path) -> WandbRun:
-    """Read a run's file once W&B's background process, which lags a little behind `finish`, has ended it."""
-    deadline = time.monotonic() + 10
-    while (run := read_run(path)).exit_code is None:
-        assert time.monotonic() < deadline, f"{path} was not finished"
-        time.sleep(0.01)
-    return run
-
-
 def points(run: WandbRun) -> list[tuple[int, float]]:
     return [(row["step"], row["episode/return"]) for row in run.history if "episode/return" in row]
 
@@ -284,6 +281,75 @@ def test_wandb_can_be_disabled(run_dir, wandb, monkeypatch, capsys):
     tracker.close()
     assert len(read_metrics(run_dir)) == 3 and not (run_dir / "wandb").exists()
     assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def server(wandb, monkeypatch):
+    server = WandbServer()
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    monkeypatch.setattr(tracking_wandb, "WANDB_FINISH_TIMEOUT", 1)
+    yield server
+    server.die()
+
+
+def test_a_server_gets_every_row_of_a_resumed_run_once(run_dir, server):
+    for resume_step, steps in ((None, range(1, 6)), (3, range(4, 8))):
+        tracker = open_tracker(run_dir, "auto", **RUN, resume_step=resume_step)
+        log_steps(tracker, steps)
+        tracker.close()
+    assert len({run["name"] for run in server.runs}) == 1
+    rows = [
+        (place, row["step"], row["episode/return"]) for place in server.rows for row in server.rows[place]
+    ]
+    assert rows == [(step - 1, step, step * 1.5) for step in range(1, 8)]
+
+
+# W&B's own threads, when their background process goes away.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("trouble", ["hangs", "dies"])
+def test_a_server_that_is_lost_costs_neither_time_nor_data(run_dir, server, trouble, capsys, monkeypatch):
+    spent, send = [], tracking_wandb.WandbTracker.log
+
+    def timed(*arguments):
+        began = time.perf_counter()
+        send(*arguments)
+        spent.append(time.perf_counter() - began)
+
+    monkeypatch.setattr(tracking_wandb.WandbTracker, "log", timed)
+    tracker = open_tracker(run_dir, "auto", **RUN)
+    {"hangs": server.hang, "dies": server.die}[trouble]()
+    started = time.perf_counter()
+    for step in range(150):
+        log_steps(tracker, range(step, step + 1))
+        time.sleep(0.01)  # the rest of the training
+    assert sum(spent) < 0.02 * (time.perf_counter() - started)
+    tracker.close()
+    (path,) = (run_dir / "wandb").glob("run-*/*.wandb")
+    rows = [(step, step * 1.5) for step in range(150)]
+    assert (
+        points(read_run(path))
+        == rows
+        == [(row["step"], row["episode/return"]) for row in read_metrics(run_dir)]
+    )
+    assert "Timed out" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_findings_become_a_report(server, monkeypatch, capsys):
+    reports = pytest.importorskip("wandb_workspaces.reports.v2")
+    saved = []
+    monkeypatch.setattr(reports.Report, "save", lambda self: saved.append(self._to_model()))
+    monkeypatch.setattr(reports.Report, "url", "http://example.org/report")
+    lines = {"ppo": ([1.0, 2.0], [3.0, 4.0]), "sb3/ppo": ([1.0, 2.0], [3.0, 5.0])}
+    findings = tracking_wandb.Findings(
+        *("comparison", "quick", ["- ppo wins", "## Scores"], {}, {}, {}, {"CartPole-v1": lines}, [], [])
+    )
+    tracking_wandb.write_report(SimpleNamespace(entity="me", project="palaestra", id="abc"), findings)
+    spec = saved[0].spec.model_dump_json(by_alias=True)
+    assert saved[0].display_name == "quick"
+    for text in ("- ppo wins", "## Scores", "CartPole-v1/ppo", "CartPole-v1/sb3/ppo", "abc"):
+        assert text in spec
+    assert "W&B Report: http://example.org/report" in capsys.readouterr().err
 
 
 class BrokenRun:

@@ -6,6 +6,7 @@ chunks are a record, and each record is a protocol buffer. wandb has no public r
 
 import json
 import struct
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -33,7 +34,17 @@ class WandbRun:
     step_metrics: dict[str, str] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     artifacts: list[str] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
     exit_code: int | None = None
+
+
+def finished_run(path: Path) -> WandbRun:
+    """Read a run's file once W&B's background process, which lags a little behind `finish`, has ended it."""
+    deadline = time.monotonic() + 10
+    while (run := read_run(path)).exit_code is None:
+        assert time.monotonic() < deadline, f"{path} was not finished"
+        time.sleep(0.01)
+    return run
 
 
 def read_run(path: Path) -> WandbRun:
@@ -61,6 +72,8 @@ def add(run: WandbRun, record: Any) -> None:
             run.step_metrics[record.metric.name or record.metric.glob_name] = record.metric.step_metric
         case "history":
             run.history.append(values(record.history.item))
+        case "summary":
+            run.summary |= values(record.summary.update)
         case "artifact":
             run.artifacts.append(record.artifact.name)
         case "exit":
