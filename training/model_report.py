@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .plots import BLUE, VERMILION
+from .tracking_wandb import Findings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,6 +22,7 @@ FRAMES_PER_SECOND, FILM_HEIGHT = 10, 128
 
 Example = tuple[np.ndarray, np.ndarray, np.ndarray]
 PICTURES = ("report.png", "open_loop.png", "traversals.png")
+FILES = ("report.json", "report.html", "open_loop.mp4")
 
 
 def write_report(
@@ -49,6 +52,36 @@ def write_report(
         pictures += "<p>truth, decoded, foretold<br><video src='open_loop.mp4' controls loop></video></p>"
     page = f"<!doctype html><meta charset=utf-8><title>{title}</title><h1>{title}</h1>{pictures}<table>{rows}</table>"
     (folder / "report.html").write_text(page, encoding="utf-8")
+
+
+def model_findings(folder: Path, report: dict[str, Any]) -> Findings:
+    """The same for W&B."""
+    flat = dict(flattened(report))
+    skill = [(float(k), value) for k, value in report["skill"].items() if value is not None]
+    steps, values = [k for k, _ in skill], [value for _, value in skill]
+    rows = [[name, str(value)] for name, value in flat.items()]
+    return Findings(
+        kind="world-model",
+        name=f"{report['env']}: {report['encoder']} + {report['dynamics']}",
+        text=["\n".join(["| what | value |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in rows)])],
+        config={name: report[name] for name in ("env", "encoder", "dynamics")},
+        summary={name: value for name, value in flat.items() if value is not None},
+        tables={"report": (["what", "value"], rows)},
+        curves={"skill by steps ahead": {"open loop": (steps, values)}},
+        pictures=[folder / name for name in PICTURES if (folder / name).exists()],
+        files=[folder / name for name in FILES if (folder / name).exists()],
+    )
+
+
+def flattened(report: dict[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every single value, named by its path."""
+    for name, value in report.items():
+        if isinstance(value, dict):
+            yield from flattened(value, f"{above}{name}/")
+        elif isinstance(value, list):
+            yield from flattened(dict(enumerate(value)), f"{above}{name}/")
+        else:
+            yield f"{above}{name}", value
 
 
 def numbers(report: dict[str, Any]) -> Figure:

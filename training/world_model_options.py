@@ -14,7 +14,9 @@ import tyro
 from .cli import option_value, parse
 from .components import find_component
 from .config import UsageError, load_yaml, merge, shallow_dict
+from .model_report import model_findings
 from .options import field_docs, parse_assignments, read_train_options
+from .tracking_wandb import publish
 from .world_model_config import (
     PARTS,
     WorldModelConfig,
@@ -123,6 +125,8 @@ class EvaluateOptions:
     """Episodes of that comparison, for each temperature."""
     noise: float = 0.0
     """Look for the true state in noisy observations, too: deviation, of pictures from 0 to 1 or of scaled numbers."""
+    wandb: bool = False
+    """Put the report into a W&B run, too."""
     json: bool = False
     """Print one JSON object."""
 
@@ -140,6 +144,8 @@ def evaluate(arguments: list[str]) -> int:
 
         returns = dream_to_real(options.model, options.policy, options.episodes)
     report = evaluate_model(options.model, returns, options.noise)
+    if options.wandb:
+        publish(model_findings(options.model, report), options.model)
     print(json.dumps(report) if options.json else format_report(report))
     return 0
 

@@ -19,6 +19,8 @@ from palaestra.training.run import load_run, resume_run
 from palaestra.training.world_model_config import resolve_names, world_model_config
 from palaestra.training.world_models import load_world_model, resume_fit
 
+from .wandb_file import finished_run
+
 FIT = [
     "--steps",
     "400",
@@ -61,14 +63,20 @@ def parameters(run_dir):
     return (latest_checkpoint(run_dir) / TENSORS).read_bytes()
 
 
-def test_a_report_has_what_was_promised(fitted, capsys):
+def test_a_report_has_what_was_promised(fitted, capsys, monkeypatch):
     assert command("evaluate", fitted, "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert {"skill", "reward_r2", "terminal_recall", "terminal_precision", "probe_r2"} <= set(report)
     assert list(report["skill"]) == ["1", "2", "5", "10", "20", "50"]
     assert report["env"] == "CartPole-v1" and report["reward_r2"] == 1.0 and report["probe_r2"] > 0.9999
     assert json.loads((fitted / "report.json").read_text())["skill"] == report["skill"]
-    assert command("evaluate", fitted) == 0
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert command("evaluate", fitted, "--wandb") == 0
+    (path,) = (fitted / "wandb").glob("offline-run-*/*.wandb")
+    logged = finished_run(path)
+    assert (logged.job_type, logged.exit_code) == ("world-model", 0)
+    assert logged.summary["skill/1"] == pytest.approx(report["skill"]["1"])
+    assert [row["step"] for row in logged.history if "skill by steps ahead/open loop" in row][:2] == [1, 2]
     assert "skill" in capsys.readouterr().out
     assert [row["step"] for row in read_metrics(fitted)] == [20, 40, 60]
     assert (fitted / "report.html").exists() and (fitted / "open_loop.png").exists()
