@@ -23,6 +23,7 @@ USAGE = """usage: palaestra COMMAND ...
   train --resume RUN_DIR    go on with a run that was stopped
   evaluate RUN_DIR          play full episodes with what a run has learned
   runs [DIR]                what has been trained here
+  matrix DIR ...            what each agent, encoder and memory has reached, as a page
   sweep SPACE               search an agent's options
   compare SUITE             agents against baselines, with statistics; or compare RUN_DIR ...
   world-model COMMAND       fit a world model, judge it, train in its dreams
@@ -253,6 +254,30 @@ def runs(arguments: list[str]) -> int:
 
     found = find_runs(options.folder)
     print(json.dumps(runs_as_json(found)) if options.json else format_runs(found))
+    return 0
+
+
+@dataclass(frozen=True)
+class MatrixOptions:
+    """What each agent, encoder and memory has reached: a table for every task, and the command of every cell."""
+
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Path("runs"),)
+    """Where to look for finished runs, folders below included."""
+    out: Path | None = None
+    """Markdown file to write; by default it is printed."""
+
+
+def matrix(arguments: list[str]) -> int:
+    """Tabulate runs."""
+    options = parse(MatrixOptions, arguments, "matrix")
+    from .matrix import find_cells, page
+
+    text = page(find_cells(options.folders))
+    if options.out is None:
+        print(text, end="")
+    else:
+        options.out.write_text(text, encoding="utf-8")
+        print(f"wrote {options.out}")
     return 0
 
 
@@ -571,6 +596,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "evaluate": evaluate,
     "runs": runs,
+    "matrix": matrix,
     "compare": compare,
     "sweep": sweep,
     "bench": bench,

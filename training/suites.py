@@ -187,7 +187,7 @@ def requested_config(run: PlannedRun) -> RunConfig:
 
 def differences(run: PlannedRun, config: RunConfig, existing: RunConfig) -> list[str]:
     """Where an existing run is not what a suite asks for; what the run chose for `auto` and 0 is no difference."""
-    asked, found = _flat(to_dict(config)), _flat(to_dict(existing))
+    asked, found = flat(to_dict(config)), flat(to_dict(existing))
     open_choices = {"auto", 0}
     skipped = {"track", "log_every"}
     return [
@@ -195,15 +195,13 @@ def differences(run: PlannedRun, config: RunConfig, existing: RunConfig) -> list
         for name, value in asked.items()
         if found.get(name) != value
         and name not in skipped
-        and not (isinstance(value, (str, int)) and value in open_choices)
+        and not (type(value) in (str, int) and value in open_choices)  # False is no 0 here
     ]
 
 
-def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Name every value of nested mappings by its path: `agent.gamma`."""
+    found: dict[str, Any] = {}
     for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{path}{name}.")
-        else:
-            flat[path + name] = value
-    return flat
+        found |= flat(value, f"{path}{name}.") if isinstance(value, dict) else {path + name: value}
+    return found
