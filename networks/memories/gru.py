@@ -16,7 +16,7 @@ from ..segments import find_segments
 from ..torso import Memory
 
 # As a gate's input this is 1 after the sigmoid, exactly in float32.
-SHUT = 100.0
+SHUT = 150.0
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class GRU(Memory):
         if len(first) == 1 or not first[1:].any():
             return self._run(x, state, self.into)
         segments = find_segments(first)
-        x = x.flatten(0, 1)[segments.rows] * ~segments.padding.unsqueeze(-1)
-        state = state[segments.columns] * (segments.starts == 0).unsqueeze(-1)
-        # Gates in torch's order: reset, update, new.
-        shut = x.new_tensor([0.0, SHUT, 0.0]).repeat_interleave(self.size)
-        weight = torch.cat([self.into, shut.unsqueeze(-1)], -1)
-        y, last = self._run(torch.cat([x, segments.padding.unsqueeze(-1).to(x.dtype)], -1), state, weight)
-        return y.flatten(0, 1)[segments.places].reshape(*first.shape, -1), last[segments.last]
+        # Gates in torch's order: reset, update, new. One keeps the state, the other makes a new one of zeros: nothing
+        # of the old one, and nothing of its own but the bias, which is taken away.
+        keep = x.new_tensor([0.0, SHUT, 0.0]).repeat_interleave(self.size)
+        wipe = torch.cat([x.new_full((2 * self.size,), -SHUT), -self.bias[2 * self.size :]])
+        weight = torch.cat([self.into, torch.stack([keep, wipe], -1)], -1)
+        y, last = self._run(segments.arrange(x), segments.begin(state), weight)
+        return segments.restore(y, first.shape[1]), last[segments.last]
 
     def _run(self, x: Tensor, state: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Run without episode starts: outputs `[L, K, H]` and the state `[K, H]` after the last row."""

@@ -16,7 +16,7 @@ from ..segments import find_segments
 from ..torso import Memory
 
 # As a gate's input this is 1 after the sigmoid, and 0 with the other sign, exactly in float32.
-SHUT = 100.0
+SHUT = 150.0
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class LSTMConfig:
 class LSTM(Memory):
     """One layer; the state `[B, 2 H]` is output and cell side by side.
 
-    A chunk with episode starts inside is cut there, and its segments run side by side as one fused call. Segments
-    are padded to the same length with steps that shut the input gate and open the forget gate: the cell passes
-    through them unchanged, so the state at the end is right for all of them.
+    A chunk with episode starts inside is cut there, and its segments run as one fused call, side by side and one
+    behind the other. Steps without data in between shut the input gate; the forget gate is open where the cell must
+    pass unchanged, so that the state at the end is right, and shut where the next segment begins anew.
     """
 
     Config = LSTMConfig
@@ -55,16 +55,11 @@ class LSTM(Memory):
         if len(first) == 1 or not first[1:].any():
             return self._run(x, state, self.into)
         segments = find_segments(first)
-        x = x.flatten(0, 1)[segments.rows]
-        state = state[segments.columns] * (segments.starts == 0).unsqueeze(-1)
-        # Gates in torch's order: input, forget, cell, output.
-        shut = x.new_tensor([-SHUT, SHUT, 0.0, 0.0]).repeat_interleave(self.size)
-        weight = torch.cat([self.into, shut.unsqueeze(-1)], -1)
-        x = x * ~segments.padding.unsqueeze(-1)
-        outputs, last = self._run(
-            torch.cat([x, segments.padding.unsqueeze(-1).to(x.dtype)], -1), state, weight
-        )
-        y = outputs.flatten(0, 1)[segments.places].reshape(*first.shape, -1)
+        # Gates in torch's order: input, forget, cell, output. Both shut the input; one forgets all and shows nothing.
+        gates = x.new_tensor([[-SHUT, SHUT, 0.0, 0.0], [-SHUT, -SHUT, 0.0, -SHUT]])
+        weight = torch.cat([self.into, gates.repeat_interleave(self.size, 1).T], -1)
+        outputs, last = self._run(segments.arrange(x), segments.begin(state), weight)
+        y = segments.restore(outputs, first.shape[1])
         return y, torch.cat([y[-1], last[segments.last, self.size :]], -1)
 
     def _run(self, x: Tensor, state: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
