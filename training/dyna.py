@@ -100,8 +100,9 @@ def resume_cycle(run_dir: Path) -> int:
             result = _cycle(cycle, config, run_dir, tracker, checkpoint)
             code = 0 if result.signal is None else 128 + result.signal
             if result.signal is None:
-                finish(run_dir, result)
+                tracker.summary(finish(run_dir, result))
                 tracker.figure(plot_learning_curve(run_dir), "learning_curve", result.step)
+                tracker.artifact(latest_checkpoint(run_dir), "checkpoint", "model")
         finally:
             tracker.close(code)
     print(

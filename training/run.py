@@ -132,7 +132,7 @@ def _run(config: RunConfig, run_dir: Path, checkpoint: Path | None, resume_step:
                 result = train(config, run_dir, tracker, progress, checkpoint)
             exit_code = 0 if result.signal is None else 128 + result.signal
             if result.signal is None:
-                finish(run_dir, result)
+                tracker.summary(finish(run_dir, result))
                 tracker.figure(plot_learning_curve(run_dir), "learning_curve", result.step)
                 for name, path in learned(run_dir).items():
                     tracker.artifact(path, name, "model")
@@ -150,11 +150,12 @@ def learned(run_dir: Path) -> dict[str, Path]:
     }
 
 
-def finish(run_dir: Path, result: Result) -> None:
-    """Leave a summary of a finished run."""
+def finish(run_dir: Path, result: Result) -> dict[str, Any]:
+    """Leave a summary of a finished run, and return it."""
     evaluation = result.evaluation.summary() if result.evaluation else {}
     summary = {"step": result.step, "seconds": round(result.seconds, 3), **evaluation}
     (run_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    return summary
 
 
 def set_threads(config: RunConfig) -> None:

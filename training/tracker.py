@@ -25,6 +25,10 @@ class Tracker(Protocol):
         """Take a file or folder to keep, such as a checkpoint."""
         return None
 
+    def summary(self, values: dict[str, float]) -> None:
+        """Take what the whole run came to."""
+        return None
+
     def close(self, exit_code: int = 0) -> None:
         """Finish; a run that failed says so by its exit code."""
         return None

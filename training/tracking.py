@@ -103,6 +103,10 @@ class Trackers(Tracker):
         """Give a file or folder to every sink."""
         self._forward(lambda sink: sink.artifact(path, name, kind))
 
+    def summary(self, values: dict[str, float]) -> None:
+        """Give every sink what the run came to."""
+        self._forward(lambda sink: sink.summary(values))
+
     def close(self, exit_code: int = 0) -> None:
         """Close the file first, so that no sink can keep it from that."""
         self._file.close()

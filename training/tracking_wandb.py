@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from .metrics_file import read_metrics
 from .progress import say
 from .tracker import Tracker, first_line
 from .wandb_login import wandb_login, wandb_mode
 
-# Seconds that W&B may take to answer at the start, and to upload what is left at the end.
-WANDB_INIT_TIMEOUT, WANDB_FINISH_TIMEOUT = 15, 30
+# Seconds that W&B may take to answer at the start, and to upload what is left at the end; and how much longer before
+# its process is killed.
+WANDB_INIT_TIMEOUT, WANDB_FINISH_TIMEOUT, WANDB_GRACE = 15, 30, 15
 # Sending a row takes up to a millisecond: in a run that logs often, more than it may. This much of the time is spent
 # on it, and what is left then is sent at the end.
 SHARE = 0.01
@@ -105,10 +108,14 @@ class WandbTracker(Tracker):
             artifact.add_file(str(path))
         self._run.log_artifact(artifact)
 
+    def summary(self, values: dict[str, float]) -> None:
+        """Put values into the run's summary, under `final/`."""
+        self._run.summary.update({f"final/{name}": value for name, value in values.items()})
+
     def close(self, exit_code: int = 0) -> None:
         """Send and upload what is left, for half a minute at most; all of it stays on disk for `wandb sync`."""
         self._send(lambda: True)
-        self._run.finish(exit_code=exit_code)
+        finish_wandb(self._run, exit_code)
 
 
 def start_wandb(**arguments: Any) -> Any:
@@ -136,11 +143,70 @@ def start_wandb(**arguments: Any) -> Any:
             wandb.teardown()  # frees the run's id, which the failed attempt still holds
     if why_offline is not None:
         run = wandb.init(settings=settings, mode="offline", **arguments)
+    run._cached_public_api = NoQuestions()  # type: ignore[assignment]
     if run.offline:
         say(f"W&B: offline ({why_offline or 'as set'}); upload with: wandb sync {Path(run.dir).parent}")
     elif not run.disabled:
         say(f"W&B: {run.url}")
     return run
+
+
+def finish_wandb(run: Any, exit_code: int = 0) -> None:
+    """Upload what is left of a run, for half a minute at most; all of it stays on disk.
+
+    Raises:
+        RuntimeError: the server does not answer, or W&B's own process is gone.
+    """
+    import wandb
+
+    process = wandb_process()
+    # wandb's own time-outs (tried with 0.31) do not end all of its waiting; the end of its process does. Left alone it
+    # would go on trying, and the program would wait for that at its end.
+    with killed_after(process, WANDB_FINISH_TIMEOUT + WANDB_GRACE):
+        try:
+            run.finish(exit_code=exit_code)
+            return
+        except Exception as error:
+            failure = error
+    # What the process has not written to disk by its end is lost, so it is asked to end first.
+    with killed_after(process, WANDB_GRACE), suppress(Exception, SystemExit):
+        wandb.teardown()
+    process.kill()
+    raise RuntimeError(f"{first_line(failure)}; upload with: wandb sync {Path(run.dir).parent}") from failure
+
+
+@contextmanager
+def killed_after(process: Any, seconds: float) -> Iterator[None]:
+    """Kill a process if what is done here takes longer."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def wandb_process() -> Any:
+    """W&B's own process, which talks to the server."""
+    from wandb.sdk import wandb_setup
+
+    return wandb_setup.singleton().ensure_service()._proc._process  # type: ignore[union-attr]
+
+
+class NoQuestions:
+    """Stands in for what wandb 0.31 asks the server through before it takes an artifact.
+
+    It asks for the type of other artifacts of that name, and waits for the answer for minutes where the server hangs;
+    ours have names of their own, and are uploaded in the background anyway.
+    """
+
+    settings: ClassVar[dict[str, None]] = {"entity": None, "project": None}
+
+    def _expected_artifact_type(self, **artifact: Any) -> None:
+        return None
+
+    def _set_artifact_save_handle(self, artifact: Any, handle: Any) -> None:
+        return None
 
 
 @dataclass(frozen=True)
@@ -178,7 +244,7 @@ def publish(findings: Findings, folder: Path) -> None:
             dir=str(folder),
         )
         fill(run, findings)
-        run.finish()
+        finish_wandb(run)
         if not (run.offline or run.disabled):
             write_report(run, findings)
     except Exception as error:

@@ -72,6 +72,8 @@ def resume_fit(run_dir: Path) -> dict[str, Any]:
         code = 1
         try:
             report = _fit(config, run_dir, checkpoint, tracker.log)
+            tracker.summary({name: x for name, x in report.items() if isinstance(x, int | float)})
+            tracker.artifact(latest_checkpoint(run_dir), "checkpoint", "world-model")
             code = 0
         finally:
             tracker.close(code)

@@ -234,6 +234,7 @@ def test_wandb_mirrors_the_file_over_three_sessions(run_dir, wandb, capsys):
     tracker.figure(run_dir / "curve.png", "learning_curve", 5)
     tracker.video(run_dir / "clip.mp4", "video", 5)
     tracker.artifact(run_dir / "curve.png", "plot", "figure")
+    tracker.summary({"return_mean": 7.5})
     tracker.close(exit_code=7)
 
     tracker = open_tracker(run_dir, "wandb", **RUN, resume_step=3)
@@ -255,6 +256,7 @@ def test_wandb_mirrors_the_file_over_three_sessions(run_dir, wandb, capsys):
     assert second.step_metrics == {"step": "", "*": "step"}
     media = {row[key]: row["step"] for row in second.history for key in row if key.endswith("/_type")}
     assert media == {"image-file": 5, "video-file": 5}
+    assert second.summary["final/return_mean"] == 7.5
     assert second.artifacts == [f"plot-{second.run_id}"]
     assert (second.exit_code, third.exit_code) == (7, 0)
 
@@ -332,7 +334,7 @@ def test_a_server_that_is_lost_costs_neither_time_nor_data(run_dir, server, trou
         == rows
         == [(row["step"], row["episode/return"]) for row in read_metrics(run_dir)]
     )
-    assert "Timed out" in capsys.readouterr().err.splitlines()[-1]
+    assert "wandb sync" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_findings_become_a_report(server, monkeypatch, capsys):
