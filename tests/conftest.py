@@ -26,3 +26,14 @@ def small_config():
         return run_config(merge(values, changes))
 
     return make
+
+
+@pytest.fixture
+def offline_wandb(monkeypatch):
+    """W&B that logs to disk, with no memory of other tests; its background process ends with the test."""
+    import wandb
+
+    wandb.teardown()
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    yield
+    wandb.teardown()

@@ -186,7 +186,7 @@ def is_in_wandb(comparison, out):
     assert run.artifacts[-1] == f"comparison-{run.run_id}"
 
 
-def test_a_suite_is_run_reported_and_not_run_again(suite, tmp_path, in_process, capsys, monkeypatch):
+def test_a_suite_is_run_reported_and_not_run_again(suite, tmp_path, in_process, capsys, offline_wandb):
     out = tmp_path / "out"
     assert compare(suite, "--out", out) == 0
     said = capsys.readouterr()
@@ -203,7 +203,6 @@ def test_a_suite_is_run_reported_and_not_run_again(suite, tmp_path, in_process, 
     before = results(out)
 
     in_process.clear()
-    monkeypatch.setenv("WANDB_MODE", "offline")
     assert cli.run(["compare", str(suite), "--out", str(out), "--json", "--wandb"]) == 0
     assert in_process == [] and results(out) == before
     said = capsys.readouterr()

@@ -63,14 +63,13 @@ def parameters(run_dir):
     return (latest_checkpoint(run_dir) / TENSORS).read_bytes()
 
 
-def test_a_report_has_what_was_promised(fitted, capsys, monkeypatch):
+def test_a_report_has_what_was_promised(fitted, capsys, offline_wandb):
     assert command("evaluate", fitted, "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert {"skill", "reward_r2", "terminal_recall", "terminal_precision", "probe_r2"} <= set(report)
     assert list(report["skill"]) == ["1", "2", "5", "10", "20", "50"]
     assert report["env"] == "CartPole-v1" and report["reward_r2"] == 1.0 and report["probe_r2"] > 0.9999
     assert json.loads((fitted / "report.json").read_text())["skill"] == report["skill"]
-    monkeypatch.setenv("WANDB_MODE", "offline")
     assert command("evaluate", fitted, "--wandb") == 0
     (path,) = (fitted / "wandb").glob("offline-run-*/*.wandb")
     logged = finished_run(path)
