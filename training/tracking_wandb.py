@@ -53,10 +53,6 @@ class WandbTracker(Tracker):
             id=id_file.read_text().strip(),
             resume="allow" if resumed else None,
         )
-        # W&B drops rows whose own step goes back, so that is left alone, and ours is a metric like any other.
-        self._run.define_metric("step")
-        self._run.define_metric("*", step_metric="step")
-
         self._sent_file = run_dir / "wandb_sent.txt"
         self._sent_file.touch()
         step, nth = self._sent_file.read_text().split() or ("-1", "0")
@@ -143,6 +139,9 @@ def start_wandb(**arguments: Any) -> Any:
             wandb.teardown()  # frees the run's id, which the failed attempt still holds
     if why_offline is not None:
         run = wandb.init(settings=settings, mode="offline", **arguments)
+    # W&B drops rows whose own step goes back, so that is left alone, and ours is a metric like any other.
+    run.define_metric("step")
+    run.define_metric("*", step_metric="step")
     run._cached_public_api = NoQuestions()  # type: ignore[assignment]
     if run.offline:
         say(f"W&B: offline ({why_offline or 'as set'}); upload with: wandb sync {Path(run.dir).parent}")
@@ -255,8 +254,6 @@ def fill(run: Any, findings: Findings) -> None:
     """Log curves, as history and as one chart for all lines that belong together; then tables, pictures and files."""
     import wandb
 
-    run.define_metric("step")
-    run.define_metric("*", step_metric="step")
     for chart, lines in findings.curves.items():
         for line, (steps, values) in lines.items():
             for step, value in zip(steps, values, strict=True):
