@@ -30,8 +30,8 @@ class GRUConfig:
 class GRU(Memory):
     """One layer; the state `[B, H]` is its output.
 
-    Chunks with episode starts inside are cut there and run as one fused call; padding shuts the update gate, so
-    that the state passes through it unchanged.
+    Chunks with episode starts inside are cut there and run as one fused call; steps without data in between keep the
+    state, or make it zero where the next segment begins.
     """
 
     Config = GRUConfig
