@@ -2,12 +2,13 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from palaestra.envs.backends import SyncBackend, VectorBackend
+from palaestra.envs.backends import SyncBackend
 from palaestra.envs.frames import BLOCK, Frames, FrameStack
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.envs.vector import Envs
+
+from .reset_modes import NAMES, backend_of
 
 LENGTHS = [3, 1, 2, 7, 1, 5, BLOCK + 9, 4]
 
@@ -44,21 +45,10 @@ def makers(nested=False):
     return [lambda i=i: Count(i, nested) for i in range(3)]
 
 
-BACKENDS = {
-    "sync": lambda: SyncBackend(lambda i: makers()[i](), 3, seed=0),
-    **{
-        mode.value: lambda mode=mode: VectorBackend(
-            SyncVectorEnv(makers(), copy=False, autoreset_mode=mode), seed=0
-        )
-        for mode in AutoresetMode
-    },
-}
-
-
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("count", [2, 4])
 def test_stacks_begin_with_their_episode_and_outlive_later_steps(name, count):
-    envs = Envs(FrameStack(BACKENDS[name](), count))
+    envs = Envs(FrameStack(backend_of(name, makers()), count))
     assert envs.observation_space.shape == (count, 2)
     obs, seen, place = envs.reset(), [], [[0, 0] for _ in range(3)]
     ends = 0

@@ -2,12 +2,13 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from palaestra.envs.backends import SyncBackend, VectorBackend
+from palaestra.envs.backends import SyncBackend
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.envs.previous import ShowPrevious, action_encoder
 from palaestra.envs.vector import Envs
+
+from .reset_modes import NAMES, backend_of
 
 LENGTHS = [3, 1, 2, 7, 1, 5]
 
@@ -40,20 +41,9 @@ def makers():
     return [lambda i=i: Count(i) for i in range(3)]
 
 
-BACKENDS = {
-    "sync": lambda: SyncBackend(lambda i: makers()[i](), 3, seed=0),
-    **{
-        mode.value: lambda mode=mode: VectorBackend(
-            SyncVectorEnv(makers(), copy=False, autoreset_mode=mode), seed=0
-        )
-        for mode in AutoresetMode
-    },
-}
-
-
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_last_action_and_reward_are_shown_and_forgotten_at_an_episodes_start(name):
-    envs = Envs(ShowPrevious(BACKENDS[name]()))
+    envs = Envs(ShowPrevious(backend_of(name, makers())))
     assert list(envs.observation_space) == ["obs", "previous_action", "previous_reward"]
     obs, generator = envs.reset(), np.random.default_rng(0)
     shown = [(np.zeros(3), 0.0)] * 3
