@@ -12,7 +12,8 @@ from .compare import natural_pairings, pairings, run_suite, score_runs
 from .comparison_wandb import comparison_findings
 from .config import UsageError
 from .findings import summarize
-from .launch import Launcher, LocalLauncher, Outcome, RayLauncher, only_one
+from .launch import Launcher, LocalLauncher, Outcome, RayLauncher
+from .lock import locked
 from .progress import say
 from .report import summary, write_report
 from .suites import read_suite, suite_names
@@ -20,6 +21,9 @@ from .tracking_wandb import publish
 
 if TYPE_CHECKING:
     from .cli import CompareOptions
+
+
+AT_WORK = "comparison is at work"
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ def run_comparison(options: CompareOptions) -> Compared:
     folders = [Path(target) for target in options.targets]
     if all(folder.is_dir() for folder in folders):
         out = options.out or Path("comparisons") / "runs"
-        with only_one(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with locked(out, AT_WORK):
             finished = score_runs(folders, options.episodes, launcher, say)
             name = " and ".join(options.targets)
             return report(summarize(name, finished, natural_pairings(finished)), out, [], options.wandb)
@@ -56,7 +61,8 @@ def run_comparison(options: CompareOptions) -> Compared:
         raise UsageError(f"{missing} is not a folder of runs; give one suite, or folders only")
     suite = read_suite(options.targets[0])
     out = options.out or Path("comparisons") / suite.name
-    with only_one(out):
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out, AT_WORK):
         finished, failed = run_suite(suite, out, launcher, Board().show)
         if not finished:
             raise UsageError(f"no run could be finished; the first one: {failed[0].error}")

@@ -37,10 +37,11 @@ from .config import (
 from .dreams import DreamBackend
 from .dyna_options import CycleConfig, model_config
 from .evaluate import evaluate
+from .lock import locked
 from .loop import Clock, Collector, Meter, Result, caught_signals, report_evaluation
 from .plots import plot_learning_curve
 from .progress import Progress, say
-from .run import CYCLE_FILE, describe, finish, locked, set_threads
+from .run import CYCLE_FILE, describe, finish, set_threads
 from .tracker import Tracker
 from .tracking import check_tracking, open_tracker
 from .world_model_config import DATA_SEED_OFFSET, MODEL_FILE, build_world_model, to_dict

@@ -16,6 +16,7 @@ from .components import find_component
 from .config import UsageError, parse_yaml
 from .metrics_file import read_metrics
 from .provenance import made_with
+from .runs import evaluations
 from .statistics import (
     AGGREGATES,
     RUNS_FOR_INTERVAL,
@@ -106,7 +107,9 @@ def summarize(
         "normalized": {c: {env: x.tolist() for env, x in by_env.items()} for c, by_env in scaled.items()},
         "references": {env: list(scales[env]) for env in sorted({run.env for run in runs} & set(scales))},
         "curves": [curve(run) for run in runs],
-        "efficiency": reaching(runs, scales, lambda run: [float(step) for step, _ in evaluations(run)]),
+        "efficiency": reaching(
+            runs, scales, lambda run: [float(step) for step, _ in evaluations(run.folder)]
+        ),
         "commands": commands(runs),
         "made_with": made_with(run.folder for run in runs),
         "timing": {
@@ -272,15 +275,9 @@ def scores_of(pair: Pair, scores: Grouped) -> int:
 # -- How fast -------------------------------------------------------------------------------------------------------
 
 
-def evaluations(run: FinishedRun) -> list[tuple[int, float]]:
-    """Step and mean return of every evaluation during training."""
-    rows = json.loads((run.folder / "evaluations.json").read_text())
-    return [(int(row["step"]), float(row["return_mean"])) for row in rows]
-
-
 def curve(run: FinishedRun) -> dict[str, Any]:
     """Evaluations of a run."""
-    steps, returns = zip(*evaluations(run), strict=True)
+    steps, returns = zip(*evaluations(run.folder), strict=True)
     head = {"contestant": run.contestant, "environment": run.env, "seed": run.seed}
     return head | {"steps": list(steps), "returns": list(returns)}
 
@@ -288,7 +285,7 @@ def curve(run: FinishedRun) -> dict[str, Any]:
 def run_seconds(run: FinishedRun) -> list[float]:
     """Seconds of training, evaluations included, at each evaluation."""
     rows = [row for row in read_metrics(run.folder) if "time/total" in row]
-    steps = [step for step, _ in evaluations(run)]
+    steps = [step for step, _ in evaluations(run.folder)]
     if not rows:
         return [0.0] * len(steps)
     return np.interp(steps, [row["step"] for row in rows], [row["time/total"] for row in rows]).tolist()
@@ -307,7 +304,7 @@ def reaching(
     for run in runs:
         if run.env in scales:
             low, high = scales[run.env]
-            returns = [value for _, value in evaluations(run)]
+            returns = [value for _, value in evaluations(run.folder)]
             when = first_reaching(clock(run), returns, low + LEARNED * (high - low))
             groups.setdefault((run.env, run.contestant), []).append(when)
     return [

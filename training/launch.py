@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -11,15 +10,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from .config import CONFIG_FILE, UsageError
+from .lock import LOCK_FILE, only_mine
 from .runs import describe_run
+from .signals import handled_signals
 
 SCORE_FILE = "score.json"
 # Final evaluations have seeds of their own, which neither training nor its evaluations (from 1,000,000 on) have seen.
@@ -147,14 +147,11 @@ def write_score(run_dir: Path, output: str) -> None:
 
 def wait_until_free(run_dir: Path, stopped: Callable[[], bool]) -> None:
     """Wait while a process is at work in a run: one that outlived a killed comparison stops within seconds."""
-    path = run_dir / ".lock"
-    while path.exists() and not stopped():
-        with path.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    while (run_dir / LOCK_FILE).exists() and not stopped():
+        with only_mine(run_dir) as mine:
+            if mine:
                 return
-            except BlockingIOError:
-                time.sleep(0.2)
+        time.sleep(0.2)
 
 
 def begin(words: list[str], log: Path, home: str | None = None) -> subprocess.Popen:
@@ -223,7 +220,7 @@ class LocalLauncher(Launcher):
     def run(self, jobs: list[Job], watch: Callable[[list[Outcome]], None]) -> list[Outcome]:
         """Do all jobs."""
         done: list[Outcome] = []
-        with self._passing_signals_on(), ThreadPoolExecutor(self.workers) as pool:
+        with handled_signals(self._stop), ThreadPoolExecutor(self.workers) as pool:
             pending: set[Future[Outcome]] = {
                 pool.submit(perform, job, self._started, lambda: bool(self.signals)) for job in jobs
             }
@@ -241,25 +238,12 @@ class LocalLauncher(Launcher):
         if self.signals:
             process.terminate()
 
-    @contextmanager
-    def _passing_signals_on(self) -> Iterator[None]:
-        def stop(number: int, frame: object) -> None:
-            self.signals.append(number)
-            for process in self.processes:
-                if process.poll() is None:
-                    # Who asks twice does not want to wait for checkpoints.
-                    process.send_signal(signal.SIGTERM if len(self.signals) == 1 else signal.SIGKILL)
-
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        previous = [signal.signal(number, stop) for number in numbers]
-        try:
-            yield
-        finally:
-            for number, handler in zip(numbers, previous, strict=True):
-                signal.signal(number, handler)
+    def _stop(self, number: int) -> None:
+        self.signals.append(number)
+        for process in self.processes:
+            if process.poll() is None:
+                # Who asks twice does not want to wait for checkpoints.
+                process.send_signal(signal.SIGTERM if len(self.signals) == 1 else signal.SIGKILL)
 
 
 class RayLauncher(Launcher):
@@ -308,18 +292,6 @@ class RayLauncher(Launcher):
         except (ConnectionError, ValueError) as error:
             raise UsageError(f"--ray-address {self.address}: {str(error).splitlines()[0]}") from None
         return ray
-
-
-@contextmanager
-def only_one(out: Path) -> Iterator[None]:
-    """Keep a second comparison out of a folder, so that no run is done twice."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"another comparison is at work in {out}") from None
-        yield
 
 
 if __name__ == "__main__":

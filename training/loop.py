@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from .config import RunConfig
 from .dreams import training_envs
 from .evaluate import Evaluation, evaluate
 from .progress import Progress
+from .signals import handled_signals
 from .tracker import Tracker
 
 
@@ -237,20 +236,10 @@ def caught_signals() -> Iterator[list[int]]:
     A second signal acts at once. Outside the main thread signals are left alone.
     """
     caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def remember(number: int, frame: Any) -> None:
+    def remember(number: int) -> None:
         caught.append(number)
-        for each, handler in previous.items():
-            signal.signal(each, handler)
+        restore()
 
-    for number in previous:
-        signal.signal(number, remember)
-    try:
+    with handled_signals(remember) as restore:
         yield caught
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

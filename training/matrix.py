@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -58,8 +57,8 @@ def find_cells(folders: Iterable[Path]) -> list[Cell]:
                 *(f"{config.env} {shown}".strip(), config.env, config.agent, config.encoder, memory),
                 *(config.steps, command, {}),
             )
-        rows = json.loads((Path(info.path) / "evaluations.json").read_text())
-        cells[command].scores[config.seed] = rows[-1]["return_mean"]
+        assert info.return_mean is not None
+        cells[command].scores[config.seed] = info.return_mean
     if not cells:
         raise UsageError("there are no finished runs; see palaestra runs")
     return list(cells.values())

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from .components import find_component
 from .config import RunConfig, UsageError, as_usage_errors, load_config, save_config, to_dict
 from .dreams import training_envs
 from .evaluate import Actor, evaluate
+from .lock import locked
 from .loop import Result, train
 from .plots import plot_learning_curve
 from .progress import Progress, say
@@ -161,21 +160,6 @@ def finish(run_dir: Path, result: Result) -> dict[str, Any]:
 def set_threads(config: RunConfig) -> None:
     """Use as many torch threads as the run says: results depend on it in the last bits."""
     torch.set_num_threads(config.threads)
-
-
-@contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
-    """Keep a second process out of a run folder.
-
-    Raises:
-        UsageError: another process is at work there.
-    """
-    with (run_dir / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"another process is training in {run_dir}") from None
-        yield
 
 
 @dataclass(frozen=True)

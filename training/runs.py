@@ -44,7 +44,7 @@ def find_runs(folder: Path) -> list[RunInfo]:
 def describe_run(run_dir: Path) -> RunInfo:
     """Read what a run folder says about its run."""
     config = load_config(run_dir)
-    evaluations = _read(run_dir / "evaluations.json", [])
+    evaluated = evaluations(run_dir)
     # Baselines have a summary and no checkpoints.
     done = _read(run_dir / "summary.json", {}).get("step", 0)
     return RunInfo(
@@ -54,9 +54,14 @@ def describe_run(run_dir: Path) -> RunInfo:
         seed=config.seed,
         step=max((int(path.name) for path in list_checkpoints(run_dir)), default=done),
         steps=config.steps,
-        return_mean=evaluations[-1]["return_mean"] if evaluations else None,
+        return_mean=evaluated[-1][1] if evaluated else None,
         finished=done >= config.steps,
     )
+
+
+def evaluations(run_dir: Path) -> list[tuple[int, float]]:
+    """Step and mean return of a run's evaluations so far."""
+    return [(int(row["step"]), float(row["return_mean"])) for row in _read(run_dir / "evaluations.json", [])]
 
 
 def _read(path: Path, default: Any) -> Any:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,8 +16,10 @@ from annotated_types import Gt, MinLen
 
 from .config import UsageError, build, find_preset, load_yaml, merge, run_config
 from .launch import begin, last_line
+from .lock import only_mine
 from .progress import say
-from .runs import describe_run
+from .runs import describe_run, evaluations
+from .signals import handled_signals
 
 if TYPE_CHECKING:
     import optuna
@@ -171,7 +169,7 @@ class Sweep:
     def run(self, trials: int, workers: int) -> None:
         """Go on until the study has so many finished trials, `workers` at a time."""
         self._take_up_lost_trials()
-        with ThreadPoolExecutor(workers) as pool, self._caught_signals():
+        with ThreadPoolExecutor(workers) as pool, handled_signals(lambda number: self.stopping.set()):
             for future in [pool.submit(self._work, trials) for _ in range(workers)]:
                 future.result()
         if self.stopping.is_set():
@@ -189,6 +187,7 @@ class Sweep:
 
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             folder = self.out / trial.user_attrs.get("folder", f"trial{trial.number}")
+            folder.mkdir(exist_ok=True)
             with only_mine(folder) as mine:
                 if mine:
                     self.study.tell(trial.number, state=TrialState.FAIL)
@@ -207,6 +206,7 @@ class Sweep:
                 trial.set_user_attr("folder", folder.name)
                 chosen = {name: each.suggest(trial, name) for name, each in self.ranges.items()}
                 trial.set_user_attr("options", chosen)
+            folder.mkdir(exist_ok=True)
             with only_mine(folder):
                 self._try(trial, folder, chosen)
 
@@ -266,19 +266,6 @@ class Sweep:
                     return None
         return process.returncode
 
-    @contextmanager
-    def _caught_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        previous = [signal.signal(number, lambda *_: self.stopping.set()) for number in numbers]
-        try:
-            yield
-        finally:
-            for number, handler in zip(numbers, previous, strict=True):
-                signal.signal(number, handler)
-
     def report(self) -> dict[str, Any]:
         """All finished trials, the best first, and the file with the best one's options."""
         from optuna.trial import TrialState
@@ -302,27 +289,6 @@ class Sweep:
             best.write_text(f"# Best of {len(rows)} trials: return {rows[0]['value']:.1f}.\n{text}")
             report["best"] = str(best)
         return report
-
-
-def evaluations(run: Path) -> list[tuple[int, float]]:
-    """Step and mean return of a run's evaluations so far."""
-    path = run / "evaluations.json"
-    if not path.is_file():
-        return []
-    return [(int(row["step"]), float(row["return_mean"])) for row in json.loads(path.read_text())]
-
-
-@contextmanager
-def only_mine(folder: Path) -> Iterator[bool]:
-    """Whether no living process works in a folder; as long as this lasts, none of the others will."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
 
 
 def wandb_sweep(space: Space, ranges: dict[str, Range]) -> str:

@@ -20,11 +20,12 @@ from ..world_models.world_model import WorldModel
 from .checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from .collect import collect_episodes
 from .config import UsageError, _Dumper, as_usage_errors
+from .lock import locked
 from .loop import caught_signals
 from .model_report import write_report
 from .probe import true_states
 from .progress import Progress, say
-from .run import load_run, locked
+from .run import load_run
 from .tracking import check_tracking, open_tracker
 from .world_model_config import (
     MODEL_FILE,

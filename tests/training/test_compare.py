@@ -16,16 +16,17 @@ import numpy as np
 import pytest
 
 from palaestra.training import cli, launch, report
+from palaestra.training.comparison import AT_WORK
 from palaestra.training.config import UsageError
 from palaestra.training.launch import (
     Job,
     LocalLauncher,
     StoppedError,
-    only_one,
     perform,
     score_of,
     steps_left,
 )
+from palaestra.training.lock import locked
 from palaestra.training.suites import plan, read_suite, requested_config, suite_names
 
 from .wandb_file import finished_run
@@ -278,9 +279,9 @@ def _pqn():
 
 def test_only_one_comparison_works_in_a_folder(tmp_path):
     with (
-        only_one(tmp_path),
+        locked(tmp_path, AT_WORK),
         pytest.raises(UsageError, match="another comparison is at work"),
-        only_one(tmp_path),
+        locked(tmp_path, AT_WORK),
     ):
         pass
 
