@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from palaestra.training.config import merge, run_config
+from palaestra.training.config import run_config
+from palaestra.training.presets import merge
 
 
 @pytest.fixture(autouse=True, scope="session")

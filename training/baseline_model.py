@@ -18,7 +18,8 @@ from .baseline_config import constructor_arguments
 from .baseline_envs import as_vec_env
 from .build import choose_device
 from .components import find_component
-from .config import RunConfig, UsageError, nearest
+from .config import RunConfig
+from .usage import UsageError, nearest
 
 MODEL_FILE, NORMALIZATION_FILE = "model.zip", "normalization.npz"
 

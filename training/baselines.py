@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, ClassVar
 
 from .baseline_config import config_class
-from .config import UsageError, nearest
+from .usage import UsageError, nearest
 
 PREFIX = "sb3/"
 

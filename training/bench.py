@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from .benchmarks import BENCHMARKS, Benchmark, ReplayBenchmark
-from .config import UsageError, nearest
 from .metrics_file import read_metrics
+from .usage import UsageError, nearest
 
 # Steps whose time is not counted: compiling, first allocations, filling a replay buffer.
 WARM_UP = 0.2

@@ -22,8 +22,9 @@ from ..networks.nested import NestedEncoder
 from ..networks.observations import is_picture, leaf_spaces
 from ..networks.torso import Encoder, Torso, build_torso
 from .components import component_names, find_component
-from .config import RunConfig, shallow_dict
+from .config import RunConfig
 from .evaluate import SEED_OFFSET
+from .typed import shallow_dict
 
 # Compiling costs 10 to 30 seconds and saves about 0.7 ms an optimiser step.
 COMPILE_FROM_UPDATES = 50_000

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from ..envs.listing import list_environments, spaces_of
-from .config import preset_path
+from .presets import preset_path
 
 
 def catalog(pattern: str = "", with_spaces: bool = False) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..agents.agent import Stateful
-from .config import UsageError
+from .usage import UsageError
 
 SCHEMA = 2  # 1 had no seal
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import io
 import json
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +11,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from .config import UsageError, as_usage_errors, nearest, parse_count
+from .arguments import option_value, parse
+from .bench_options import bench
+from .envs_options import envs
+from .usage import UsageError, nearest
 
 USAGE = """usage: palaestra COMMAND ...
 
@@ -47,79 +46,6 @@ WORLD_MODEL_USAGE = """usage: palaestra world-model COMMAND ...
   dream --resume RUN_DIR          go on with that
 
 palaestra train AGENT --env ID --world-model ENCODER+DYNAMICS learns from real steps and from dreams (Dyna)."""
-
-
-def registry() -> tyro.constructors.ConstructorRegistry:
-    """Rules for reading options: whole numbers may be written 1e5, 100_000 or 100k."""
-    rules = tyro.constructors.ConstructorRegistry()
-
-    @rules.primitive_rule
-    def count(
-        info: tyro.constructors.PrimitiveTypeInfo,
-    ) -> tyro.constructors.PrimitiveConstructorSpec[int] | None:
-        if info.type is not int:
-            return None
-        return tyro.constructors.PrimitiveConstructorSpec(
-            nargs=1,
-            metavar="INT",
-            instance_from_str=lambda words: parse_count(words[0]),
-            is_instance=lambda value: isinstance(value, int),
-            str_from_instance=lambda value: [str(value)],
-        )
-
-    return rules
-
-
-def parse(cls: Any, arguments: list[str], command: str, **options: Any) -> Any:
-    """Read options into the dataclass `cls`; what is wrong with them is a UsageError of one line."""
-    errors = io.StringIO()
-    try:
-        with registry(), contextlib.redirect_stderr(errors):
-            return tyro.cli(cls, args=arguments, prog=f"palaestra {command}", **options)
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-    raise UsageError(one_line(errors.getvalue(), command))
-
-
-def one_line(message: str, command: str) -> str:
-    """Squeeze a boxed message of the option parser into one line."""
-    words = re.sub(r"\x1b\[[0-9;]*m|[╭╮╰╯│─]", " ", message)
-    said, _, hint = words.partition("For full helptext")[0].partition("Perhaps you meant:")
-    said = re.sub(
-        r"^.*?(?=(Unrecognized|Error parsing|Required|Missing|Invalid))", "", " ".join(said.split())
-    )
-    said = re.sub(r"^Unrecognized options (?=Unrecognized options)", "", said)
-    option = re.search(r"--[\w.-]+", hint)
-    return said + (f"; did you mean {option[0]}?" if option else f" (see palaestra {command} --help)")
-
-
-def option_value(arguments: list[str], name: str) -> str | None:
-    """Return what was given for `--name`, before the options are really parsed."""
-    for place, word in enumerate(arguments):
-        if word == f"--{name}" and place + 1 < len(arguments):
-            return arguments[place + 1]
-        if word.startswith(f"--{name}="):
-            return word.partition("=")[2]
-    return None
-
-
-def option_words(arguments: list[str], name: str) -> list[str] | None:
-    """Return the words that follow `--name`, up to the next option; None where it was not given."""
-    words: list[str] | None = None
-    inside = False
-    for word in arguments:
-        if word.startswith("--"):
-            given, equals, value = word.partition("=")
-            inside = given == f"--{name}"
-            if inside:
-                words = [value] if equals else []
-        elif inside and words is not None:
-            words.append(word)
-    return words
-
-
-# -- Commands -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -367,197 +293,6 @@ def sweep(arguments: list[str]) -> int:
     report = search.report()
     print(json.dumps(report) if options.json else format_sweep(report))
     return 0
-
-
-@dataclass(frozen=True)
-class BenchOptions:
-    """Throughput and memory beside Stable-Baselines3, in alternating runs with the same hyper-parameters."""
-
-    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Benchmarks; all of them when none is named."""
-    repeats: int = 3
-    """Runs of each side; the median counts."""
-    json: bool = False
-    """Print one JSON object."""
-
-
-@dataclass(frozen=True)
-class BenchEnvsOptions:
-    """Which backend steps an environment fastest."""
-
-    env: Annotated[str, tyro.conf.Positional] = "CartPole-v1"
-    """Gymnasium id; module:Id or module:Class imports the module first."""
-    num_envs: tuple[int, ...] = (1, 8, 64)
-    """Numbers of copies."""
-    seconds: float = 1.0
-    """Time for each measurement."""
-    env_kwargs: tuple[str, ...] = ()
-    """Arguments of the environment, NAME=VALUE each."""
-    wrappers: tuple[str, ...] = ()
-    """Wrappers by name, innermost first."""
-    json: bool = False
-    """Print one JSON object."""
-
-
-def bench_envs(arguments: list[str]) -> int:
-    """Measure backends."""
-    options = parse(BenchEnvsOptions, arguments, "bench envs")
-    from .bench_envs import bench_envs as measure
-    from .bench_envs import format_bench_envs
-    from .options import parse_assignments
-    from .progress import say
-
-    kwargs = parse_assignments(options.env_kwargs, "--env-kwargs")
-    with as_usage_errors():
-        counts = list(options.num_envs)
-        report = measure(options.env, counts, options.seconds, kwargs, options.wrappers, say)
-    print(json.dumps(report) if options.json else format_bench_envs(report))
-    return 0
-
-
-@dataclass(frozen=True)
-class BenchDreamOptions:
-    """Dreamt steps per second, of all dreams together."""
-
-    model: Annotated[Path | None, tyro.conf.Positional] = None
-    """Folder of a fitted world model; without one, unfitted networks of CartPole's size, one of each dynamics."""
-    num_envs: tuple[int, ...] = (8, 64, 1024)
-    """Dreams side by side."""
-    seconds: float = 2.0
-    """Time for each measurement."""
-    threads: int = 1
-    """Threads of torch; 0 leaves it to torch."""
-    json: bool = False
-    """Print one JSON object."""
-
-
-def bench_dream(arguments: list[str]) -> int:
-    """Measure dreams."""
-    options = parse(BenchDreamOptions, arguments, "bench dream")
-    for name, given in (("num-envs", options.num_envs), ("seconds", [options.seconds])):
-        if not all(value > 0 for value in given):
-            raise UsageError(f"--{name}: must be above 0")
-    from .bench_dreams import bench_dream as measure
-    from .bench_dreams import format_bench_dream
-    from .progress import say
-
-    report = measure(options.model, list(options.num_envs), options.seconds, options.threads, say)
-    print(json.dumps(report) if options.json else format_bench_dream(report))
-    return 0
-
-
-def bench(arguments: list[str]) -> int:
-    """Measure."""
-    if arguments[:1] == ["envs"]:
-        return bench_envs(arguments[1:])
-    if arguments[:1] == ["dream"]:
-        return bench_dream(arguments[1:])
-    options = parse(BenchOptions, arguments, "bench")
-    from .bench import bench as measure
-    from .bench import format_bench
-    from .progress import say
-
-    report = measure(list(options.names), options.repeats, say)
-    print(json.dumps(report) if options.json else format_bench(report))
-    return 0
-
-
-@dataclass(frozen=True)
-class EnvsListOptions:
-    """Environments that are installed."""
-
-    pattern: Annotated[str, tyro.conf.Positional] = ""
-    """Only ids that contain this; * and ? stand for anything."""
-    spaces: bool = False
-    """Show observation and action spaces; every environment is made for that."""
-    json: bool = False
-    """Print one JSON object."""
-
-
-@dataclass(frozen=True)
-class EnvsCheckOptions:
-    """Is this environment sound?"""
-
-    env: Annotated[str, tyro.conf.Positional]
-    """Gymnasium id; module:Id imports the module first."""
-    env_kwargs: tuple[str, ...] = ()
-    """Arguments of the environment, NAME=VALUE each."""
-    wrappers: tuple[str, ...] = ()
-    """Wrappers by name, innermost first: module:Wrapper, or module:Wrapper(name=value)."""
-    json: bool = False
-    """Print one JSON object."""
-
-
-def envs(arguments: list[str]) -> int:
-    """List or check environments."""
-    commands = {"list": envs_list, "check": envs_check, "survey": envs_survey}
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: palaestra envs list [PATTERN] | check ID | survey [PATTERN]")
-        return 0 if arguments else 2
-    if arguments[0] not in commands:
-        raise UsageError(f"unknown command 'envs {arguments[0]}'; {nearest(arguments[0], commands)}")
-    return commands[arguments[0]](arguments[1:])
-
-
-@dataclass(frozen=True)
-class EnvsSurveyOptions:
-    """Check every installed environment and step it."""
-
-    patterns: Annotated[tuple[str, ...], tyro.conf.Positional] = ("",)
-    """Only ids that contain one of these; * and ? stand for anything."""
-    out: Path | None = None
-    """Markdown file to write; it is printed otherwise."""
-    json: bool = False
-    """Print one JSON object."""
-
-
-def envs_survey(arguments: list[str]) -> int:
-    """Check all environments; exit code 1 if one cannot be stepped for no known reason."""
-    options = parse(EnvsSurveyOptions, arguments, "envs survey")
-    from .progress import say
-    from .survey import format_survey, known_failure, survey
-
-    rows = survey(options.patterns, say)
-    page = format_survey(rows)
-    if options.out is not None:
-        options.out.write_text(page, encoding="utf-8")
-    if options.json:
-        print(json.dumps({"environments": rows}))
-    elif options.out is None:
-        print(page)
-    return 1 if any(row["failed"] and known_failure(row) is None for row in rows) else 0
-
-
-def envs_list(arguments: list[str]) -> int:
-    """List environments."""
-    options = parse(EnvsListOptions, arguments, "envs list")
-    from .catalog import catalog, format_catalog
-
-    found = catalog(options.pattern, options.spaces)
-    print(json.dumps({"environments": found}) if options.json else format_catalog(found))
-    return 0
-
-
-def envs_check(arguments: list[str]) -> int:
-    """Check an environment; exit code 2 when it has errors."""
-    options = parse(EnvsCheckOptions, arguments, "envs check")
-    from ..envs.check import check_environment
-    from .baseline_bench import checkers
-    from .options import parse_assignments
-
-    with as_usage_errors():
-        kwargs = parse_assignments(options.env_kwargs, "--env-kwargs")
-        report = check_environment(options.env, kwargs, options.wrappers, checkers())
-    if options.json:
-        print(json.dumps(dataclasses.asdict(report)))
-    else:
-        lines = [f"error: {line}" for line in report.errors] + [
-            f"warning: {line}" for line in report.warnings
-        ]
-        lines += [f"observations: {report.observation_space}", f"actions: {report.action_space}"]
-        speed = f", {report.steps_per_second:,.0f} steps/s" if report.steps_per_second else ""
-        print("\n".join([*lines, f"{report.id}: {'ok' if report.ok else 'not sound'}{speed}"]))
-    return 0 if report.ok else 2
 
 
 def world_model(arguments: list[str]) -> int:

@@ -8,11 +8,12 @@ from typing import Any
 
 from ..envs.make import make_envs
 from .build import env_spec
-from .config import UsageError, as_usage_errors, load_config, save_config, to_dict
+from .config import load_config, save_config, to_dict
 from .findings import FinishedRun, Pair
 from .launch import Job, Launcher, Outcome, score_of
 from .runs import RunInfo, find_runs
 from .suites import PlannedRun, Suite, differences, plan, requested_config, slug
+from .usage import UsageError, as_usage_errors
 
 Say = Callable[[str], None]
 # What may differ between runs of one agent: where they went, and how they were stepped and computed.

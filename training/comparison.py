@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from .board import Board
 from .compare import natural_pairings, pairings, run_suite, score_runs
 from .comparison_wandb import comparison_findings
-from .config import UsageError
 from .findings import summarize
 from .launch import Launcher, LocalLauncher, Outcome, RayLauncher
 from .lock import locked
@@ -18,6 +17,7 @@ from .progress import say
 from .report import summary, write_report
 from .suites import read_suite, suite_names
 from .tracking_wandb import publish
+from .usage import UsageError
 
 if TYPE_CHECKING:
     from .cli import CompareOptions

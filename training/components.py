@@ -11,7 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from .config import Kind, UsageError, closest, nearest
+from .config import Kind
+from .usage import UsageError, closest, nearest
 
 # Package of our own components, and module and name of the base class.
 _HOMES = {

@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..agents.agent import Agent
 from ..envs.make import make_envs
 from ..envs.vector import Envs
@@ -23,17 +21,7 @@ from ..world_models.report import report_on
 from .build import build_agent, env_spec, evaluation_spec, resolve
 from .checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from .collect import collect_episodes
-from .config import (
-    RunConfig,
-    UsageError,
-    _Dumper,
-    _plain,
-    as_usage_errors,
-    build,
-    load_config,
-    load_yaml,
-    save_config,
-)
+from .config import RunConfig, load_config, save_config
 from .dreams import DreamBackend
 from .dyna_options import CycleConfig, model_config
 from .evaluate import evaluate
@@ -44,8 +32,11 @@ from .progress import Progress, say
 from .run import CYCLE_FILE, describe, finish, set_threads
 from .tracker import Tracker
 from .tracking import check_tracking, open_tracker
+from .typed import build, plain
+from .usage import UsageError, as_usage_errors
 from .world_model_config import DATA_SEED_OFFSET, MODEL_FILE, build_world_model, to_dict
 from .world_models import run_fit, save_data
+from .yaml_files import load_yaml, save_yaml
 
 MODEL_FOLDER = "world_model"
 
@@ -65,15 +56,9 @@ def dream_cycle(cycle: CycleConfig, config: RunConfig, run_dir: Path) -> int:
             build_world_model(model, envs.observation_space, envs.action_space)
     (run_dir / MODEL_FOLDER).mkdir(parents=True, exist_ok=True)
     save_config(run_dir, config)
-    _write(run_dir / CYCLE_FILE, _plain(cycle))
-    _write(run_dir / MODEL_FOLDER / MODEL_FILE, to_dict(model))
+    save_yaml(run_dir / CYCLE_FILE, plain(cycle))
+    save_yaml(run_dir / MODEL_FOLDER / MODEL_FILE, to_dict(model))
     return resume_cycle(run_dir)
-
-
-def _write(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(
-        yaml.dump(values, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True), encoding="utf-8"
-    )
 
 
 def resume_cycle(run_dir: Path) -> int:
@@ -93,7 +78,7 @@ def resume_cycle(run_dir: Path) -> int:
             env=config.env,
             agent=config.agent,
             seed=config.seed,
-            config={"cycle": _plain(cycle)},
+            config={"cycle": plain(cycle)},
             resume_step=step,
         )
         code = 1

@@ -10,10 +10,12 @@ from typing import Annotated, Any
 from annotated_types import Gt, Interval
 
 from ..world_models.fit import FitConfig
-from .cli import parse
-from .config import RunConfig, UsageError, _plain, build, shallow_dict
+from .arguments import parse
+from .config import RunConfig
 from .options import read_train_options
 from .run import default_run_dir
+from .typed import build, plain, shallow_dict
+from .usage import UsageError
 from .world_model_config import WorldModelConfig, world_model_config
 
 
@@ -45,7 +47,7 @@ class CycleConfig:
 def read_cycle_options(agent: str, arguments: list[str]) -> tuple[CycleConfig, RunConfig, Path]:
     """Return the config of the rounds, that of the agent's run, and its folder."""
     mine, rest = _split(arguments, CycleConfig)
-    cycle = build(CycleConfig, _plain(parse(CycleConfig, mine, "world-model dream")), "--")
+    cycle = build(CycleConfig, plain(parse(CycleConfig, mine, "world-model dream")), "--")
     config, run_dir = read_train_options(agent, rest)
     return cycle, config, run_dir or default_run_dir(config)
 
@@ -73,7 +75,7 @@ class DynaOptions:
 def read_dyna_options(agent: str, arguments: list[str]) -> tuple[CycleConfig, RunConfig, Path]:
     """Return the same for `palaestra train`, whose `--steps` are real steps."""
     mine, rest = _split(arguments, DynaOptions)
-    options = build(DynaOptions, _plain(parse(DynaOptions, mine, "train --world-model")), "--")
+    options = build(DynaOptions, plain(parse(DynaOptions, mine, "train --world-model")), "--")
     config, run_dir = read_train_options(agent, rest)
     given = shallow_dict(options)
     ratio = given.pop("dream_ratio")
@@ -112,7 +114,7 @@ def model_config(cycle: CycleConfig, config: RunConfig) -> WorldModelConfig:
         "seed": config.seed,
         "encoder": {"name": coder},
         "dynamics": {"name": dynamics},
-        "fit": _plain(cycle.fit),
+        "fit": plain(cycle.fit),
         "device": config.device,
         "track": "none",
     }

@@ -13,7 +13,6 @@ import numpy as np
 
 from .baselines import is_baseline
 from .components import find_component
-from .config import UsageError, parse_yaml
 from .metrics_file import read_metrics
 from .provenance import made_with
 from .runs import evaluations
@@ -32,6 +31,8 @@ from .statistics import (
     probability_of_improvement,
     verdict,
 )
+from .usage import UsageError
+from .yaml_files import parse_yaml
 
 # An environment counts as learned where an evaluation reaches this normalised score.
 LEARNED = 0.9

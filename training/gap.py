@@ -12,10 +12,10 @@ from ..envs.registry import find_environment
 from ..envs.vector import Envs
 from ..world_models.dream import Dream, DreamConfig, find_starts
 from .build import evaluation_spec
-from .config import UsageError
 from .dreams import DreamBackend
 from .evaluate import MAX_COPIES, evaluate, play, quotas
 from .run import load_run
+from .usage import UsageError
 from .world_models import load_world_model
 
 # Those of Ha & Schmidhuber's table 2 that bracket the plain model. Low ones are easy to exploit.

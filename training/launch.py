@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from .config import CONFIG_FILE, UsageError
+from .config import CONFIG_FILE
 from .lock import LOCK_FILE, only_mine
 from .runs import describe_run
 from .signals import handled_signals
+from .usage import UsageError
 
 SCORE_FILE = "score.json"
 # Final evaluations have seeds of their own, which neither training nor its evaluations (from 1,000,000 on) have seen.

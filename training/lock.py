@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .config import UsageError
+from .usage import UsageError
 
 LOCK_FILE = ".lock"
 

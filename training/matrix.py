@@ -10,11 +10,12 @@ from typing import Any
 
 from .baselines import is_baseline
 from .components import find_component
-from .config import RunConfig, UsageError, load_config, to_dict
+from .config import RunConfig, load_config, to_dict
 from .findings import reference_scores
 from .options import read_train_options
 from .runs import find_runs
 from .suites import flat
+from .usage import UsageError
 
 # What is no part of the command that makes a run: where it went, how it was watched and computed.
 LEFT_OUT = {"seed", "track", "log_every", "device", "compile", "threads"}

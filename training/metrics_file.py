@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from .config import UsageError
+from .usage import UsageError
 
 METRICS_FILE = "metrics.jsonl"
 

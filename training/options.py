@@ -10,23 +10,14 @@ from typing import Annotated, Any
 
 import tyro
 
+from .arguments import option_value, option_words, parse
 from .baselines import is_baseline
-from .cli import option_value, option_words, parse
 from .components import find_component
-from .config import (
-    BLOCKS,
-    RunConfig,
-    UsageError,
-    find_preset,
-    merge,
-    names_of,
-    parse_yaml,
-    read_config,
-    run_config,
-    run_config_class,
-    shallow_dict,
-    to_dict,
-)
+from .config import BLOCKS, RunConfig, names_of, run_config, run_config_class, to_dict
+from .presets import find_preset, merge, read_config
+from .typed import shallow_dict
+from .usage import UsageError
+from .yaml_files import parse_yaml
 
 # Baselines bring their own networks, and save no checkpoints.
 NOT_OF_BASELINES = {"encoder", "encoder_config", "memory", "memory_config", "checkpoint_every", "compile"}

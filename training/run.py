@@ -21,7 +21,7 @@ from .baselines import is_baseline
 from .build import build_agent, env_spec, evaluation_spec, resolve
 from .checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from .components import find_component
-from .config import RunConfig, UsageError, as_usage_errors, load_config, save_config, to_dict
+from .config import RunConfig, load_config, save_config, to_dict
 from .dreams import training_envs
 from .evaluate import Actor, evaluate
 from .lock import locked
@@ -30,6 +30,7 @@ from .plots import plot_learning_curve
 from .progress import Progress, say
 from .provenance import record_session
 from .tracking import check_tracking, open_tracker
+from .usage import UsageError, as_usage_errors
 from .video import record_video
 
 # Beside the config of a run that alternates between the real environment and dreams.

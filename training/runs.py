@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from .checkpoint import list_checkpoints
-from .config import UsageError, load_config
+from .config import load_config
+from .usage import UsageError
 
 
 @dataclass(frozen=True)

@@ -11,20 +11,12 @@ from typing import Annotated, Any
 from annotated_types import Gt, MinLen
 
 from .components import find_component
-from .config import (
-    RunConfig,
-    UsageError,
-    build,
-    find_preset,
-    load_yaml,
-    merge,
-    nearest,
-    parse_yaml,
-    read_config,
-    run_config,
-    to_dict,
-)
+from .config import RunConfig, run_config, to_dict
 from .findings import References, read_references
+from .presets import find_preset, merge, read_config
+from .typed import build
+from .usage import UsageError, nearest
+from .yaml_files import load_yaml, parse_yaml
 
 Count = Annotated[int, Gt(0)]
 

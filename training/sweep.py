@@ -11,15 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
 from annotated_types import Gt, MinLen
 
-from .config import UsageError, build, find_preset, load_yaml, merge, run_config
+from .config import run_config
 from .launch import begin, last_line
 from .lock import only_mine
+from .presets import find_preset, merge
 from .progress import say
 from .runs import describe_run, evaluations
 from .signals import handled_signals
+from .typed import build
+from .usage import UsageError
+from .yaml_files import dump_yaml, load_yaml, save_yaml
 
 if TYPE_CHECKING:
     import optuna
@@ -215,7 +218,7 @@ class Sweep:
 
         values = trial_values(self.space, nested(chosen)) | {"track": self.track}
         config = folder / "trial.yaml"
-        config.write_text(yaml.safe_dump(values, sort_keys=False))
+        save_yaml(config, values)
         results = []
         for seed in range(self.space.seeds):
             run, log = folder / f"seed{seed}", folder / f"seed{seed}.log"
@@ -285,7 +288,7 @@ class Sweep:
             best = self.out / "best.yaml"
             values = trial_values(self.space, nested(rows[0]["options"]))
             del values["env"], values["threads"]
-            text = yaml.safe_dump(values, sort_keys=False)
+            text = dump_yaml(values)
             best.write_text(f"# Best of {len(rows)} trials: return {rows[0]['value']:.1f}.\n{text}")
             report["best"] = str(best)
         return report
@@ -311,7 +314,7 @@ def wandb_sweep(space: Space, ranges: dict[str, Range]) -> str:
         "parameters": parameters,
         "command": [*command, "--track", "wandb", "${args}"],
     }
-    return yaml.safe_dump(values, sort_keys=False)
+    return dump_yaml(values)
 
 
 def format_sweep(report: dict[str, Any]) -> str:

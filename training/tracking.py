@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from .config import UsageError, nearest
 from .metrics_file import METRICS_FILE, read_metrics, truncate_after
 from .progress import say
 from .tracker import Tracker, first_line
 from .tracking_wandb import WandbTracker
+from .usage import UsageError, nearest
 from .wandb_login import wandb_wanted
 
 MODES = ("auto", "wandb", "tensorboard", "none")

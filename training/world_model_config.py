@@ -19,7 +19,9 @@ from ..world_models.heads import HeadsConfig
 from ..world_models.world_model import WorldModel
 from .build import choose_device
 from .components import find_component
-from .config import UsageError, _plain, as_usage_errors, build, load_yaml, nearest, shallow_dict
+from .typed import build, plain, shallow_dict
+from .usage import UsageError, as_usage_errors, nearest
+from .yaml_files import load_yaml
 
 MODEL_FILE = "world_model.yaml"
 # Data have seeds of their own, as evaluations do.
@@ -139,7 +141,7 @@ def observation_space(spec: EnvSpec) -> spaces.Space:
 
 def to_dict(config: WorldModelConfig) -> dict[str, Any]:
     """Return a config as plain values, in the layout of `world_model.yaml`."""
-    values = _plain(config)
+    values = plain(config)
     blocks = {
         block: {"name": values.pop(kind), **values.pop(f"{kind}_config")} for block, kind in PARTS.items()
     }

@@ -11,12 +11,14 @@ from typing import Annotated, Any
 
 import tyro
 
-from .cli import option_value, parse
+from .arguments import option_value, parse
 from .components import find_component
-from .config import UsageError, load_yaml, merge, shallow_dict
 from .model_report import model_findings
 from .options import field_docs, parse_assignments, read_train_options
+from .presets import merge
 from .tracking_wandb import publish
+from .typed import shallow_dict
+from .usage import UsageError
 from .world_model_config import (
     PARTS,
     WorldModelConfig,
@@ -26,6 +28,7 @@ from .world_model_config import (
     world_model_config,
 )
 from .world_models import evaluate_model, resume_fit, start_fit
+from .yaml_files import load_yaml
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from ..envs.make import make_envs
 from ..world_models.coding import is_picture
@@ -19,7 +18,6 @@ from ..world_models.report import open_loop_example, probe_states, report_on, tr
 from ..world_models.world_model import WorldModel
 from .checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from .collect import collect_episodes
-from .config import UsageError, _Dumper, as_usage_errors
 from .lock import locked
 from .loop import caught_signals
 from .model_report import write_report
@@ -27,6 +25,7 @@ from .probe import true_states
 from .progress import Progress, say
 from .run import load_run
 from .tracking import check_tracking, open_tracker
+from .usage import UsageError, as_usage_errors
 from .world_model_config import (
     MODEL_FILE,
     WorldModelConfig,
@@ -35,6 +34,7 @@ from .world_model_config import (
     load_model_config,
     to_dict,
 )
+from .yaml_files import save_yaml
 
 DATA_FOLDER = "data"
 
@@ -49,8 +49,7 @@ def start_fit(config: WorldModelConfig, run_dir: Path) -> dict[str, Any]:
     if config.data != "random":
         load_run(Path(config.data))
     run_dir.mkdir(parents=True, exist_ok=True)
-    text = yaml.dump(to_dict(config), Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True)
-    (run_dir / MODEL_FILE).write_text(text, encoding="utf-8")
+    save_yaml(run_dir / MODEL_FILE, to_dict(config))
     return resume_fit(run_dir)
 
 

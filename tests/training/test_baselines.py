@@ -17,11 +17,13 @@ from palaestra.training.baseline_loop import check_baseline
 from palaestra.training.baseline_model import load_baseline
 from palaestra.training.cli import run as palaestra
 from palaestra.training.components import find_component
-from palaestra.training.config import UsageError, load_config, load_yaml, run_config
+from palaestra.training.config import load_config, run_config
 from palaestra.training.metrics_file import read_metrics
 from palaestra.training.policy import load_policy
 from palaestra.training.run import default_run_dir, evaluate_run, resume_run, start_run
 from palaestra.training.runs import describe_run
+from palaestra.training.usage import UsageError
+from palaestra.training.yaml_files import load_yaml
 
 stable_baselines3 = pytest.importorskip("stable_baselines3")
 pytest.importorskip("sb3_contrib")

@@ -21,7 +21,7 @@ from palaestra.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from palaestra.training.config import UsageError
+from palaestra.training.usage import UsageError
 
 FILES = (TENSORS, STATE, MANIFEST)
 

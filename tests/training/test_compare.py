@@ -17,7 +17,6 @@ import pytest
 
 from palaestra.training import cli, launch, report
 from palaestra.training.comparison import AT_WORK
-from palaestra.training.config import UsageError
 from palaestra.training.launch import (
     Job,
     LocalLauncher,
@@ -28,6 +27,7 @@ from palaestra.training.launch import (
 )
 from palaestra.training.lock import locked
 from palaestra.training.suites import plan, read_suite, requested_config, suite_names
+from palaestra.training.usage import UsageError
 
 from .wandb_file import finished_run
 

@@ -10,7 +10,7 @@ from palaestra.agents.ppo import PPO
 from palaestra.networks.encoders.mlp import MLP
 from palaestra.networks.memories.none import NoMemory
 from palaestra.training.components import component_names, find_component
-from palaestra.training.config import UsageError
+from palaestra.training.usage import UsageError
 
 OUTSIDE = """
 from dataclasses import dataclass

@@ -6,21 +6,11 @@ from typing import Annotated, Any, Literal
 import pytest
 from annotated_types import Ge, Gt, Interval
 
-from palaestra.training.config import (
-    UsageError,
-    build,
-    find_preset,
-    load_config,
-    load_yaml,
-    merge,
-    nearest,
-    parse_count,
-    parse_yaml,
-    read_config,
-    run_config,
-    save_config,
-    to_dict,
-)
+from palaestra.training.config import load_config, run_config, save_config, to_dict
+from palaestra.training.presets import find_preset, merge, read_config
+from palaestra.training.typed import build, parse_count
+from palaestra.training.usage import UsageError, nearest
+from palaestra.training.yaml_files import load_yaml, parse_yaml
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ import shlex
 import pytest
 
 from palaestra.training import cli
-from palaestra.training.config import UsageError, to_dict
+from palaestra.training.config import to_dict
 from palaestra.training.matrix import command_of, find_cells
 from palaestra.training.options import read_train_options
 from palaestra.training.run import start_run
+from palaestra.training.usage import UsageError
 
 
 @pytest.mark.parametrize(

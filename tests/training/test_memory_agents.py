@@ -7,9 +7,10 @@ from gymnasium import spaces
 
 from palaestra.envs.make import make_envs
 from palaestra.training.build import build_agent, env_spec, evaluation_spec
-from palaestra.training.config import merge, run_config
+from palaestra.training.config import run_config
 from palaestra.training.evaluate import evaluate
 from palaestra.training.loop import Collector
+from palaestra.training.presets import merge
 
 REPLAY = {"learning_starts": 40, "batch_size": 16, "train_every": 8, "sequence_length": 8, "burn_in": 2}
 AGENTS = {

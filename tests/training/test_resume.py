@@ -12,9 +12,10 @@ import pytest
 
 from palaestra.training import cli
 from palaestra.training.checkpoint import STATE, TENSORS, latest_checkpoint
-from palaestra.training.config import UsageError, load_config
+from palaestra.training.config import load_config
 from palaestra.training.metrics_file import METRICS_FILE, read_metrics
 from palaestra.training.run import resume_run, start_run
+from palaestra.training.usage import UsageError
 
 TRAIN = [sys.executable, "-m", "palaestra.training.cli", "train"]
 # Small clocks, so that a kill falls between all kinds of events.

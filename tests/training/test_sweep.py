@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from palaestra.training.cli import run as palaestra
-from palaestra.training.config import UsageError, load_config
+from palaestra.training.config import load_config
 from palaestra.training.sweep import Range, Sweep, nested, read_space
+from palaestra.training.usage import UsageError
 
 pytest.importorskip("optuna")
 

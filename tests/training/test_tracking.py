@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from palaestra.training import tracking, tracking_wandb
-from palaestra.training.config import UsageError
 from palaestra.training.metrics_file import read_metrics
 from palaestra.training.tracker import Tracker
 from palaestra.training.tracking import JsonlTracker, Trackers, open_tracker
+from palaestra.training.usage import UsageError
 from palaestra.training.wandb_login import wandb_login, wandb_wanted
 
 from .wandb_file import WandbRun, finished_run, read_run

@@ -11,11 +11,12 @@ from palaestra.envs.make import EnvSpec
 from palaestra.training.checkpoint import TENSORS, latest_checkpoint
 from palaestra.training.cli import run
 from palaestra.training.collect import RandomActor, collect_episodes
-from palaestra.training.config import UsageError, load_config
+from palaestra.training.config import load_config
 from palaestra.training.dyna import gate, horizon, resume_cycle
 from palaestra.training.dyna_options import CycleConfig
 from palaestra.training.metrics_file import read_metrics
 from palaestra.training.run import load_run, resume_run
+from palaestra.training.usage import UsageError
 from palaestra.training.world_model_config import resolve_names, world_model_config
 from palaestra.training.world_models import load_world_model, resume_fit
 

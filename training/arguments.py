@@ -1,0 +1,83 @@
+"""How options are read: by tyro from dataclasses, whatever is wrong said in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from typing import Any
+
+import tyro
+
+from .typed import parse_count
+from .usage import UsageError
+
+
+def parse(cls: Any, arguments: list[str], command: str, **options: Any) -> Any:
+    """Read options into the dataclass `cls`; what is wrong with them is a UsageError of one line."""
+    errors = io.StringIO()
+    try:
+        with registry(), contextlib.redirect_stderr(errors):
+            return tyro.cli(cls, args=arguments, prog=f"palaestra {command}", **options)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    raise UsageError(one_line(errors.getvalue(), command))
+
+
+def registry() -> tyro.constructors.ConstructorRegistry:
+    """Rules for reading options: whole numbers may be written 1e5, 100_000 or 100k."""
+    rules = tyro.constructors.ConstructorRegistry()
+
+    @rules.primitive_rule
+    def count(
+        info: tyro.constructors.PrimitiveTypeInfo,
+    ) -> tyro.constructors.PrimitiveConstructorSpec[int] | None:
+        if info.type is not int:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="INT",
+            instance_from_str=lambda words: parse_count(words[0]),
+            is_instance=lambda value: isinstance(value, int),
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    return rules
+
+
+def one_line(message: str, command: str) -> str:
+    """Squeeze a boxed message of the option parser into one line."""
+    words = re.sub(r"\x1b\[[0-9;]*m|[╭╮╰╯│─]", " ", message)
+    said, _, hint = words.partition("For full helptext")[0].partition("Perhaps you meant:")
+    said = re.sub(
+        r"^.*?(?=(Unrecognized|Error parsing|Required|Missing|Invalid))", "", " ".join(said.split())
+    )
+    said = re.sub(r"^Unrecognized options (?=Unrecognized options)", "", said)
+    option = re.search(r"--[\w.-]+", hint)
+    return said + (f"; did you mean {option[0]}?" if option else f" (see palaestra {command} --help)")
+
+
+def option_value(arguments: list[str], name: str) -> str | None:
+    """Return what was given for `--name`, before the options are really parsed."""
+    for place, word in enumerate(arguments):
+        if word == f"--{name}" and place + 1 < len(arguments):
+            return arguments[place + 1]
+        if word.startswith(f"--{name}="):
+            return word.partition("=")[2]
+    return None
+
+
+def option_words(arguments: list[str], name: str) -> list[str] | None:
+    """Return the words that follow `--name`, up to the next option; None where it was not given."""
+    words: list[str] | None = None
+    inside = False
+    for word in arguments:
+        if word.startswith("--"):
+            given, equals, value = word.partition("=")
+            inside = given == f"--{name}"
+            if inside:
+                words = [value] if equals else []
+        elif inside and words is not None:
+            words.append(word)
+    return words

@@ -1,0 +1,106 @@
+"""Options of `palaestra bench`, and what it calls."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from .arguments import parse
+from .usage import UsageError, as_usage_errors
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """Throughput and memory beside Stable-Baselines3, in alternating runs with the same hyper-parameters."""
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Benchmarks; all of them when none is named."""
+    repeats: int = 3
+    """Runs of each side; the median counts."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def bench(arguments: list[str]) -> int:
+    """Measure."""
+    if arguments[:1] == ["envs"]:
+        return bench_envs(arguments[1:])
+    if arguments[:1] == ["dream"]:
+        return bench_dream(arguments[1:])
+    options = parse(BenchOptions, arguments, "bench")
+    from .bench import bench as measure
+    from .bench import format_bench
+    from .progress import say
+
+    report = measure(list(options.names), options.repeats, say)
+    print(json.dumps(report) if options.json else format_bench(report))
+    return 0
+
+
+@dataclass(frozen=True)
+class BenchEnvsOptions:
+    """Which backend steps an environment fastest."""
+
+    env: Annotated[str, tyro.conf.Positional] = "CartPole-v1"
+    """Gymnasium id; module:Id or module:Class imports the module first."""
+    num_envs: tuple[int, ...] = (1, 8, 64)
+    """Numbers of copies."""
+    seconds: float = 1.0
+    """Time for each measurement."""
+    env_kwargs: tuple[str, ...] = ()
+    """Arguments of the environment, NAME=VALUE each."""
+    wrappers: tuple[str, ...] = ()
+    """Wrappers by name, innermost first."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def bench_envs(arguments: list[str]) -> int:
+    """Measure backends."""
+    options = parse(BenchEnvsOptions, arguments, "bench envs")
+    from .bench_envs import bench_envs as measure
+    from .bench_envs import format_bench_envs
+    from .options import parse_assignments
+    from .progress import say
+
+    kwargs = parse_assignments(options.env_kwargs, "--env-kwargs")
+    with as_usage_errors():
+        counts = list(options.num_envs)
+        report = measure(options.env, counts, options.seconds, kwargs, options.wrappers, say)
+    print(json.dumps(report) if options.json else format_bench_envs(report))
+    return 0
+
+
+@dataclass(frozen=True)
+class BenchDreamOptions:
+    """Dreamt steps per second, of all dreams together."""
+
+    model: Annotated[Path | None, tyro.conf.Positional] = None
+    """Folder of a fitted world model; without one, unfitted networks of CartPole's size, one of each dynamics."""
+    num_envs: tuple[int, ...] = (8, 64, 1024)
+    """Dreams side by side."""
+    seconds: float = 2.0
+    """Time for each measurement."""
+    threads: int = 1
+    """Threads of torch; 0 leaves it to torch."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def bench_dream(arguments: list[str]) -> int:
+    """Measure dreams."""
+    options = parse(BenchDreamOptions, arguments, "bench dream")
+    for name, given in (("num-envs", options.num_envs), ("seconds", [options.seconds])):
+        if not all(value > 0 for value in given):
+            raise UsageError(f"--{name}: must be above 0")
+    from .bench_dreams import bench_dream as measure
+    from .bench_dreams import format_bench_dream
+    from .progress import say
+
+    report = measure(options.model, list(options.num_envs), options.seconds, options.threads, say)
+    print(json.dumps(report) if options.json else format_bench_dream(report))
+    return 0

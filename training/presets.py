@@ -1,0 +1,46 @@
+"""Options that ship with the package, and how layers of options are merged."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from .yaml_files import load_yaml, parse_yaml
+
+
+def preset_path(agent: str, env: str) -> str:
+    """Path of the preset for an agent in an environment, relative to `configs/`."""
+    folder = re.sub("^sb3/", "baselines/", agent)
+    return f"{folder}/{re.sub('[/:]', '_', env)}.yaml"
+
+
+def find_preset(agent: str, env: str) -> dict[str, Any]:
+    """Return the preset for an agent in an environment, empty where there is none."""
+    return _read_preset(preset_path(agent, env)) or {}
+
+
+def read_config(agent: str, name: str) -> dict[str, Any]:
+    """Read what `--config` names: a file, or one of the agent's own presets, such as `td3`.
+
+    Raises:
+        UsageError: there is neither, or it is not a mapping.
+    """
+    preset = _read_preset(f"{agent}/{name}.yaml") if name.isidentifier() and not Path(name).exists() else None
+    return load_yaml(Path(name)) if preset is None else preset
+
+
+def _read_preset(path: str) -> dict[str, Any] | None:
+    entry = files("palaestra.configs").joinpath(path)
+    return parse_yaml(entry.read_text(encoding="utf-8"), f"configs/{path}") if entry.is_file() else None
+
+
+def merge(*layers: dict[str, Any]) -> dict[str, Any]:
+    """Merge nested mappings; later ones win."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+            merged[key] = merge(merged[key], value) if both else value
+    return merged

@@ -1,0 +1,158 @@
+"""Plain values, as YAML gives them, into dataclasses and back: strict about names, types and ranges."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import reprlib
+import types
+from fractions import Fraction
+from functools import cache
+from typing import Annotated, Any, LiteralString, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BeforeValidator, ConfigDict, StrictBool, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
+
+from .usage import UsageError, nearest
+
+_COUNT = re.compile(r"([+-]?(?:\d[\d_]*(?:\.\d+)?|\.\d+)(?:e[+-]?\d{1,2})?)([kM]?)", re.IGNORECASE)
+
+
+def parse_count(text: str) -> int:
+    """Read a whole number as people write it: 100000, 100_000, 1e5, 100k, 0.1M.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    match = _COUNT.fullmatch(text.strip())
+    if match is not None:
+        # Not a float, which would round large numbers.
+        value = Fraction(match[1].replace("_", "")) * {"": 1, "k": 10**3, "m": 10**6}[match[2].lower()]
+        if value.denominator == 1:
+            return int(value)
+    raise ValueError(f"not a whole number: {text!r}")
+
+
+def build(cls: type[Any], values: dict[str, Any], where: str = "", path: str = "") -> Any:
+    """Build the dataclass `cls` from plain values, as YAML gives them; nested dataclasses from nested mappings.
+
+    Raises:
+        UsageError: an unknown key, or a value of the wrong type or out of range; one line that names `where` it
+            stands, its dotted path, and the nearest thing that is right.
+    """
+    hints = get_type_hints(cls, include_extras=True)
+    fields = {item.name: item for item in dataclasses.fields(cls)}
+    if not isinstance(values, dict):
+        raise UsageError(
+            f"{where}{path.rstrip('.') or 'top level'}: expected a mapping, got {reprlib.repr(values)}"
+        )
+    for key in values:
+        if key not in fields:
+            names = [path + name for name in fields]
+            raise UsageError(f"{where}{path}{key}: unknown key; {nearest(path + str(key), names)}")
+    arguments = {}
+    for name, value in values.items():
+        hint, full = hints[name], path + name
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            nested = shallow_dict(value) if isinstance(value, hint) else value
+            arguments[name] = build(hint, nested, where, full + ".")
+        else:
+            arguments[name] = _checked(hint, value, where + full)
+    missing = [name for name, item in fields.items() if name not in arguments and _is_required(item)]
+    if missing:
+        raise UsageError(f"{where}{path}{missing[0]}: is missing")
+    try:
+        return cls(**arguments)
+    except ValueError as error:
+        # Checks across fields name the field first.
+        place = path if str(error).partition(":")[0] in fields else path and f"{path.rstrip('.')}: "
+        raise UsageError(f"{where}{place}{error}") from None
+
+
+def _is_required(item: dataclasses.Field) -> bool:
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+
+
+# What a value must be, by pydantic's name of the error.
+_MUST_BE = {
+    "greater_than": "> {gt}",
+    "greater_than_equal": ">= {ge}",
+    "less_than": "< {lt}",
+    "less_than_equal": "<= {le}",
+    "finite_number": "a finite number",
+    "literal_error": "{expected}",
+    "none_required": "null",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("tuple_type", "list_type"), "a list"),
+    "dict_type": "a mapping",
+    "string_type": "text",
+}
+
+
+def _checked(hint: Any, value: Any, place: str) -> Any:
+    """Return `value` as the type of an annotation, its range checked."""
+    try:
+        return _adapter(hint).validate_python(value)
+    except ValidationError as error:
+        faults = error.errors(include_url=False)
+    wanted = (_MUST_BE.get(fault["type"], fault["msg"]).format(**fault.get("ctx", {})) for fault in faults)
+    index = "".join(f"[{step}]" for step in faults[0]["loc"] if isinstance(step, int))
+    got = reprlib.repr(faults[0]["input"])
+    raise UsageError(f"{place}{index}: must be {' or '.join(dict.fromkeys(wanted))}, got {got}")
+
+
+@cache
+def _adapter(hint: Any) -> TypeAdapter:
+    return TypeAdapter(_strict(hint), config=ConfigDict(allow_inf_nan=False))
+
+
+def _strict(hint: Any) -> Any:
+    """Return an annotation that takes counts as people write them, and never one of bool and number for the other."""
+    if hint in _STRICT:
+        return _STRICT[hint]
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return Annotated[_strict(arguments[0]), *arguments[1:]]
+    if origin in (Union, types.UnionType):
+        return Union[tuple(_strict(argument) for argument in arguments)]  # noqa: UP007
+    if origin in (tuple, list, dict):
+        return origin[tuple(_strict(argument) for argument in arguments)]
+    return hint
+
+
+def _read_int(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return parse_count(value)
+        except ValueError:
+            pass
+    return _not_bool(value, "int_type")
+
+
+def _not_bool(value: Any, fault: LiteralString = "float_type") -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError(fault, "a number")
+    return value
+
+
+_STRICT: dict[Any, Any] = {
+    int: Annotated[int, BeforeValidator(_read_int)],
+    float: Annotated[float, BeforeValidator(_not_bool)],
+    bool: StrictBool,
+}
+
+
+def shallow_dict(instance: Any) -> dict[str, Any]:
+    """Fields of a dataclass, nested ones left as they are."""
+    return {item.name: getattr(instance, item.name) for item in dataclasses.fields(instance)}
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses as dicts and tuples as lists, at every depth."""
+    if dataclasses.is_dataclass(value):
+        return {name: plain(item) for name, item in shallow_dict(value).items()}
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value

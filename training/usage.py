@@ -1,0 +1,34 @@
+"""What is said to a user who asked for something impossible."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+
+class UsageError(Exception):
+    """The user asked for something impossible; the message is one line for them."""
+
+
+@contextmanager
+def as_usage_errors() -> Iterator[None]:
+    """Turn what environments, networks and agents say of a wrong request into a UsageError."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error).partition("\n")[0]) from error
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like `name`, if one is."""
+    by_folded = {other.casefold(): other for other in known}
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=1)
+    return by_folded[close[0]] if close else None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint: the nearest of the known names, or all of them."""
+    known = list(known)
+    close = closest(name, known)
+    return f"did you mean {close!r}?" if close else f"there are: {', '.join(known) or 'none'}"
