@@ -53,8 +53,8 @@ def mlp(sizes: tuple[int, ...], activation: Activation) -> nn.Sequential:
 def keeping(size: int) -> Tensor:
     """Biases `[size]` of gates that keep a state: `log U(1, 31)`, so that units forget within 2 to 32 steps.
 
-    Tallec & Ollivier 2018 (arXiv:1804.11188), for the forget gates alone. With biases of zero half of a state is gone
-    after each step, and gradients do not reach back far enough to learn to keep it.
+    Tallec & Ollivier 2018 (arXiv:1804.11188). With biases of zero half of a state is gone after each step, and
+    gradients do not reach back far enough to learn to keep it.
     """
     return torch.empty(size).uniform_(1, LONGEST_KEPT - 1).log()
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -19,6 +17,8 @@ import numpy as np
 
 from .benchmarks import BENCHMARKS, Benchmark, ReplayBenchmark
 from .metrics_file import read_metrics
+from .provenance import surroundings
+from .seeds import EVALUATION_SEED
 from .usage import UsageError, nearest
 
 # Steps whose time is not counted: compiling, first allocations, filling a replay buffer.
@@ -38,7 +38,7 @@ def bench(names: list[str], repeats: int, say: Callable[[str], None]) -> dict[st
                 done.append(_run_worker(name, side, seed=repeat))
                 say(f"{name} {side} {repeat + 1}/{repeats}: {done[-1]['per_second']:,.0f} a second")
         results.append(_summarize(name, runs))
-    return {"results": results, "machine": machine()}
+    return {"results": results, **surroundings()}
 
 
 def _summarize(name: str, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -80,18 +80,6 @@ def format_bench(report: dict[str, Any]) -> str:
         f"{row['name']}: {row['unit']} ({row['threads']} torch threads)": None for row in report["results"]
     }
     return "\n".join([*lines, *units])
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    import torch
-
-    return {
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
 
 
 # (environment steps, seconds on some clock)
@@ -176,7 +164,7 @@ def _train_theirs(benchmark: Benchmark, seed: int) -> tuple[Ticks, Callable[[], 
         options=benchmark.theirs,
         log_every=benchmark.steps // 50,
     )
-    return ticks, lambda: evaluate_baseline(model, benchmark.env, episodes=20, seed=1_000_000)
+    return ticks, lambda: evaluate_baseline(model, benchmark.env, episodes=20, seed=EVALUATION_SEED)
 
 
 def _draw_ours(benchmark: ReplayBenchmark, seed: int) -> dict[str, float | None]:

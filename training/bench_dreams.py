@@ -15,8 +15,8 @@ from ..world_models.dream import Dream, DreamConfig, Starts
 from ..world_models.heads import HeadsConfig
 from ..world_models.identity import Identity
 from ..world_models.world_model import WorldModel
-from .bench import machine
 from .components import find_component
+from .provenance import surroundings
 from .world_models import load_world_model
 
 WARM_UP_STEPS = 10
@@ -47,7 +47,7 @@ def bench_dream(
                 row = {"model": name, "num_envs": num_envs, "arrays": "tensors" if tensors else "numpy"}
                 results.append(row | _measure(dreamt, num_envs, tensors, seconds))
                 say(f"{name} {num_envs} {row['arrays']}: {results[-1]['steps_per_second']:,.0f} steps/s")
-    return {"results": results, "threads": torch.get_num_threads(), "machine": machine()}
+    return {"results": results, "threads": torch.get_num_threads(), **surroundings()}
 
 
 def _models(folder: Path | None) -> dict[str, WorldModel]:

@@ -18,7 +18,7 @@ from ..envs.pools import AleBackend, EnvPoolBackend
 from ..envs.seeds import episode_seed
 from ..envs.tree import tree_map, write_row
 from ..envs.vector import DISABLED, Backend
-from .bench import machine
+from .provenance import surroundings
 
 WARM_UP_STEPS = 20
 # Short ones, some of which nothing else interrupts.
@@ -52,7 +52,7 @@ def bench_envs(
                 results.append(row | {"error": str(error).partition("\n")[0]})
                 break
     chosen = {n: auto_choice(EnvSpec(env, n, kwargs=kwargs, wrappers=wrappers)) for n in counts}
-    return {"results": results, "auto": chosen, "machine": machine()}
+    return {"results": results, "auto": chosen, **surroundings()}
 
 
 def auto_choice(spec: EnvSpec) -> str | None:

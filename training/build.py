@@ -23,7 +23,7 @@ from ..networks.observations import is_picture, leaf_spaces
 from ..networks.torso import Encoder, Torso, build_torso
 from .components import component_names, find_component
 from .config import RunConfig
-from .evaluate import SEED_OFFSET
+from .seeds import EVALUATION_SEED
 from .typed import shallow_dict
 
 # Compiling costs 10 to 30 seconds and saves about 0.7 ms an optimiser step.
@@ -46,7 +46,7 @@ def env_spec(config: RunConfig) -> EnvSpec:
 
 def evaluation_spec(config: RunConfig, seed: int | None = None) -> EnvSpec:
     """The same environments for evaluation, with seeds of their own."""
-    return replace(env_spec(config), num_envs=1, seed=SEED_OFFSET + config.seed if seed is None else seed)
+    return replace(env_spec(config), num_envs=1, seed=EVALUATION_SEED + config.seed if seed is None else seed)
 
 
 def choose_device(name: str) -> torch.device:

@@ -17,7 +17,17 @@ from .usage import UsageError, as_usage_errors
 
 Say = Callable[[str], None]
 # What may differ between runs of one agent: where they went, and how they were stepped and computed.
-NOT_OPTIONS = {"seed", "track", "log_every", "checkpoint_every", "backend", "device", "compile", "threads"}
+NOT_OPTIONS = {
+    "seed",
+    "track",
+    "video",
+    "log_every",
+    "checkpoint_every",
+    "backend",
+    "device",
+    "compile",
+    "threads",
+}
 
 
 def run_suite(

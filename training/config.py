@@ -78,6 +78,8 @@ class RunConfig:
     """Environment steps between checkpoints; 0 chooses twenty a run."""
     track: Literal["auto", "wandb", "tensorboard", "none"] = "auto"
     """Where metrics go besides the run folder; auto is W&B for whoever is logged in."""
+    video: bool = False
+    """Film an episode at the end, into the run's videos/; W&B shows it, and keeps it as an artifact."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where networks run."""
     compile: Literal["auto", "on", "off"] = "auto"

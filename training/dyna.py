@@ -21,20 +21,21 @@ from ..world_models.report import report_on
 from .build import build_agent, env_spec, evaluation_spec, resolve
 from .checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from .collect import collect_episodes
-from .config import RunConfig, load_config, save_config
+from .config import RunConfig, load_config, save_config, to_dict
 from .dreams import DreamBackend
 from .dyna_options import CycleConfig, model_config
 from .evaluate import evaluate
 from .lock import locked
 from .loop import Clock, Collector, Meter, Result, caught_signals, report_evaluation
-from .plots import plot_learning_curve
 from .progress import Progress, say
-from .run import CYCLE_FILE, describe, finish, set_threads
+from .run import CYCLE_FILE, check_video, describe, finish, set_threads
+from .seeds import DATA_SEED
 from .tracker import Tracker
 from .tracking import check_tracking, open_tracker
 from .typed import build, plain
 from .usage import UsageError, as_usage_errors
-from .world_model_config import DATA_SEED_OFFSET, MODEL_FILE, build_world_model, to_dict
+from .world_model_config import MODEL_FILE, build_world_model
+from .world_model_config import to_dict as model_dict
 from .world_models import run_fit, save_data
 from .yaml_files import load_yaml, save_yaml
 
@@ -54,10 +55,12 @@ def dream_cycle(cycle: CycleConfig, config: RunConfig, run_dir: Path) -> int:
         with closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
             build_agent(config, envs.observation_space, envs.action_space)
             build_world_model(model, envs.observation_space, envs.action_space)
+        if config.video:
+            check_video(config)
     (run_dir / MODEL_FOLDER).mkdir(parents=True, exist_ok=True)
     save_config(run_dir, config)
     save_yaml(run_dir / CYCLE_FILE, plain(cycle))
-    save_yaml(run_dir / MODEL_FOLDER / MODEL_FILE, to_dict(model))
+    save_yaml(run_dir / MODEL_FOLDER / MODEL_FILE, model_dict(model))
     return resume_cycle(run_dir)
 
 
@@ -78,7 +81,7 @@ def resume_cycle(run_dir: Path) -> int:
             env=config.env,
             agent=config.agent,
             seed=config.seed,
-            config={"cycle": plain(cycle)},
+            config=to_dict(config) | {"cycle": plain(cycle)},
             resume_step=step,
         )
         code = 1
@@ -86,9 +89,7 @@ def resume_cycle(run_dir: Path) -> int:
             result = _cycle(cycle, config, run_dir, tracker, checkpoint)
             code = 0 if result.signal is None else 128 + result.signal
             if result.signal is None:
-                tracker.summary(finish(run_dir, result))
-                tracker.figure(plot_learning_curve(run_dir), "learning_curve", result.step)
-                tracker.artifact(latest_checkpoint(run_dir), "checkpoint", "model")
+                finish(run_dir, config, result, tracker)
         finally:
             tracker.close(code)
     print(
@@ -199,7 +200,7 @@ def collect(cycle: CycleConfig, config: RunConfig, agent: Agent, done: int, watc
     spec = replace(
         env_spec(config),
         num_envs=cycle.collect_envs,
-        seed=DATA_SEED_OFFSET + config.seed + 1000 * done,
+        seed=DATA_SEED + config.seed + 1000 * done,
         backend="sync",
     )
     if cycle.learn_from_real:

@@ -10,8 +10,6 @@ import numpy as np
 from ..envs.make import EnvSpec, make_envs
 from ..envs.vector import Envs, Episode
 
-# Evaluations during training use seeds of their own, far from those of any training run.
-SEED_OFFSET = 1_000_000
 MAX_COPIES = 25
 
 

@@ -19,12 +19,11 @@ from typing import Any, Protocol
 from .config import CONFIG_FILE
 from .lock import LOCK_FILE, only_mine
 from .runs import describe_run
+from .seeds import FINAL_SEED
 from .signals import handled_signals
 from .usage import UsageError
 
 SCORE_FILE = "score.json"
-# Final evaluations have seeds of their own, which neither training nor its evaluations (from 1,000,000 on) have seen.
-FINAL_SEED = 2_000_000
 # Seconds that a process whose parent is gone may take to end by itself.
 GRACE = 5.0
 # How often a task of Ray whose worker is lost is done again.

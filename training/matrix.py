@@ -18,7 +18,7 @@ from .suites import flat
 from .usage import UsageError
 
 # What is no part of the command that makes a run: where it went, how it was watched and computed.
-LEFT_OUT = {"seed", "track", "log_every", "device", "compile", "threads"}
+LEFT_OUT = {"seed", "track", "video", "log_every", "device", "compile", "threads"}
 MEMORIES = ("none", "lstm", "gru", "transformer")
 
 

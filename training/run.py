@@ -14,7 +14,7 @@ import torch
 from gymnasium import spaces
 
 from ..envs.failure import EnvironmentFailedError, RemoteError
-from ..envs.make import make_envs
+from ..envs.make import EnvSpec, make_envs
 from .baseline_loop import check_baseline, is_finished, train_baseline
 from .baseline_model import MODEL_FILE, NORMALIZATION_FILE, load_baseline
 from .baselines import is_baseline
@@ -29,9 +29,10 @@ from .loop import Result, train
 from .plots import plot_learning_curve
 from .progress import Progress, say
 from .provenance import record_session
+from .tracker import Tracker
 from .tracking import check_tracking, open_tracker
 from .usage import UsageError, as_usage_errors
-from .video import record_video
+from .video import envs_to_draw, record_video
 
 # Beside the config of a run that alternates between the real environment and dreams.
 CYCLE_FILE = "cycle.yaml"
@@ -70,6 +71,8 @@ def start_run(config: RunConfig, run_dir: Path) -> Result:
                 if config.backend == "auto":
                     say(f"note: {config.num_envs} copies of {config.env}, stepped by backend {envs.backend}")
                 config = replace(config, backend=envs.backend)  # type: ignore[arg-type]
+            if config.video:
+                check_video(config)
             if not envs.exact_resume and not baseline:
                 say(
                     f"note: {config.env} cannot be restored in mid-episode; a resumed run begins new episodes"
@@ -132,10 +135,7 @@ def _run(config: RunConfig, run_dir: Path, checkpoint: Path | None, resume_step:
                 result = train(config, run_dir, tracker, progress, checkpoint)
             exit_code = 0 if result.signal is None else 128 + result.signal
             if result.signal is None:
-                tracker.summary(finish(run_dir, result))
-                tracker.figure(plot_learning_curve(run_dir), "learning_curve", result.step)
-                for name, path in learned(run_dir).items():
-                    tracker.artifact(path, name, "model")
+                finish(run_dir, config, result, tracker)
         finally:
             progress.close()
             tracker.close(exit_code)
@@ -150,12 +150,34 @@ def learned(run_dir: Path) -> dict[str, Path]:
     }
 
 
-def finish(run_dir: Path, result: Result) -> dict[str, Any]:
-    """Leave a summary of a finished run, and return it."""
+def finish(run_dir: Path, config: RunConfig, result: Result, tracker: Tracker) -> None:
+    """Leave a finished run's summary, learning curve and film, and give them and what was learned to the tracker."""
     evaluation = result.evaluation.summary() if result.evaluation else {}
     summary = {"step": result.step, "seconds": round(result.seconds, 3), **evaluation}
     (run_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    return summary
+    tracker.summary(summary)
+    tracker.figure(plot_learning_curve(run_dir), "learning_curve", result.step)
+    for name, path in learned(run_dir).items():
+        tracker.artifact(path, name, "model")
+    if config.video:
+        run = load_run(run_dir)
+        film = film_run(run, evaluation_spec(config), run_dir / "videos")[0]
+        tracker.video(film, "video", result.step)
+        tracker.artifact(film, "video", "video")
+
+
+def check_video(config: RunConfig) -> None:
+    """Make sure that an environment can be drawn.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    envs_to_draw(replace(evaluation_spec(config), num_envs=1, render_mode="rgb_array")).close()
+
+
+def film_run(run: LoadedRun, spec: EnvSpec, folder: Path, copies: int = 1, gif: bool = False) -> list[Path]:
+    """Film an episode of what a run has learned; returns the files, named by the steps that were trained."""
+    return record_video(run.agent, spec, folder / f"step-{run.step:09d}.mp4", copies, gif)
 
 
 def set_threads(config: RunConfig) -> None:
@@ -207,9 +229,8 @@ def evaluate_run(
     report: dict[str, Any] = {"env": run.config.env, "agent": run.config.agent, "seed": spec.seed}
     report |= evaluation.summary() | {"steps_trained": run.step}
     if video is not None:
-        path = video / f"step-{run.step:09d}.mp4"
         with as_usage_errors():
-            files = record_video(run.agent, spec, path, video_copies, gif)
+            files = film_run(run, spec, video, video_copies, gif)
         report |= {"video": str(files[0])} | ({"gif": str(files[1])} if gif else {})
     return report
 

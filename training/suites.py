@@ -181,7 +181,7 @@ def differences(run: PlannedRun, config: RunConfig, existing: RunConfig) -> list
     """Where an existing run is not what a suite asks for; what the run chose for `auto` and 0 is no difference."""
     asked, found = flat(to_dict(config)), flat(to_dict(existing))
     open_choices = {"auto", 0}
-    skipped = {"track", "log_every"}
+    skipped = {"track", "video", "log_every"}
     return [
         f"{name} is {found.get(name)!r}, not {value!r}"
         for name, value in asked.items()

@@ -19,13 +19,12 @@ from ..world_models.heads import HeadsConfig
 from ..world_models.world_model import WorldModel
 from .build import choose_device
 from .components import find_component
+from .seeds import DATA_SEED
 from .typed import build, plain, shallow_dict
 from .usage import UsageError, as_usage_errors, nearest
 from .yaml_files import load_yaml
 
 MODEL_FILE = "world_model.yaml"
-# Data have seeds of their own, as evaluations do.
-DATA_SEED_OFFSET = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,7 @@ def build_world_model(
 
 def env_spec(config: WorldModelConfig) -> EnvSpec:
     """Environments to collect data in; `sync`, which spends no step on resetting."""
-    seed = DATA_SEED_OFFSET + config.seed
+    seed = DATA_SEED + config.seed
     return EnvSpec(
         config.env,
         config.num_envs,

@@ -103,14 +103,15 @@ class Fit:
         return model.coder if phase == "coder" else nn.ModuleList([model.dynamics, model.heads])
 
     def _learn(self, phase: str) -> dict[str, float]:
-        """Take some optimiser steps; returns the means of their metrics."""
+        """Take the optimiser steps up to the next look; returns the means of their metrics."""
         self.model.train()
         steps: list[dict[str, Tensor]] = []
         optimizer = self.optimizers[phase]
         assert optimizer is not None
+        updates = min(self.config.judge_every, self.config.updates - self.progress.update)
         if phase == "coder":
             obs = self._observations(self.train)
-            for _ in range(self.config.judge_every):
+            for _ in range(updates):
                 rows = self.generator.integers(len(obs), size=self.config.coder_batch_size)
                 batch = as_tensor(obs[rows], self.model.device)
                 steps.append(optimizer.step(self._coder_loss, (batch,), self.config.learning_rate))
@@ -119,7 +120,7 @@ class Fit:
             length = self.model.dynamics.sequence_length
             count = max(1, self.config.batch_size // length)
             share = self.model.heads.config.terminal_share
-            for _ in range(self.config.judge_every):
+            for _ in range(updates):
                 windows = data.sample(self.generator, count, length, share)
                 steps.append(optimizer.step(self._dynamics_loss, tuple(windows), self.config.learning_rate))
         self.progress.update += len(steps)

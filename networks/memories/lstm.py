@@ -47,7 +47,10 @@ class LSTM(Memory):
         for into, back in zip(self.into.detach().chunk(4), self.back.detach().chunk(4), strict=True):
             nn.init.xavier_uniform_(into)
             nn.init.orthogonal_(back)
-        self.bias.detach()[config.hidden : 2 * config.hidden] = keeping(config.hidden)
+        # What is kept for long is added to little at a time, or it would say nothing but how long it has been kept.
+        enter, forget = self.bias.detach().chunk(4)[:2]
+        forget[:] = keeping(config.hidden)
+        enter[:] = -forget
 
     def forward(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """Unroll a chunk `[T, B, D]`."""

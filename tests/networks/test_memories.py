@@ -104,6 +104,15 @@ def test_gradients_agree_however_a_chunk_is_cut(memory):
         torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-4)
 
 
+def test_what_an_lstm_keeps_for_long_it_adds_to_little_at_a_time():
+    # Tallec & Ollivier 2018: input biases are minus the forget biases, which are log U(1, 31).
+    enter, forget, cell, show = LSTM(3, LSTMConfig(hidden=1000)).bias.detach().chunk(4)
+    torch.testing.assert_close(enter, -forget)
+    kept = 1 + forget.exp()  # steps
+    assert kept.min() >= 2 and kept.max() <= 32 and 15 < kept.mean() < 18
+    assert not cell.any() and not show.any()
+
+
 def test_numpy_step_equals_torch(memory):
     step = memory.as_numpy()
     if step is None:

@@ -8,6 +8,8 @@ import pytest
 from palaestra.training.cli import run
 from palaestra.training.config import load_config
 
+from .wandb_file import finished_run
+
 TINY = ["--steps", "1k", "--num-envs", "4", "--evaluate-episodes", "2", "--track", "none"]
 
 
@@ -153,6 +155,25 @@ def test_evaluate_writes_a_video(trained, tmp_path, capsys):
     video = json.loads(capsys.readouterr().out.splitlines()[-1])["video"]
     frames = imageio.imread(video)
     assert frames.ndim == 4 and len(frames) > 5 and frames.std() > 0
+
+
+@pytest.mark.filterwarnings("ignore")  # pygame's own
+def test_a_run_films_what_it_has_learned(tmp_path, capsys, offline_wandb):
+    folder = tmp_path / "run"
+    words = ["train", "ppo", "--env", "palaestra/Corridor-v0", "--steps", "64", "--num-envs", "2", "--video"]
+    short = ["--agent.rollout-length", "16", "--evaluate-episodes", "2", "--track", "wandb"]
+    assert run([*words, *short, "--out", str(folder)]) == 0
+    (film,) = (folder / "videos").iterdir()
+    assert film.name == "step-000000064.mp4" and film.stat().st_size > 0
+    logged = finished_run(next((folder / "wandb").glob("offline-run-*/*.wandb")))
+    assert logged.artifacts == [f"checkpoint-{logged.run_id}", f"video-{logged.run_id}"]
+    assert any(name.startswith("video/") for row in logged.history for name in row)
+
+
+def test_what_cannot_be_drawn_is_not_filmed(tmp_path, capsys):
+    words = ["train", "ppo", "--env", "palaestra/ProbeAction-v0", "--video", "--out", str(tmp_path / "run")]
+    assert run(words) == 2
+    assert "cannot be drawn" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 def test_runs_are_listed(trained, capsys):

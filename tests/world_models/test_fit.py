@@ -130,6 +130,13 @@ def test_the_best_parameters_stay_and_patience_ends_a_fit():
     assert 4 <= len(looks) < 60
 
 
+def test_a_fit_makes_no_more_updates_than_it_was_told():
+    made = []
+    config = FitConfig(updates=25, judge_every=10, batch_size=64)
+    Fit(make(), episodes(6), config, 0).run(lambda metrics, update: made.append(update))
+    assert made == [10, 20, 25]
+
+
 def test_nothing_is_learned_from_what_is_held_out():
     # With a single look there is nothing to choose, either.
     data = episodes(10)
