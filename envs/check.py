@@ -130,9 +130,10 @@ class Findings:
             try:
                 return check()
             except Exception as error:
-                telling = isinstance(error, (ValueError, TypeError, AssertionError))
-                kind = "" if telling and str(error) else f"{type(error).__name__}: "
-                message = f"{what}: {kind}{first_line(error)}{self.lines.of(error)}"
+                telling = isinstance(error, (ValueError, TypeError, AssertionError)) and str(error)
+                said = [what] if telling else [what, type(error).__name__]
+                said += [first_line(error)] if str(error) else []
+                message = f"{': '.join(said)}{self.lines.of(error)}"
                 self.warn(message) if mild else self.error(message)
             finally:
                 files = {code.co_filename for code in self.lines.code.values() if code is not None}

@@ -10,7 +10,8 @@ from palaestra.agents.ppo import PPO
 from palaestra.networks.encoders.mlp import MLP
 from palaestra.networks.memories.none import NoMemory
 from palaestra.training.components import component_names, find_component
-from palaestra.training.usage import UsageError
+
+from .usage_errors import error_of
 
 OUTSIDE = """
 from dataclasses import dataclass
@@ -33,13 +34,6 @@ class NoConfig(PPO):
 class Unrelated:
     Config = MyConfig
 """
-
-
-def error_of(*arguments) -> str:
-    with pytest.raises(UsageError) as caught:
-        find_component(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.fixture
@@ -88,15 +82,18 @@ def test_names_are_listed_without_importing_anything_heavy():
 def test_an_unknown_name_comes_with_the_nearest_one(name):
     names = ", ".join(component_names("agent"))
     theirs = ", and Stable-Baselines3's as sb3/NAME"
-    assert error_of("agent", name) == f"unknown agent {name!r}; did you mean 'ppo'? (agents: {names}{theirs})"
+    assert (
+        error_of(find_component, "agent", name)
+        == f"unknown agent {name!r}; did you mean 'ppo'? (agents: {names}{theirs})"
+    )
 
 
 def test_an_unknown_name_like_no_other():
-    assert error_of("memory", "zzz").startswith(
+    assert error_of(find_component, "memory", "zzz").startswith(
         "unknown memory 'zzz' (memories: gru, lstm, none, transformer)"
     )
-    assert error_of("agent", "../ppo").startswith("unknown agent '../ppo'")
-    assert error_of("agent", "agent").startswith("unknown agent 'agent'")
+    assert error_of(find_component, "agent", "../ppo").startswith("unknown agent '../ppo'")
+    assert error_of(find_component, "agent", "agent").startswith("unknown agent 'agent'")
 
 
 @pytest.mark.parametrize("module", ["user_plugin.inner", "user_plugin"])
@@ -124,12 +121,12 @@ def test_a_component_from_the_working_directory(folder, module):
     ],
 )
 def test_what_is_wrong_with_an_outside_component(folder, name, message):
-    assert error_of("agent", name) == f"agent {name!r}: {message}"
+    assert error_of(find_component, "agent", name) == f"agent {name!r}: {message}"
 
 
 def test_a_component_of_another_kind_is_refused(folder):
     message = "MyAgent is not a concrete subclass of palaestra.networks.torso.Memory"
-    assert error_of("memory", "user_plugin:MyAgent").endswith(message)
+    assert error_of(find_component, "memory", "user_plugin:MyAgent").endswith(message)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +139,6 @@ def test_a_component_of_another_kind_is_refused(folder):
 )
 def test_a_module_that_fails_to_import_says_why(folder, source, cause):
     (folder / "user_broken.py").write_text(source)
-    assert error_of("agent", "user_broken:A").startswith(
+    assert error_of(find_component, "agent", "user_broken:A").startswith(
         f"agent 'user_broken:A': cannot import user_broken: {cause}"
     )
