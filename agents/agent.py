@@ -12,6 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from ..networks.action_spaces import ANY, ActionSpaces
 from ..networks.torso import Torso
 
 # What `learn` reports, by name; tensors stay tensors until somebody logs them.
@@ -69,6 +70,8 @@ class Agent(ABC):
     """
 
     Config: ClassVar[type]
+    takes: ClassVar[ActionSpaces] = ANY
+    """Actions that it can choose."""
     # Options of encoders, by the encoder's name, that suit this agent better than the encoder's own defaults.
     encoder_defaults: ClassVar[dict[str, dict[str, Any]]] = {}
 

@@ -17,6 +17,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from ..networks.acting import make_step
+from ..networks.action_spaces import BOUNDED
 from ..networks.layers import Activation
 from ..networks.optimizer import FlatAdam, make_target
 from ..networks.q_value import ActionBounds, Actor, Critic
@@ -101,6 +102,7 @@ class DDPG(Agent):
     """
 
     Config = DDPGConfig
+    takes = BOUNDED
     encoder_defaults: ClassVar[dict[str, dict[str, Any]]] = {"mlp": {"hidden": []}}
 
     def __init__(

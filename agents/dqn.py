@@ -13,6 +13,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from ..networks.acting import make_step
+from ..networks.action_spaces import VALUED
 from ..networks.layers import Activation
 from ..networks.masks import action_mask, best_action
 from ..networks.optimizer import FlatAdam, make_target
@@ -116,6 +117,7 @@ class DQN(Agent):
     """Learn the value of every action by temporal differences from a replay memory; take the best action."""
 
     Config = DQNConfig
+    takes = VALUED
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from ..networks.acting import make_step
+from ..networks.action_spaces import SAMPLED
 from ..networks.heads import policy_head, value_head
 from ..networks.masks import action_mask, masked
 from ..networks.normalize import RewardScaler
@@ -81,6 +82,7 @@ class PPO(Agent):
     """Collect a rollout with the current policy, then improve it for a few epochs while staying close to it."""
 
     Config = PPOConfig
+    takes = SAMPLED
 
     def __init__(
         self,

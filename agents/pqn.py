@@ -13,6 +13,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from ..networks.acting import make_step
+from ..networks.action_spaces import VALUED
 from ..networks.layers import Activation
 from ..networks.masks import action_mask, best_action
 from ..networks.optimizer import FlatAdam
@@ -65,6 +66,7 @@ class PQN(Agent):
     """Collect a rollout with epsilon-greedy actions, then fit the values to its lambda-returns for a few epochs."""
 
     Config = PQNConfig
+    takes = VALUED
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from ..networks.acting import make_step
+from ..networks.action_spaces import SAMPLED
 from ..networks.heads import policy_head, value_head
 from ..networks.masks import action_mask, masked
 from ..networks.normalize import RewardScaler
@@ -83,6 +84,7 @@ class REINFORCE(Agent):
     """
 
     Config = REINFORCEConfig
+    takes = SAMPLED
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from .action_spaces import SAMPLED
 from .distributions import (
     Bernoulli,
     Categorical,
@@ -196,10 +197,7 @@ def policy_head(
             return BernoulliHead(size, action_space, gain)
         case spaces.Box() if np.issubdtype(action_space.dtype, np.floating):
             return GaussianHead(size, action_space, gain, log_std, squash)
-    raise TypeError(
-        f"no policy for actions {' '.join(str(action_space).split())}: "
-        "Discrete, MultiDiscrete and MultiBinary (one-dimensional) and float Box are supported"
-    )
+    raise TypeError(f"no policy for {' '.join(str(action_space).split())}, only for {SAMPLED.name}")
 
 
 def value_head(size: int) -> nn.Module:

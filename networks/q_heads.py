@@ -11,6 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from .action_spaces import VALUED
 from .layers import ACTIVATIONS, Activation, numpy_layers
 from .torso import Torso
 
@@ -242,9 +243,7 @@ class JointActions:
                     raise ValueError(f"{space} has {count} joint actions; at most {self.LIMIT} can be valued")
                 self.table = np.stack(np.unravel_index(np.arange(count), space.nvec), -1) + space.start
             case _:
-                raise TypeError(
-                    f"no action values for {space}: only Discrete and MultiDiscrete actions have them"
-                )
+                raise TypeError(f"no action values for {space}, only for {VALUED.name}")
         self.space = space
         self.count = len(self.table)
 

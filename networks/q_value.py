@@ -11,6 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from .action_spaces import BOUNDED
 from .layers import ACTIVATIONS, Activation, Tanh
 from .torso import Torso
 
@@ -111,12 +112,8 @@ class ActionBounds:
     """Between an environment's actions `[B, *shape]` and the networks' `[B, D]`, all of them in [-1, 1]."""
 
     def __init__(self, space: spaces.Space):
-        if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
-            raise TypeError(f"a deterministic policy needs float Box actions, got {space}; use agent 'ppo'")
-        if not space.is_bounded():
-            raise ValueError(
-                f"a deterministic policy needs finite action bounds, got {space}; use agent 'ppo'"
-            )
+        if not (isinstance(space, spaces.Box) and BOUNDED.include(space)):
+            raise TypeError(f"no deterministic policy for {space}, only for {BOUNDED.name}")
         self.shape, self.dtype = space.shape, space.dtype
         low, high = space.low.astype(np.float64).ravel(), space.high.astype(np.float64).ravel()
         self.size = len(low)

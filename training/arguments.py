@@ -10,7 +10,11 @@ from typing import Any
 import tyro
 
 from .typed import parse_count
-from .usage import UsageError
+from .usage import UsageError, nearest
+
+_CHOICE = re.compile(
+    r"invalid choice '(?P<given>[^']*)' for argument '(?P<option>\S+)'\. Expected one of \((?P<known>.*?)\)"
+)
 
 
 def parse(cls: Any, arguments: list[str], command: str, **options: Any) -> Any:
@@ -49,6 +53,10 @@ def registry() -> tyro.constructors.ConstructorRegistry:
 def one_line(message: str, command: str) -> str:
     """Squeeze a boxed message of the option parser into one line."""
     words = re.sub(r"\x1b\[[0-9;]*m|[╭╮╰╯│─]", " ", message)
+    choice = _CHOICE.search(" ".join(words.split()))
+    if choice:
+        known = re.findall("'([^']*)'", choice["known"])
+        return f"{choice['option']}: unknown choice {choice['given']!r}; {nearest(choice['given'], known)}"
     said, _, hint = words.partition("For full helptext")[0].partition("Perhaps you meant:")
     said = re.sub(
         r"^.*?(?=(Unrecognized|Error parsing|Required|Missing|Invalid))", "", " ".join(said.split())

@@ -108,6 +108,18 @@ def check_encoder(name: str, encoder: type[Encoder], space: spaces.Space) -> Non
     raise TypeError(f"encoder '{name}' takes {encoder.takes}, got {got}; {advice}")
 
 
+def check_actions(name: str, agent: type[Agent], space: spaces.Space) -> None:
+    """Raise `TypeError` with the agents that do take actions of a space, unless this one does."""
+    if agent.takes.include(space):
+        return
+    others = [
+        other for other in component_names("agent") if find_component("agent", other).takes.include(space)
+    ]
+    advice = f"use {' or '.join(others)}" if others else "none of ours does"
+    got = " ".join(str(space).split())
+    raise TypeError(f"agent '{name}' takes {agent.takes.name}, got {got}; {advice}")
+
+
 def takes(encoder: type[Encoder], space: spaces.Space) -> bool:
     """Whether an encoder takes observations of a space, alone or one of it for each picture in there."""
     return encoder.accepts(space) or NestedEncoder.fits(space, encoder)
@@ -140,6 +152,7 @@ def _default_encoder(env: str, kwargs: str, wrappers: tuple[str, ...], backend: 
 def build_agent(config: RunConfig, observation_space: spaces.Space, action_space: spaces.Space) -> Agent:
     """Build the agent of a run; its initial weights depend on the run's seed alone."""
     agent_class = find_component("agent", config.agent)
+    check_actions(config.agent, agent_class, action_space)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return agent_class(

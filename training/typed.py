@@ -57,7 +57,7 @@ def build(cls: type[Any], values: dict[str, Any], where: str = "", path: str = "
             nested = shallow_dict(value) if isinstance(value, hint) else value
             arguments[name] = build(hint, nested, where, full + ".")
         else:
-            arguments[name] = _checked(hint, value, where + full)
+            arguments[name] = _checked(hint, value, _place(where, full))
     missing = [name for name, item in fields.items() if name not in arguments and _is_required(item)]
     if missing:
         raise UsageError(f"{where}{path}{missing[0]}: is missing")
@@ -66,7 +66,12 @@ def build(cls: type[Any], values: dict[str, Any], where: str = "", path: str = "
     except ValueError as error:
         # Checks across fields name the field first.
         place = path if str(error).partition(":")[0] in fields else path and f"{path.rstrip('.')}: "
-        raise UsageError(f"{where}{place}{error}") from None
+        raise UsageError(f"{_place(where, place)}{error}") from None
+
+
+def _place(where: str, path: str) -> str:
+    """Where a value stands; options are spelled as they are typed."""
+    return where + (path.replace("_", "-").replace("env-options.", "env.") if where == "--" else path)
 
 
 def _is_required(item: dataclasses.Field) -> bool:

@@ -197,7 +197,7 @@ def test_numbers_and_actions_belong_together(space):
 
 
 def test_other_actions_are_refused():
-    with pytest.raises(TypeError, match=r"no action values for Box\(.*only Discrete and MultiDiscrete"):
+    with pytest.raises(TypeError, match=r"no action values for Box\(.*only for Discrete and MultiDiscrete"):
         JointActions(spaces.Box(-1, 1, (2,)))
     with pytest.raises(ValueError, match="has 1048576 joint actions; at most 10000"):
         JointActions(spaces.MultiDiscrete([2] * 20))
