@@ -330,17 +330,19 @@ def test_actions_without_exploration_draw_nothing(noise, warm):
 
 
 @pytest.mark.parametrize(
-    ("space", "error", "message"),
+    "space",
     [
-        (spaces.Discrete(2), TypeError, "float Box actions, got Discrete.*'ppo'"),
-        (spaces.Box(0, 9, (1,), np.int64), TypeError, "float Box actions, got Box.*'ppo'"),
-        (spaces.Box(-np.inf, np.inf, (2,)), ValueError, "finite action bounds, got Box.*'ppo'"),
-        (spaces.Box(np.float32([-1, 0]), np.float32([1, np.inf])), ValueError, "finite action bounds.*'ppo'"),
+        spaces.Discrete(2),
+        spaces.Box(0, 9, (1,), np.int64),
+        spaces.Box(-np.inf, np.inf, (2,)),
+        spaces.Box(np.float32([-1, 0]), np.float32([1, np.inf])),
     ],
     ids=["discrete", "integers", "unbounded", "half-bounded"],
 )
-def test_actions_that_cannot_be_bounded_are_refused(space, error, message):
-    with pytest.raises(error, match=message) as caught:
+def test_actions_that_cannot_be_bounded_are_refused(space):
+    with pytest.raises(
+        TypeError, match=r"no deterministic policy for .* float Box .* with finite bounds"
+    ) as caught:
         make_agent(space)
     assert "\n" not in str(caught.value)
 
