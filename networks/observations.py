@@ -131,22 +131,20 @@ def flatten(space: spaces.Space, obs: Any) -> Tensor:
     return vector / bound(space) if isinstance(space, spaces.Box) and is_picture(space) else vector
 
 
-def numpy_flatten(space: spaces.Space) -> Callable[[Any], np.ndarray] | None:
-    """Return `flatten` of a nested space as a NumPy function `[N, ...]` to `[N, sizes]`, or None for pictures."""
+def numpy_flatten(space: spaces.Space) -> Callable[[Any], np.ndarray]:
+    """Return `flatten` of a nested space as a NumPy function `[N, ...]` to `[N, sizes]`."""
     functions = [_numpy_flatten(leaf) for leaf in leaf_spaces(space)]
-    if any(function is None for function in functions):
-        return None
     if not isinstance(space, spaces.Dict | spaces.Tuple):
         return functions[0]
 
     def join(obs: Any) -> np.ndarray:
         leaves = zip(functions, leaf_observations(space, obs), strict=True)
-        return np.concatenate([function(leaf) for function, leaf in leaves if function is not None], -1)
+        return np.concatenate([function(leaf) for function, leaf in leaves], -1)
 
     return join
 
 
-def _numpy_flatten(space: spaces.Space) -> Callable[[np.ndarray], np.ndarray] | None:
+def _numpy_flatten(space: spaces.Space) -> Callable[[np.ndarray], np.ndarray]:
     match space:
         case spaces.Discrete():
             rows, start = np.eye(int(space.n), dtype=np.float32), space.start
@@ -162,6 +160,7 @@ def _numpy_flatten(space: spaces.Space) -> Callable[[np.ndarray], np.ndarray] | 
                 return np.concatenate([code[column] for code, column in zip(codes, columns, strict=True)], -1)
 
             return encode
-        case spaces.Box() | spaces.MultiBinary() if not is_picture(space):
-            return lambda obs: obs.reshape(len(obs), -1).astype(np.float32, copy=False)
-    return None
+        case spaces.Box() if is_picture(space):
+            scale = np.float32(bound(space))
+            return lambda obs: obs.reshape(len(obs), -1).astype(np.float32) / scale
+    return lambda obs: obs.reshape(len(obs), -1).astype(np.float32, copy=False)

@@ -75,9 +75,9 @@ class MLP(Encoder):
             self.normalize.update(self.flatten(obs))
 
     def as_numpy(self) -> Callable[[np.ndarray], np.ndarray] | None:
-        """Return this encoder as a NumPy function, unless there are pictures in the observations."""
+        """Return this encoder as a NumPy function."""
         layers, flat = numpy_layers(self.layers), numpy_flatten(self.space)
-        if layers is None or flat is None:
+        if layers is None:
             return None
         if not isinstance(self.normalize, RunningNormalizer):
             return lambda obs: layers(flat(obs))

@@ -44,14 +44,17 @@ def test_a_family_is_stepped(package, env_id, settings, shape, dtype, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("view", "shape"), [(image, (7, 7, 3)), (onehot, (7, 7, 20)), (flat, (2835,)), (picture, (56, 56, 3))]
+    ("view", "shape", "largest"),
+    [(image, (7, 7, 3), 10), (onehot, (7, 7, 20), 1), (flat, (2835,), 255), (picture, (56, 56, 3), 255)],
 )
-def test_views_of_minigrid(view, shape):
+def test_views_of_minigrid(view, shape, largest):
     pytest.importorskip("minigrid")
     name = f"palaestra.envs.minigrid:{view.__name__}"
     envs = make_envs(EnvSpec("MiniGrid-Empty-5x5-v0", 2, wrappers=(name,)))
     obs = envs.reset()
     assert obs.shape == (2, *shape) and obs.dtype == np.uint8
+    # What encoders divide pictures by.
+    assert (envs.observation_space.high == largest).all() and obs.max() <= largest
     if view is onehot:
         # One object, one colour and one state in each of 49 cells.
         assert (obs.sum((1, 2, 3)) == 3 * 49).all() and obs.max() == 1

@@ -6,6 +6,7 @@ from gymnasium.vector.utils import concatenate, create_empty_array
 from torch import nn
 
 from palaestra.networks.acting import make_step
+from palaestra.networks.encoders.cnn import CNN
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.heads import policy_head
 from palaestra.networks.layers import ACTIVATIONS
@@ -87,6 +88,7 @@ def test_acting_sees_updates_in_place():
         spaces.MultiDiscrete([2, 3], start=[1, 0]),
         spaces.MultiBinary(4),
         spaces.Dict(b=spaces.Discrete(3), a=spaces.Tuple([BOX, spaces.Discrete(2)])),
+        spaces.Box(0, 255, (6, 6), np.uint8),
     ],
     ids=lambda space: type(space).__name__,
 )
@@ -101,9 +103,9 @@ def test_other_observations_act_in_numpy_too(space):
     np.testing.assert_allclose(outputs, torch_outputs(torso, layer, obs), atol=1e-6)
 
 
-def test_pictures_act_through_torch():
+def test_convolutions_act_through_torch():
     space = spaces.Box(0, 255, (6, 6), np.uint8)
-    torso = build_torso(space, MLP, NoMemory)
+    torso = build_torso(space, CNN, NoMemory)
     assert torso.as_numpy() is None
     layer = nn.Linear(torso.size, 2)
     obs = np.stack([space.sample() for _ in range(6)])
