@@ -61,7 +61,11 @@ def commit() -> str | None:
 
 def machine() -> dict[str, Any]:
     """Processor, cores and operating system."""
-    return {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform(terse=True)}
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
 
 
 def processor() -> str:
