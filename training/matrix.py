@@ -13,6 +13,7 @@ from .components import find_component
 from .config import RunConfig, load_config, to_dict
 from .findings import reference_scores
 from .options import read_train_options
+from .run import CYCLE_FILE
 from .runs import find_runs
 from .suites import flat
 from .usage import UsageError
@@ -39,7 +40,7 @@ class Cell:
 
 
 def find_cells(folders: Iterable[Path]) -> list[Cell]:
-    """Group the finished runs of our own agents in some folders.
+    """Group the finished runs of our own agents in some folders, those that went round between world and dreams apart.
 
     Raises:
         UsageError: there are none.
@@ -48,6 +49,8 @@ def find_cells(folders: Iterable[Path]) -> list[Cell]:
     for info in (info for folder in folders for info in find_runs(folder)):
         config = load_config(Path(info.path))
         if not info.finished or is_baseline(find_component("agent", config.agent)):
+            continue
+        if (Path(info.path) / CYCLE_FILE).exists():
             continue
         command = shlex.join(["palaestra", *command_of(config)])
         if command not in cells:

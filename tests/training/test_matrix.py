@@ -41,6 +41,9 @@ def test_runs_that_differ_in_seeds_are_a_cell(tmp_path, capsys):
     for name, more in runs.items():
         words = [*shlex.split(short), *more.split(), "--track", "none", "--evaluate-episodes", "2"]
         start_run(read_train_options("ppo", words)[0], tmp_path / name)
+    # One that has dreamt in between: another command makes it.
+    start_run(read_train_options("ppo", [*shlex.split(short), "--track", "none"])[0], tmp_path / "dyna")
+    (tmp_path / "dyna" / "cycle.yaml").touch()
     assert cli.run(["matrix", str(tmp_path), "--out", str(tmp_path / "page.md")]) == 0
     text = (tmp_path / "page.md").read_text()
     cells = {cell.memory: cell for cell in find_cells([tmp_path])}
