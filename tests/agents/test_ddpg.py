@@ -16,6 +16,7 @@ from palaestra.networks.q_value import ActionBounds, ActionValues
 from palaestra.networks.torso import build_torso
 
 from .memories import MEMORIES
+from .streams import goes_on_exactly, random_transitions
 
 torch.set_num_threads(1)  # more only slow such small networks down
 
@@ -48,22 +49,6 @@ def make_agent(
             device=torch.device("cpu"),
             compile=compile,
         )
-
-
-def random_transitions(agent, num_envs, seed=0, episode=5, obs_size=3):
-    """An endless stream of transitions with random observations and rewards; every episode lasts `episode` steps."""
-    generator = np.random.default_rng(seed)
-    obs = generator.standard_normal((num_envs, obs_size)).astype(np.float32)
-    first, state = np.ones(num_envs, bool), agent.initial_state(num_envs)
-    for t in itertools.count(1):
-        chosen, next_state = agent.act(obs, state, first)
-        next_obs = generator.standard_normal(obs.shape).astype(np.float32)
-        ends = np.full(num_envs, t % episode == 0)
-        truncated = ends & (np.arange(num_envs) % 2 == 0)
-        reward = generator.standard_normal(num_envs)
-        yield Transition(obs, chosen, reward, ends & ~truncated, truncated, next_obs, first, state)
-        obs = np.where(ends[:, None], generator.standard_normal(obs.shape), next_obs).astype(np.float32)
-        first, state = ends, next_state
 
 
 def vectors(agent):
@@ -444,22 +429,8 @@ def test_encoders_learn_too_and_images_keep_their_type():
 def test_learning_goes_on_exactly_from_its_parts(options):
     """State saved mid-episode, put into a fresh agent with other weights: bit-equal actions and parameters."""
     options = {"learning_starts": 10, "replay_capacity": 60} | options
-    agent = make_agent(**options)
-    stream = random_transitions(agent, num_envs=3)
-    for transition in itertools.islice(stream, 17):
-        agent.learn(transition)
-    saved = copy.deepcopy({name: _state(part) for name, part in agent.parts().items()})
-    fresh = make_agent(seed=99, **options)
-    for name, part in fresh.parts().items():
-        _load(part, saved[name])
-    for transition in itertools.islice(stream, 17):
-        # What `agent` did is in the stream; `fresh` must do the same.
-        chosen, _ = fresh.act(transition.obs, transition.state, transition.first)
-        np.testing.assert_array_equal(chosen, transition.action)
-        agent.learn(transition)
-        fresh.learn(transition)
-        for name, vector in vectors(agent).items():
-            assert torch.equal(vector, vectors(fresh)[name])
+    agent, fresh = make_agent(**options), make_agent(seed=99, **options)
+    goes_on_exactly(agent, fresh, random_transitions(agent, num_envs=3), 17, 17)
     assert agent.updates.count > 30
 
 
@@ -486,17 +457,6 @@ def test_windows_give_the_losses_of_their_transitions(options):
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(metrics["value/mean"], by_hand["value/mean"], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(actor_loss, expected_actor, rtol=1e-5, atol=1e-6)
-
-
-def _state(part):
-    return part.bit_generator.state if isinstance(part, np.random.Generator) else part.state_dict()
-
-
-def _load(part, state):
-    if isinstance(part, np.random.Generator):
-        part.bit_generator.state = state
-    else:
-        part.load_state_dict(state)
 
 
 def run(agent, env, steps, num_envs=4):

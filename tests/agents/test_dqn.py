@@ -1,4 +1,3 @@
-import copy
 import itertools
 
 import gymnasium as gym
@@ -14,6 +13,7 @@ from palaestra.networks.masks import action_mask
 from palaestra.networks.torso import build_torso
 
 from .memories import MEMORIES
+from .streams import goes_on_exactly, random_transitions
 
 BOX = spaces.Box(-1, 1, (3,), np.float32)
 SMALL = MLPConfig(hidden=(16,))
@@ -49,29 +49,6 @@ def make_agent(
             device=torch.device("cpu"),
             compile=compile,
         )
-
-
-def random_transitions(agent, num_envs, obs_space=BOX, seed=0, episode=5):
-    """An endless stream of random observations and rewards; every episode lasts `episode` steps."""
-    generator = np.random.default_rng(seed)
-    obs = generator.standard_normal((num_envs, *obs_space.shape)).astype(np.float32)
-    first, state = np.ones(num_envs, bool), agent.initial_state(num_envs)
-    for t in itertools.count(1):
-        action, next_state = agent.act(obs, state, first)
-        next_obs = generator.standard_normal(obs.shape).astype(np.float32)
-        ends = np.full(num_envs, t % episode == 0)
-        truncated = ends & (np.arange(num_envs) % 2 == 0)
-        yield Transition(
-            obs=obs,
-            action=action,
-            reward=generator.standard_normal(num_envs),
-            terminated=ends & ~truncated,
-            truncated=truncated,
-            next_obs=next_obs,
-            first=first,
-            state=state,
-        )
-        obs, first, state = np.where(ends[:, None], -next_obs, next_obs), ends, next_state
 
 
 def constant_networks(agent, values, target_values) -> None:
@@ -379,34 +356,9 @@ def go_on_from_parts(action_space, options):
         "encoder": MLPConfig(hidden=(16,), normalize=True),
         **options,
     }
-    agent = make_agent(action_space, **options)
-    stream = random_transitions(agent, num_envs=3)
-    for transition in itertools.islice(stream, 20):
-        agent.learn(transition)
-    saved = copy.deepcopy({name: _state(part) for name, part in agent.parts().items()})
-    fresh = make_agent(action_space, seed=99, **options)
-    for name, part in fresh.parts().items():
-        _load(part, saved[name])
-    for transition in itertools.islice(stream, 20):
-        # What `agent` did is in the stream; `fresh` must do the same.
-        action, _ = fresh.act(transition.obs, transition.state, transition.first)
-        np.testing.assert_array_equal(action, transition.action)
-        agent.learn(transition)
-        fresh.learn(transition)
-        assert torch.equal(agent.optimizer.vector, fresh.optimizer.vector)
-        assert torch.equal(agent.target_vector, fresh.target_vector)
+    agent, fresh = make_agent(action_space, **options), make_agent(action_space, seed=99, **options)
+    goes_on_exactly(agent, fresh, random_transitions(agent, num_envs=3), 20, 20)
     assert int(agent.optimizer.count) > 25
-
-
-def _state(part):
-    return part.bit_generator.state if isinstance(part, np.random.Generator) else part.state_dict()
-
-
-def _load(part, state):
-    if isinstance(part, np.random.Generator):
-        part.bit_generator.state = state
-    else:
-        part.load_state_dict(state)
 
 
 def test_network_and_target_share_running_statistics():

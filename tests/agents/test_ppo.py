@@ -1,4 +1,3 @@
-import copy
 import itertools
 
 import gymnasium as gym
@@ -13,6 +12,7 @@ from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.torso import build_torso
 
 from .memories import MEMORIES
+from .streams import goes_on_exactly, random_transitions
 
 BOX = spaces.Box(-1, 1, (3,), np.float32)
 
@@ -31,31 +31,6 @@ def make_agent(
             device=torch.device("cpu"),
             compile=compile,
         )
-
-
-def random_transitions(agent, num_envs, obs_space=BOX, seed=0, episode=5):
-    """An endless stream of transitions with random observations and rewards; every episode lasts `episode` steps."""
-    generator = np.random.default_rng(seed)
-    obs = generator.standard_normal((num_envs, *obs_space.shape)).astype(np.float32)
-    first, state = np.ones(num_envs, bool), agent.initial_state(num_envs)
-    for t in itertools.count(1):
-        action, next_state = agent.act(obs, state, first)
-        next_obs = generator.standard_normal(obs.shape).astype(np.float32)
-        ends = np.full(num_envs, t % episode == 0)
-        truncated = ends & (np.arange(num_envs) % 2 == 0)
-        yield Transition(
-            obs=obs,
-            action=action,
-            reward=generator.standard_normal(num_envs),
-            terminated=ends & ~truncated,
-            truncated=truncated,
-            next_obs=next_obs,
-            first=first,
-            state=state,
-            next_state=next_state,
-        )
-        obs = np.where(ends[:, None], generator.standard_normal(obs.shape), next_obs).astype(np.float32)
-        first, state = ends, next_state
 
 
 # -- Stable-Baselines3 as an oracle ------------------------------------------------------------------------------
@@ -323,33 +298,9 @@ def go_on_from_parts(action_space, normalize, memory):
         "normalize_reward": normalize,
         "encoder": MLPConfig(hidden=(16,), normalize=normalize),
     }
-    agent = make_agent(action_space, **options)
-    stream = random_transitions(agent, num_envs=3)
-    for transition in itertools.islice(stream, 20):
-        agent.learn(transition)
-    saved = copy.deepcopy({name: _state(part) for name, part in agent.parts().items()})
-    fresh = make_agent(action_space, seed=99, **options)
-    for name, part in fresh.parts().items():
-        _load(part, saved[name])
-    for transition in itertools.islice(stream, 20):
-        # What `agent` did is in the stream; `fresh` must do the same.
-        action, _ = fresh.act(transition.obs, transition.state, transition.first)
-        np.testing.assert_array_equal(action, transition.action)
-        agent.learn(transition)
-        fresh.learn(transition)
-        assert torch.equal(agent.optimizer.vector, fresh.optimizer.vector)
+    agent, fresh = make_agent(action_space, **options), make_agent(action_space, seed=99, **options)
+    goes_on_exactly(agent, fresh, random_transitions(agent, num_envs=3), 20, 20)
     assert int(agent.optimizer.count) == 5 * 4 * 3
-
-
-def _state(part):
-    return part.bit_generator.state if isinstance(part, np.random.Generator) else part.state_dict()
-
-
-def _load(part, state):
-    if isinstance(part, np.random.Generator):
-        part.bit_generator.state = state
-    else:
-        part.load_state_dict(state)
 
 
 def test_actions_without_exploration_draw_nothing():

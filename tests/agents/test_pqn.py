@@ -1,4 +1,3 @@
-import copy
 import itertools
 
 import numpy as np
@@ -11,6 +10,8 @@ from palaestra.agents.pqn import PQN, PQNConfig
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.memories.none import NoMemory
 from palaestra.networks.torso import build_torso
+
+from .streams import goes_on_exactly, random_transitions
 
 BOX = spaces.Box(-1, 1, (3,), np.float32)
 PLAIN = MLPConfig(hidden=())
@@ -27,21 +28,6 @@ def make_agent(action_space, encoder=PLAIN, seed=0, total_steps=10_000, **option
             total_steps=total_steps,
             device=torch.device("cpu"),
         )
-
-
-def random_transitions(agent, num_envs, seed=0, episode=5):
-    """An endless stream of random observations and rewards; every episode lasts `episode` steps."""
-    generator = np.random.default_rng(seed)
-    obs = generator.standard_normal((num_envs, 3)).astype(np.float32)
-    first, state = np.ones(num_envs, bool), agent.initial_state(num_envs)
-    for t in itertools.count(1):
-        action, state = agent.act(obs, state, first)
-        next_obs = generator.standard_normal(obs.shape).astype(np.float32)
-        ends = np.full(num_envs, t % episode == 0)
-        truncated = ends & (np.arange(num_envs) % 2 == 0)
-        reward = generator.standard_normal(num_envs)
-        yield Transition(obs, action, reward, ends & ~truncated, truncated, next_obs, first, state)
-        obs, first = np.where(ends[:, None], -next_obs, next_obs), ends
 
 
 def test_targets_are_lambda_returns():
@@ -105,32 +91,9 @@ def test_every_step_is_learned_once_an_epoch():
 @pytest.mark.parametrize("action_space", [spaces.Discrete(3, start=2), spaces.MultiDiscrete([2, 3])], ids=str)
 def test_learning_goes_on_exactly_from_its_parts(action_space):
     options = {"rollout_length": 8, "batch_size": 8, "encoder": MLPConfig(hidden=(), normalize=True)}
-    agent = make_agent(action_space, **options)
-    stream = random_transitions(agent, num_envs=3)
-    for transition in itertools.islice(stream, 20):
-        agent.learn(transition)
-    saved = copy.deepcopy({name: _state(part) for name, part in agent.parts().items()})
-    fresh = make_agent(action_space, seed=99, **options)
-    for name, part in fresh.parts().items():
-        _load(part, saved[name])
-    for transition in itertools.islice(stream, 20):
-        action, _ = fresh.act(transition.obs, transition.state, transition.first)
-        np.testing.assert_array_equal(action, transition.action)
-        agent.learn(transition)
-        fresh.learn(transition)
-        assert torch.equal(agent.optimizer.vector, fresh.optimizer.vector)
+    agent, fresh = make_agent(action_space, **options), make_agent(action_space, seed=99, **options)
+    goes_on_exactly(agent, fresh, random_transitions(agent, num_envs=3), 20, 20)
     assert int(agent.optimizer.count) == 5 * 4 * 3
-
-
-def _state(part):
-    return part.bit_generator.state if isinstance(part, np.random.Generator) else part.state_dict()
-
-
-def _load(part, state):
-    if isinstance(part, np.random.Generator):
-        part.bit_generator.state = state
-    else:
-        part.load_state_dict(state)
 
 
 def test_actions_without_exploration_draw_nothing():

@@ -16,6 +16,8 @@ from palaestra.networks.memories.none import NoMemory
 from palaestra.networks.torso import Memory, build_torso
 from palaestra.training.loop import Collector
 
+from .streams import goes_on_exactly
+
 BOX = spaces.Box(-1, 1, (3,), np.float32)
 TWO = spaces.Discrete(2)
 SMALL = MLPConfig(hidden=(16,))
@@ -389,17 +391,6 @@ def test_compiled_updates_equal_eager_ones():
 # -- Going on, schedules, options --------------------------------------------------------------------------------
 
 
-def _state(part):
-    return part.bit_generator.state if isinstance(part, np.random.Generator) else part.state_dict()
-
-
-def _load(part, state):
-    if isinstance(part, np.random.Generator):
-        part.bit_generator.state = state
-    else:
-        part.load_state_dict(state)
-
-
 @pytest.mark.parametrize(
     "action_space",
     [
@@ -420,21 +411,8 @@ def test_learning_goes_on_exactly_from_its_parts(action_space, normalize, at):
         "normalize_reward": normalize,
         "encoder": MLPConfig(hidden=(16,), normalize=normalize),
     }
-    agent = make_agent(action_space, **options)
-    stream = play(agent)
-    for transition in itertools.islice(stream, at):
-        agent.learn(transition)
-    saved = copy.deepcopy({name: _state(part) for name, part in agent.parts().items()})
-    fresh = make_agent(action_space, seed=99, **options)
-    for name, part in fresh.parts().items():
-        _load(part, saved[name])
-    for transition in itertools.islice(stream, 60):
-        action, _ = fresh.act(transition.obs, transition.state, transition.first)
-        np.testing.assert_array_equal(action, transition.action)
-        agent.learn(transition)
-        fresh.learn(transition)
-    assert torch.equal(agent.optimizer.vector, fresh.optimizer.vector)
-    assert torch.equal(agent.value_optimizer.vector, fresh.value_optimizer.vector)
+    agent, fresh = make_agent(action_space, **options), make_agent(action_space, seed=99, **options)
+    goes_on_exactly(agent, fresh, play(agent), at, 60)
     assert int(fresh.optimizer.count) >= 4
 
 
