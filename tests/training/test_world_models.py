@@ -254,7 +254,7 @@ def test_the_gate_says_why_it_is_closed():
             "dream --agent ppo --env CartPole-v1 --real-steps 3 --out x",
             ["--real-steps", "too few for 5 rounds"],
         ),
-        ("dream --agent ppo --env CartPole-v1 --real-steps 0 --out x", ["real_steps", "must be > 0"]),
+        ("dream --agent ppo --env CartPole-v1 --real-steps 0 --out x", ["--real-steps", "must be > 0"]),
         ("dream --agent ppo --env CartPole-v1 --real-steps 99 --world-model vae --out x", ["vae+ensemble"]),
         ("dream --resume nowhere", ["nowhere is not a run"]),
     ],
