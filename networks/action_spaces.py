@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 from gymnasium import spaces
@@ -25,12 +25,12 @@ def _is_valued(space: spaces.Space) -> bool:
     return isinstance(space, spaces.Discrete) or _is_row(space, spaces.MultiDiscrete)
 
 
-def _is_float_box(space: spaces.Space) -> bool:
+def _is_float_box(space: spaces.Space) -> TypeGuard[spaces.Box]:
     return isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)
 
 
 def _is_bounded(space: spaces.Space) -> bool:
-    return isinstance(space, spaces.Box) and _is_float_box(space) and space.is_bounded()
+    return _is_float_box(space) and space.is_bounded()
 
 
 def _is_sampled(space: spaces.Space) -> bool:

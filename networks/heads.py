@@ -188,15 +188,16 @@ def policy_head(
 
     The small `gain` starts every policy near uniform (Andrychowicz et al. 2021, section 3.2).
     """
-    match action_space:
-        case spaces.Discrete():
-            return CategoricalHead(size, action_space, gain)
-        case spaces.MultiDiscrete() if len(action_space.shape) == 1:
-            return MultiCategoricalHead(size, action_space, gain)
-        case spaces.MultiBinary() if len(action_space.shape) == 1:
-            return BernoulliHead(size, action_space, gain)
-        case spaces.Box() if np.issubdtype(action_space.dtype, np.floating):
-            return GaussianHead(size, action_space, gain, log_std, squash)
+    if SAMPLED.include(action_space):
+        match action_space:
+            case spaces.Discrete():
+                return CategoricalHead(size, action_space, gain)
+            case spaces.MultiDiscrete():
+                return MultiCategoricalHead(size, action_space, gain)
+            case spaces.MultiBinary():
+                return BernoulliHead(size, action_space, gain)
+            case spaces.Box():
+                return GaussianHead(size, action_space, gain, log_std, squash)
     raise TypeError(f"no policy for {' '.join(str(action_space).split())}, only for {SAMPLED.name}")
 
 

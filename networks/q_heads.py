@@ -235,15 +235,15 @@ class JointActions:
     LIMIT = 10_000
 
     def __init__(self, space: spaces.Space):
+        if not VALUED.include(space):
+            raise TypeError(f"no action values for {space}, only for {VALUED.name}")
         match space:
             case spaces.Discrete():
                 self.table = np.arange(space.n) + space.start
-            case spaces.MultiDiscrete() if len(space.shape) == 1:
+            case spaces.MultiDiscrete():
                 if (count := int(np.prod(space.nvec))) > self.LIMIT:
                     raise ValueError(f"{space} has {count} joint actions; at most {self.LIMIT} can be valued")
                 self.table = np.stack(np.unravel_index(np.arange(count), space.nvec), -1) + space.start
-            case _:
-                raise TypeError(f"no action values for {space}, only for {VALUED.name}")
         self.space = space
         self.count = len(self.table)
 

@@ -103,9 +103,7 @@ def check_encoder(name: str, encoder: type[Encoder], space: spaces.Space) -> Non
     if takes(encoder, space):
         return
     others = [other for other in component_names("encoder") if takes(find_component("encoder", other), space)]
-    advice = f"use {' or '.join(others)}" if others else "none of ours does"
-    got = " ".join(str(space).split())
-    raise TypeError(f"encoder '{name}' takes {encoder.takes}, got {got}; {advice}")
+    raise refusal(f"encoder '{name}' takes {encoder.takes}", space, others)
 
 
 def check_actions(name: str, agent: type[Agent], space: spaces.Space) -> None:
@@ -115,9 +113,13 @@ def check_actions(name: str, agent: type[Agent], space: spaces.Space) -> None:
     others = [
         other for other in component_names("agent") if find_component("agent", other).takes.include(space)
     ]
+    raise refusal(f"agent '{name}' takes {agent.takes.name}", space, others)
+
+
+def refusal(what: str, space: spaces.Space, others: list[str]) -> TypeError:
+    """What is said of a space that a component does not take, but `others` do."""
     advice = f"use {' or '.join(others)}" if others else "none of ours does"
-    got = " ".join(str(space).split())
-    raise TypeError(f"agent '{name}' takes {agent.takes.name}, got {got}; {advice}")
+    return TypeError(f"{what}, got {' '.join(str(space).split())}; {advice}")
 
 
 def takes(encoder: type[Encoder], space: spaces.Space) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..envs.make import make_envs
 from .build import env_spec
-from .config import load_config, save_config, to_dict
+from .config import TELLING, load_config, save_config, to_dict
 from .findings import FinishedRun, Pair
 from .launch import Job, Launcher, Outcome, score_of
 from .runs import RunInfo, find_runs
@@ -17,17 +17,7 @@ from .usage import UsageError, as_usage_errors
 
 Say = Callable[[str], None]
 # What may differ between runs of one agent: where they went, and how they were stepped and computed.
-NOT_OPTIONS = {
-    "seed",
-    "track",
-    "video",
-    "log_every",
-    "checkpoint_every",
-    "backend",
-    "device",
-    "compile",
-    "threads",
-}
+NOT_OPTIONS = TELLING | {"seed", "checkpoint_every", "backend", "device", "compile", "threads"}
 
 
 def run_suite(

@@ -15,6 +15,8 @@ from .usage import UsageError, nearest
 from .yaml_files import load_yaml, save_yaml
 
 CONFIG_FILE = "config.yaml"
+# Options that tell of a run and decide nothing in it.
+TELLING = {"track", "video", "log_every"}
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,17 @@ from typing import Any
 
 from .baselines import is_baseline
 from .components import find_component
-from .config import RunConfig, load_config, to_dict
+from .config import TELLING, RunConfig, load_config, to_dict
 from .findings import reference_scores
 from .options import read_train_options
 from .run import CYCLE_FILE
 from .runs import find_runs
 from .suites import flat
+from .typed import option_name
 from .usage import UsageError
 
 # What is no part of the command that makes a run: where it went, how it was watched and computed.
-LEFT_OUT = {"seed", "track", "video", "log_every", "device", "compile", "threads"}
+LEFT_OUT = TELLING | {"seed", "device", "compile", "threads"}
 MEMORIES = ("none", "lstm", "gru", "transformer")
 
 
@@ -88,7 +89,7 @@ def command_of(config: RunConfig) -> list[str]:
 
 def option(name: str, value: Any) -> list[str]:
     """An option as it is typed."""
-    name = name.replace("env_options.", "env.").replace("_", "-")
+    name = option_name(name)
     if isinstance(value, bool):
         *above, last = name.split(".")
         return ["--" + ".".join([*above, last if value else f"no-{last}"])]

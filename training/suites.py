@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from annotated_types import Gt, MinLen
 
 from .components import find_component
-from .config import RunConfig, run_config, to_dict
+from .config import TELLING, RunConfig, run_config, to_dict
 from .findings import References, read_references
 from .presets import find_preset, merge, read_config
 from .typed import build
@@ -181,12 +181,11 @@ def differences(run: PlannedRun, config: RunConfig, existing: RunConfig) -> list
     """Where an existing run is not what a suite asks for; what the run chose for `auto` and 0 is no difference."""
     asked, found = flat(to_dict(config)), flat(to_dict(existing))
     open_choices = {"auto", 0}
-    skipped = {"track", "video", "log_every"}
     return [
         f"{name} is {found.get(name)!r}, not {value!r}"
         for name, value in asked.items()
         if found.get(name) != value
-        and name not in skipped
+        and name not in TELLING
         and not (type(value) in (str, int) and value in open_choices)  # False is no 0 here
     ]
 

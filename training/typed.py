@@ -71,7 +71,12 @@ def build(cls: type[Any], values: dict[str, Any], where: str = "", path: str = "
 
 def _place(where: str, path: str) -> str:
     """Where a value stands; options are spelled as they are typed."""
-    return where + (path.replace("_", "-").replace("env-options.", "env.") if where == "--" else path)
+    return where + (option_name(path) if where == "--" else path)
+
+
+def option_name(path: str) -> str:
+    """A field's path as it is typed on the command line, behind `--`."""
+    return path.replace("env_options.", "env.").replace("_", "-")
 
 
 def _is_required(item: dataclasses.Field) -> bool:
