@@ -17,6 +17,7 @@ import pytest
 
 from palaestra.training import cli, launch, report
 from palaestra.training.comparison import AT_WORK
+from palaestra.training.findings import notes
 from palaestra.training.launch import (
     Job,
     LocalLauncher,
@@ -363,6 +364,11 @@ def test_an_interrupt_reaches_the_runs_and_they_can_go_on(tmp_path):
     _, said = process.communicate()
     assert process.returncode == 130 and "stopped; the same command goes on from here" in said
     assert list((run / "checkpoints").iterdir())
+
+
+def test_one_run_of_one_agent_is_said_to_be_too_few_once():
+    (said,) = notes([], [], {"ppo": {"CartPole-v1": np.ones(1)}}, {})
+    assert said.startswith("Too few seeds: some agents have only 1 run in an environment.")
 
 
 @pytest.mark.slow
