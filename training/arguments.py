@@ -9,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from .typed import parse_count
+from .typed import parse_count, parse_switch
 from .usage import UsageError, nearest
 
 _CHOICE = re.compile(
@@ -30,7 +30,7 @@ def parse(cls: Any, arguments: list[str], command: str, **options: Any) -> Any:
 
 
 def registry() -> tyro.constructors.ConstructorRegistry:
-    """Rules for reading options: whole numbers may be written 1e5, 100_000 or 100k."""
+    """Rules for reading options: whole numbers may be written 1e5, 100_000 or 100k, true and none as in YAML."""
     rules = tyro.constructors.ConstructorRegistry()
 
     @rules.primitive_rule
@@ -47,6 +47,20 @@ def registry() -> tyro.constructors.ConstructorRegistry:
             str_from_instance=lambda value: [str(value)],
         )
 
+    @rules.primitive_rule
+    def switch(
+        info: tyro.constructors.PrimitiveTypeInfo,
+    ) -> tyro.constructors.PrimitiveConstructorSpec[bool | None] | None:
+        if info.type != bool | None:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="{true,false,none}",
+            instance_from_str=lambda words: parse_switch(words[0]),
+            is_instance=lambda value: value is None or isinstance(value, bool),
+            str_from_instance=lambda value: [str(value).lower()],
+        )
+
     return rules
 
 
@@ -58,6 +72,7 @@ def one_line(message: str, command: str) -> str:
         known = re.findall("'([^']*)'", choice["known"])
         return f"{choice['option']}: unknown choice {choice['given']!r}; {nearest(choice['given'], known)}"
     said, _, hint = words.partition("For full helptext")[0].partition("Perhaps you meant:")
+    said = said.partition("Argument helptext:")[0]
     said = re.sub(
         r"^.*?(?=(Unrecognized|Error parsing|Required|Missing|Invalid))", "", " ".join(said.split())
     )

@@ -33,6 +33,18 @@ def parse_count(text: str) -> int:
     raise ValueError(f"not a whole number: {text!r}")
 
 
+def parse_switch(text: str) -> bool | None:
+    """Read true, false or none, however they are capitalised.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    known = {"true": True, "false": False, "none": None}
+    if text.lower() not in known:
+        raise ValueError(f"neither true nor false nor none: {text!r}")
+    return known[text.lower()]
+
+
 def build(cls: type[Any], values: dict[str, Any], where: str = "", path: str = "") -> Any:
     """Build the dataclass `cls` from plain values, as YAML gives them; nested dataclasses from nested mappings.
 

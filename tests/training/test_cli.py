@@ -37,6 +37,10 @@ def trained(tmp_path):
         ("train ppo --env CartPole-v1 --agent.gamma 1.5", ["agent.gamma", "must be <= 1", "1.5"]),
         ("train ppo --env CartPole-v1 --agent.learning-rate linear(1", ["cannot read schedule", "linear(1"]),
         ("train ppo --env CartPole-v1 --steps 1.5", ["--steps", "not a whole number", "1.5"]),
+        (
+            "train ppo --env CartPole-v1 --agent.share-torso yes",
+            ["--agent.share-torso", "neither true nor", "'yes'"],
+        ),
         ("train ppo --env CartPole-v1 --steps 0", ["steps", "must be > 0"]),
         ("train ppo --env CartPole-v1 --encoder mpl", ["unknown encoder 'mpl'", "'mlp'"]),
         ("train ppo --env CartPole-v1 --encoder cnn", ["encoder 'cnn' takes pictures", "(4,)", "use mlp"]),

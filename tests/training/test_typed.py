@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from annotated_types import Ge, Gt, Interval
 
-from palaestra.training.typed import build, parse_count
+from palaestra.training.typed import build, parse_count, parse_switch
 from palaestra.training.usage import nearest
 
 from .usage_errors import error_of
@@ -54,6 +54,12 @@ def test_counts_are_read_as_people_write_them(text, number):
 def test_what_is_no_count_is_refused(text):
     with pytest.raises(ValueError, match="not a whole number"):
         parse_count(text)
+
+
+def test_switches_are_read_however_they_are_capitalised():
+    assert [parse_switch(text) for text in ("true", "False", "NONE")] == [True, False, None]
+    with pytest.raises(ValueError, match="neither true nor false nor none: 'yes'"):
+        parse_switch("yes")
 
 
 @pytest.mark.parametrize(
