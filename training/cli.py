@@ -78,6 +78,8 @@ def train(arguments: list[str]) -> int:
             if (run_dir / CYCLE_FILE).exists():
                 from .dyna import resume_cycle
 
+                if options.steps is not None:
+                    raise UsageError(f"--steps: {run_dir} takes as many real steps as it was started with")
                 return resume_cycle(run_dir)
             result = resume_run(run_dir, options.steps)
         else:

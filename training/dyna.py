@@ -95,7 +95,7 @@ def resume_cycle(run_dir: Path) -> int:
     print(
         describe(run_dir, result)
         if result.signal is None
-        else f"stopped; go on with: palaestra world-model dream --resume {run_dir}"
+        else f"stopped; go on with: palaestra train --resume {run_dir}"
     )
     return code
 

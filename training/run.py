@@ -86,7 +86,7 @@ def resume_run(run_dir: Path, steps: int | None = None) -> Result:
     """Go on from the last checkpoint, bit for bit as if the run had never stopped; `steps` sets a new total."""
     config = load_config(run_dir)
     if (run_dir / CYCLE_FILE).exists():
-        raise UsageError(f"go on with: palaestra world-model dream --resume {run_dir}")
+        raise UsageError(f"{run_dir} trains in dreams; go on with: palaestra train --resume {run_dir}")
     if is_baseline(find_component("agent", config.agent)):
         return _resume_baseline(config, run_dir, steps)
     # A run that was killed before its first checkpoint begins again.

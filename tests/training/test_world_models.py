@@ -158,8 +158,10 @@ def test_a_cycle_spends_its_real_steps_and_no_more(tmp_path, capsys):
     assert command("evaluate", folder / "world_model", "--json") == 0
     # It has ended already, whichever way it is taken up.
     assert run(["train", "--resume", str(folder)]) == 0
-    with pytest.raises(UsageError, match=f"world-model dream --resume {folder}"):
+    with pytest.raises(UsageError, match=f"palaestra train --resume {folder}"):
         resume_run(folder)
+    assert run(["train", "--resume", str(folder), "--steps", "200"]) == 2
+    assert "as many real steps as it was started with" in capsys.readouterr().err
 
 
 def test_a_cycle_killed_in_a_round_is_the_same_in_the_end(tmp_path, monkeypatch):
