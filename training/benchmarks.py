@@ -50,7 +50,7 @@ def recurrent(steps: int, hidden: int, rollout_length: int, epochs: int) -> Benc
                 **{"rollout_length": rollout_length, "sequence_length": rollout_length, "epochs": epochs},
             },
             "encoder": {"name": "mlp", "hidden": []},
-            "memory": {"name": "lstm", "hidden": hidden},
+            "memory": {"name": "lstm", "hidden": hidden, "readout": []},
         },
         algorithm="recurrent_ppo",
         theirs={

@@ -11,7 +11,7 @@ import torch
 from annotated_types import Gt
 from torch import Tensor, nn
 
-from ..layers import keeping
+from ..layers import keeping, mlp, numpy_layers
 from ..segments import find_segments
 from ..torso import Memory
 
@@ -24,7 +24,9 @@ class GRUConfig:
     """Gated recurrent unit."""
 
     hidden: Annotated[int, Gt(0)] = 64
-    """Width of output and state."""
+    """Width of the state."""
+    readout: tuple[Annotated[int, Gt(0)], ...] = (64,)
+    """Width of each tanh layer behind it: gates alone are slow to learn what depends on both past and present."""
 
 
 class GRU(Memory):
@@ -38,7 +40,7 @@ class GRU(Memory):
 
     def __init__(self, input_size: int, config: GRUConfig):
         super().__init__()
-        self.size = self.state_size = config.hidden
+        self.state_size = config.hidden
         self.into = nn.Parameter(torch.empty(3 * config.hidden, input_size))
         self.back = nn.Parameter(torch.empty(3 * config.hidden, config.hidden))
         self.bias, self.bias_back = (nn.Parameter(torch.zeros(3 * config.hidden)) for _ in range(2))
@@ -46,17 +48,24 @@ class GRU(Memory):
             nn.init.xavier_uniform_(into)
             nn.init.orthogonal_(back)
         self.bias.detach()[config.hidden : 2 * config.hidden] = keeping(config.hidden)
+        self.readout = mlp((config.hidden, *config.readout), "tanh")
+        self.size = (config.hidden, *config.readout)[-1]
 
     def forward(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """Unroll a chunk `[T, B, D]`."""
+        y, state = self._unroll(x, state, first)
+        return self.readout(y), state
+
+    def _unroll(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """The same before the readout."""
         state = state * ~first[0].unsqueeze(-1)
         if len(first) == 1 or not first[1:].any():
             return self._run(x, state, self.into)
         segments = find_segments(first)
         # Gates in torch's order: reset, update, new. One keeps the state, the other makes a new one of zeros: nothing
         # of the old one, and nothing of its own but the bias, which is taken away.
-        keep = x.new_tensor([0.0, SHUT, 0.0]).repeat_interleave(self.size)
-        wipe = torch.cat([x.new_full((2 * self.size,), -SHUT), -self.bias[2 * self.size :]])
+        keep = x.new_tensor([0.0, SHUT, 0.0]).repeat_interleave(self.state_size)
+        wipe = torch.cat([x.new_full((2 * self.state_size,), -SHUT), -self.bias[2 * self.state_size :]])
         weight = torch.cat([self.into, torch.stack([keep, wipe], -1)], -1)
         y, last = self._run(segments.arrange(x), segments.begin(state), weight)
         return segments.restore(y, first.shape[1]), last[segments.last]
@@ -69,7 +78,8 @@ class GRU(Memory):
 
     def as_numpy(self) -> Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
         """Return one step in NumPy."""
-        size = self.size
+        size, readout = self.state_size, numpy_layers(self.readout)
+        assert readout is not None
         parameters = (self.into, self.back, self.bias, self.bias_back)
         into, back, bias, bias_back = (parameter.detach().numpy() for parameter in parameters)
         into, back = into.T, back.T
@@ -82,6 +92,6 @@ class GRU(Memory):
             reset, update = gates[:, :size], gates[:, size:]
             new = np.tanh(fresh[:, 2 * size :] + reset * old[:, 2 * size :])
             after = new + update * (state - new)
-            return after, after
+            return readout(after), after
 
         return step

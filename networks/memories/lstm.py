@@ -11,7 +11,7 @@ import torch
 from annotated_types import Gt
 from torch import Tensor, nn
 
-from ..layers import keeping
+from ..layers import keeping, mlp, numpy_layers
 from ..segments import find_segments
 from ..torso import Memory
 
@@ -25,10 +25,12 @@ class LSTMConfig:
 
     hidden: Annotated[int, Gt(0)] = 64
     """Width of output and cell."""
+    readout: tuple[Annotated[int, Gt(0)], ...] = (64,)
+    """Width of each tanh layer behind it: gates alone are slow to learn what depends on both past and present."""
 
 
 class LSTM(Memory):
-    """One layer; the state `[B, 2 H]` is output and cell side by side.
+    """One layer; the state `[B, 2 H]` is its output and cell side by side.
 
     A chunk with episode starts inside is cut there, and its segments run as one fused call, side by side and one
     behind the other. Steps without data in between shut the input gate; the forget gate is open where the cell must
@@ -39,7 +41,7 @@ class LSTM(Memory):
 
     def __init__(self, input_size: int, config: LSTMConfig):
         super().__init__()
-        self.size = config.hidden
+        self.hidden = config.hidden
         self.state_size = 2 * config.hidden
         self.into = nn.Parameter(torch.empty(4 * config.hidden, input_size))
         self.back = nn.Parameter(torch.empty(4 * config.hidden, config.hidden))
@@ -51,30 +53,38 @@ class LSTM(Memory):
         enter, forget = self.bias.detach().chunk(4)[:2]
         forget[:] = keeping(config.hidden)
         enter[:] = -forget
+        self.readout = mlp((config.hidden, *config.readout), "tanh")
+        self.size = (config.hidden, *config.readout)[-1]
 
     def forward(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """Unroll a chunk `[T, B, D]`."""
+        y, state = self._unroll(x, state, first)
+        return self.readout(y), state
+
+    def _unroll(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """The same before the readout."""
         state = state * ~first[0].unsqueeze(-1)
         if len(first) == 1 or not first[1:].any():
             return self._run(x, state, self.into)
         segments = find_segments(first)
         # Gates in torch's order: input, forget, cell, output. Both shut the input; one forgets all and shows nothing.
         gates = x.new_tensor([[-SHUT, SHUT, 0.0, 0.0], [-SHUT, -SHUT, 0.0, -SHUT]])
-        weight = torch.cat([self.into, gates.repeat_interleave(self.size, 1).T], -1)
+        weight = torch.cat([self.into, gates.repeat_interleave(self.hidden, 1).T], -1)
         outputs, last = self._run(segments.arrange(x), segments.begin(state), weight)
         y = segments.restore(outputs, first.shape[1])
-        return y, torch.cat([y[-1], last[segments.last, self.size :]], -1)
+        return y, torch.cat([y[-1], last[segments.last, self.hidden :]], -1)
 
     def _run(self, x: Tensor, state: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Run without episode starts: outputs `[L, K, H]` and the state `[K, 2 H]` after the last row."""
-        output, cell = (part.unsqueeze(0).contiguous() for part in state.split(self.size, -1))
+        output, cell = (part.unsqueeze(0).contiguous() for part in state.split(self.hidden, -1))
         parameters = (weight, self.back, self.bias, self.bias_back)
         y, output, cell = torch.lstm(x, (output, cell), parameters, True, 1, 0.0, self.training, False, False)
         return y, torch.cat([output[0], cell[0]], -1)
 
     def as_numpy(self) -> Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
         """Return one step in NumPy."""
-        size = self.size
+        size, readout = self.hidden, numpy_layers(self.readout)
+        assert readout is not None
         parameters = (self.into, self.back, self.bias, self.bias_back)
         into, back, bias, more = (parameter.detach().numpy() for parameter in parameters)
         into, back = into.T, back.T
@@ -91,6 +101,6 @@ class LSTM(Memory):
             cell = forget * state[:, size:] + enter * gates[:, 2 * size : 3 * size]
             after[:, size:] = cell
             after[:, :size] = leave * np.tanh(cell)
-            return after[:, :size], after
+            return readout(after[:, :size]), after
 
         return step

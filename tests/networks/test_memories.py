@@ -14,7 +14,9 @@ from palaestra.networks.memories.transformer import Transformer, TransformerConf
 MEMORIES = {
     "none": lambda: NoMemory(5, NoMemoryConfig()),
     "lstm": lambda: LSTM(5, LSTMConfig(hidden=7)),
-    "gru": lambda: GRU(5, GRUConfig(hidden=7)),
+    "lstm without a readout": lambda: LSTM(5, LSTMConfig(hidden=7, readout=())),
+    "gru": lambda: GRU(5, GRUConfig(hidden=7, readout=(6, 3))),
+    "gru without a readout": lambda: GRU(5, GRUConfig(hidden=7, readout=())),
     "transformer": lambda: Transformer(5, TransformerConfig(size=8, heads=2, window=6, hidden=8)),
     "gated transformer": lambda: Transformer(
         5, TransformerConfig(size=8, heads=2, window=4, hidden=8, layers=3, gated=True)
