@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..agents.agent import Agent
-from ..envs.make import make_envs
+from ..envs.make import EnvSpec, make_envs
 from ..envs.vector import Envs
 from ..world_models.dream import Dream, find_starts
 from ..world_models.episodes import Episodes, Recorder
@@ -20,13 +20,13 @@ from ..world_models.fit import Fit
 from ..world_models.report import report_on
 from .build import build_agent, env_spec, evaluation_spec, resolve
 from .checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
-from .collect import collect_episodes
+from .collect import Collector, RandomActor, record
 from .config import RunConfig, load_config, save_config, to_dict
 from .dreams import DreamBackend
 from .dyna_options import CycleConfig, model_config
 from .evaluate import evaluate
 from .lock import locked
-from .loop import Clock, Collector, Meter, Result, caught_signals, report_evaluation
+from .loop import Clock, Meter, Result, caught_signals, report_evaluation
 from .progress import Progress, say
 from .run import CYCLE_FILE, check_video, describe, finish, set_threads
 from .seeds import DATA_SEED
@@ -118,11 +118,24 @@ class Rounds:
 def _cycle(
     cycle: CycleConfig, config: RunConfig, run_dir: Path, tracker: Tracker, checkpoint: Path | None
 ) -> Result:
-    with closing(make_envs(replace(env_spec(config), num_envs=1, backend="sync"))) as envs:
-        observation_space, action_space = envs.observation_space, envs.action_space
+    with closing(make_envs(real_spec(cycle, config))) as envs:
+        return _rounds(cycle, config, run_dir, tracker, checkpoint, envs)
+
+
+def _rounds(
+    cycle: CycleConfig,
+    config: RunConfig,
+    run_dir: Path,
+    tracker: Tracker,
+    checkpoint: Path | None,
+    real: Envs,
+) -> Result:
+    observation_space, action_space = real.observation_space, real.action_space
     agent = build_agent(config, observation_space, action_space)
+    # Its episodes outlast a round: what happens late in them would never be seen in rounds that are shorter.
+    collector = Collector(agent, real)
     episodes, clock, rounds = Episodes(), Clock(), Rounds()
-    parts: dict[str, Part] = {"episodes": episodes, "clock": clock, "rounds": rounds}
+    parts: dict[str, Part] = {"episodes": episodes, "clock": clock, "rounds": rounds, "collector": collector}
     parts |= {f"agent.{name}": part for name, part in agent.parts().items()}
     if checkpoint is not None:
         load_checkpoint(checkpoint, parts)
@@ -130,7 +143,7 @@ def _cycle(
     with caught_signals() as caught:
         while rounds.count < cycle.rounds and not caught:
             watch = Watch(config, tracker, clock, caught)
-            episodes.add(collect(cycle, config, agent, rounds.count, watch).episodes)
+            episodes.add(collect(cycle, config, collector, agent, rounds.count, watch).episodes)
             if caught:
                 break
             model = build_world_model(
@@ -194,22 +207,28 @@ class Watch:
     caught: list[int]
 
 
-def collect(cycle: CycleConfig, config: RunConfig, agent: Agent, done: int, watch: Watch) -> Episodes:
+def real_spec(cycle: CycleConfig, config: RunConfig) -> EnvSpec:
+    """The real environments, stepped in this process."""
+    seed = DATA_SEED + config.seed
+    return replace(env_spec(config), num_envs=cycle.collect_envs, seed=seed, backend="sync")
+
+
+def collect(
+    cycle: CycleConfig, config: RunConfig, collector: Collector, agent: Agent, done: int, watch: Watch
+) -> Episodes:
     """Collect a round's share of real steps; without learning from them, the first round's are random."""
     steps = share(cycle.real_steps, cycle.rounds, done)
-    spec = replace(
-        env_spec(config),
-        num_envs=cycle.collect_envs,
-        seed=DATA_SEED + config.seed + 1000 * done,
-        backend="sync",
-    )
     if cycle.learn_from_real:
-        with closing(make_envs(spec)) as envs:
+        # In new episodes: the agent has lived in another world since the last.
+        spec = real_spec(cycle, config)
+        with closing(make_envs(replace(spec, seed=spec.seed + 1000 * done))) as envs:
             seen, returns = learn_steps(
                 steps // envs.num_envs * envs.num_envs, agent, envs, watch, record=True
             )
     else:
-        seen, returns = collect_episodes(spec, steps, agent if done else None)
+        envs = collector.envs
+        collector.agent = agent if done else RandomActor(envs.action_space, envs.num_envs, config.seed)
+        seen, returns = record(collector, steps)
     mean = f", mean return {sum(returns) / len(returns):.1f}" if returns else ""
     say(
         f"round {done + 1}/{cycle.rounds}: {seen.num_steps:,} real steps, {len(returns)} episodes ended{mean}"

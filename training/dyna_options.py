@@ -25,7 +25,7 @@ class CycleConfig:
 
     real_steps: Annotated[int, Gt(0)]
     """Real steps, all rounds together; never one more. The first round's are random."""
-    rounds: Annotated[int, Gt(0)] = 5
+    rounds: Annotated[int, Gt(0)] = 15
     """How often to collect, fit and dream; each time with an equal share of the real and of the dreamt steps."""
     collect_envs: Annotated[int, Gt(0)] = 1
     """Copies of the real environment; with few of them, episodes are seen to their end."""
@@ -40,8 +40,8 @@ class CycleConfig:
     """Dyna: held-out skill over persistence, 1 to 10 steps ahead, must be above this."""
     min_recall: Annotated[float, Interval(ge=0, le=1)] = 0.5
     """Dyna: share of the held-out terminations that are predicted, at least."""
-    fit: FitConfig = field(default_factory=FitConfig)
-    """Learning the world model."""
+    fit: FitConfig = field(default_factory=lambda: FitConfig(updates=1000))
+    """Learning the world model, anew in every round."""
 
 
 def read_cycle_options(agent: str, arguments: list[str]) -> tuple[CycleConfig, RunConfig, Path]:

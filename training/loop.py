@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..agents.agent import Agent, Metrics, Transition
+from ..agents.agent import Metrics
 from ..envs.failure import EnvironmentFailedError
 from ..envs.vector import Envs, Episode
 from .build import build_agent, evaluation_spec
 from .checkpoint import Part, load_checkpoint, save_checkpoint
+from .collect import Collector
 from .config import RunConfig
 from .dreams import training_envs
 from .evaluate import Evaluation, evaluate
@@ -34,50 +33,6 @@ class Result:
     seconds: float
     signal: int | None = None
     """The signal that stopped the run early, if one did."""
-
-
-class Collector:
-    """Steps an agent and its environments together, one Transition at a time; its place can be saved."""
-
-    def __init__(self, agent: Agent, envs: Envs):
-        self.agent = agent
-        self.envs = envs
-        self.obs = envs.reset()
-        self.first = np.ones(envs.num_envs, bool)
-        self.state = agent.initial_state(envs.num_envs)
-        # What was chosen for a step that failed; a run that goes on after it takes that step first.
-        self.chosen: tuple[np.ndarray, np.ndarray] | None = None
-
-    def step(self) -> tuple[Transition, list[Episode]]:
-        """Act once in every environment; returns what happened and the episodes that ended."""
-        obs, first, state = self.obs, self.first, self.state
-        self.chosen = action, next_state = self.chosen or self.agent.act(obs, state, first)
-        result = self.envs.step(action)
-        self.obs, self.first, self.state, self.chosen = result.obs, result.first, next_state, None
-        transition = Transition(
-            obs=obs,
-            action=action,
-            reward=result.reward,
-            terminated=result.terminated,
-            truncated=result.truncated,
-            next_obs=result.next_obs,
-            first=first,
-            state=state,
-            next_state=self.state,
-            valid=result.valid,
-        )
-        return transition, result.episodes
-
-    def state_dict(self) -> dict[str, Any]:
-        """Place of the environments and the agent's memory."""
-        chosen = None if self.chosen is None else list(self.chosen)
-        return {"envs": self.envs.state_dict(), "memory": self.state, "chosen": chosen}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Bring the environments back to where they were."""
-        self.envs.load_state_dict(state["envs"])
-        self.obs, self.first, self.state = self.envs.obs, self.envs.first, state["memory"]
-        self.chosen = None if state["chosen"] is None else tuple(state["chosen"])
 
 
 @dataclass

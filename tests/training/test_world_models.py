@@ -147,6 +147,9 @@ def test_a_cycle_spends_its_real_steps_and_no_more(tmp_path, capsys):
     model = load_world_model(folder / "world_model")
     # 50 and 51 steps, in whole steps of two environments.
     assert model.episodes.num_steps == 100
+    # The second round goes on with the episodes of the first: both of them were cut off there.
+    begun = {episode.obs[0].tobytes() for episode in model.episodes.episodes}
+    assert sum(episode.obs[-1].tobytes() in begun for episode in model.episodes.episodes) == 2
     # Named by the agent's steps: fits of later rounds may well be shorter.
     assert latest_checkpoint(folder / "world_model").name == "000000600"
     rows = read_metrics(folder)
@@ -254,7 +257,7 @@ def test_the_gate_says_why_it_is_closed():
         ("dream --agent ppo --real-steps 100", ["which environment?"]),
         (
             "dream --agent ppo --env CartPole-v1 --real-steps 3 --out x",
-            ["--real-steps", "too few for 5 rounds"],
+            ["--real-steps", "too few for 15 rounds"],
         ),
         ("dream --agent ppo --env CartPole-v1 --real-steps 0 --out x", ["--real-steps", "must be > 0"]),
         ("dream --agent ppo --env CartPole-v1 --real-steps 99 --world-model vae --out x", ["vae+ensemble"]),
