@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from ..networks.layers import Activation, mlp
 from ..networks.optimizer import Paced
 from ..networks.torso import Encoder
-from ..world_models.coding import Pictures
 
 PREFIX = "world-model:"
 
@@ -59,8 +58,6 @@ class ModelEncoder(Encoder, Paced):
             )
         self.config = config
         self.coder = fitted.model.coder.requires_grad_(config.mode != "frozen")
-        # Learning to see is most of the work where it is pictures that are seen.
-        self.shared_by_default = isinstance(self.coder.scaler, Pictures)
         self.layers = mlp((self.coder.latent_size, *config.hidden), config.activation)
         self.size = (self.coder.latent_size, *config.hidden)[-1]
 
