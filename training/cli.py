@@ -214,7 +214,7 @@ class CompareOptions:
     """Agents against each other and against baselines, with statistics and a report."""
 
     targets: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """A suite (a file, or one that ships: see docs/compare.md), or folders of finished runs."""
+    """A suite (a file, or one that ships: see docs/compare.md), folders of finished runs or comparison.json files."""
     out: Path | None = None
     """Folder of the runs and the report; by default comparisons/NAME. What is there already is used again."""
     workers: int = 0

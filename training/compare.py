@@ -9,9 +9,9 @@ from typing import Any
 from ..envs.make import make_envs
 from .build import env_spec
 from .config import TELLING, load_config, save_config, to_dict
-from .findings import FinishedRun, Pair
 from .launch import Job, Launcher, Outcome, score_of
-from .runs import RunInfo, find_runs
+from .results import FinishedRun, Pair, finished_run
+from .runs import RunInfo, describe_run, find_runs
 from .suites import PlannedRun, Suite, differences, plan, requested_config, slug
 from .usage import UsageError, as_usage_errors
 
@@ -40,18 +40,7 @@ def run_suite(
     for job, run in zip(jobs, planned, strict=True):
         score = score_of(job)
         if score is not None:
-            scored.append(
-                FinishedRun(
-                    run.contestant.label,
-                    run.contestant.agent,
-                    run.env,
-                    run.steps,
-                    run.seed,
-                    run.folder,
-                    score,
-                    job.commands,
-                )
-            )
+            scored.append(finished_run(run.contestant.label, describe_run(run.folder), score, job.commands))
     return scored, [outcome for outcome in outcomes if outcome.error]
 
 
@@ -97,18 +86,7 @@ def score_runs(folders: Iterable[Path], episodes: int, launcher: Launcher, say: 
     for job in jobs:
         info, score = infos[job.folder], score_of(job)
         assert score is not None
-        finished.append(
-            FinishedRun(
-                info.agent,
-                info.agent,
-                info.env,
-                info.steps,
-                info.seed,
-                Path(job.folder),
-                score,
-                job.commands[1:],
-            )
-        )
+        finished.append(finished_run(info.agent, info, score, job.commands[1:]))
     return finished
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from .launch import Launcher, LocalLauncher, Outcome, RayLauncher
 from .lock import locked
 from .progress import say
 from .report import summary, write_report
+from .results import Results, merge_results, read_results
 from .suites import read_suite, suite_names
 from .tracking_wandb import publish
 from .usage import UsageError
@@ -37,7 +40,7 @@ class Compared:
 
 
 def run_comparison(options: CompareOptions) -> Compared:
-    """Compare a suite's agents, or finished runs, and write a report.
+    """Compare a suite's agents, finished runs, or what several comparisons have found, and write a report.
 
     Raises:
         UsageError: the request is wrong, or nothing could be finished.
@@ -48,31 +51,43 @@ def run_comparison(options: CompareOptions) -> Compared:
         raise UsageError(
             f"what shall be compared? a suite ({', '.join(suite_names())}), a file, or folders of runs"
         )
-    folders = [Path(target) for target in options.targets]
-    if all(folder.is_dir() for folder in folders):
-        out = options.out or Path("comparisons") / "runs"
-        out.mkdir(parents=True, exist_ok=True)
-        with locked(out, AT_WORK):
-            finished = score_runs(folders, options.episodes, launcher, say)
+    paths = [Path(target) for target in options.targets]
+    if all(path.suffix == ".json" for path in paths):
+        merged = merge_results({str(path): read_results(path) for path in paths})
+        with working_in(options, "merged") as out:
+            return report(merged, out, [], options.wandb)
+    if all(path.is_dir() for path in paths):
+        with working_in(options, "runs") as out:
+            finished = score_runs(paths, options.episodes, launcher, say)
             name = " and ".join(options.targets)
-            return report(summarize(name, finished, natural_pairings(finished)), out, [], options.wandb)
-    if len(options.targets) > 1:
-        missing = next(folder for folder in folders if not folder.is_dir())
-        raise UsageError(f"{missing} is not a folder of runs; give one suite, or folders only")
+            return report(Results(name, finished, natural_pairings(finished)), out, [], options.wandb)
+    if len(paths) > 1:
+        odd = next(path for path in paths if not path.is_dir())
+        raise UsageError(
+            f"{odd} is not a folder of runs; give one suite, folders only, or comparison.json files only"
+        )
     suite = read_suite(options.targets[0])
-    out = options.out or Path("comparisons") / suite.name
-    out.mkdir(parents=True, exist_ok=True)
-    with locked(out, AT_WORK):
+    with working_in(options, suite.name) as out:
         finished, failed = run_suite(suite, out, launcher, Board().show)
         if not finished:
             raise UsageError(f"no run could be finished; the first one: {failed[0].error}")
-        findings = summarize(suite.name, finished, pairings(suite), suite.references)
-        return report(findings, out, failed, options.wandb)
+        missing = [f"{each.folder} ({each.error})" for each in failed]
+        results = Results(suite.name, finished, pairings(suite), suite.references, missing)
+        return report(results, out, failed, options.wandb)
 
 
-def report(findings: dict[str, Any], out: Path, failed: list[Outcome], wandb: bool) -> Compared:
-    """Write the report, to W&B too where that is wanted; runs that are missing from it are named in it."""
-    findings["notes"] += [f"Failed, and missing here: {each.folder} ({each.error})" for each in failed]
+@contextmanager
+def working_in(options: CompareOptions, name: str) -> Iterator[Path]:
+    """Make the folder of the report, and keep others out of it."""
+    out = options.out or Path("comparisons") / name
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out, AT_WORK):
+        yield out
+
+
+def report(results: Results, out: Path, failed: list[Outcome], wandb: bool) -> Compared:
+    """Write the report, to W&B too where that is wanted."""
+    findings = summarize(results)
     written = write_report(findings, out)
     if wandb:
         publish(comparison_findings(findings, written), out)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .report import Written, headline, markdown_table, tables
+from .report import Written, commands, headline, markdown_table, tables
 from .tracking_wandb import Findings
 
 Curve = tuple[list[float], list[float]]
@@ -18,8 +18,8 @@ def comparison_findings(findings: dict[str, Any], written: Written) -> Findings:
     said = [f"- {line}" for _, line in headline(findings)] + [f"- note: {note}" for note in findings["notes"]]
     text = ["\n".join(said)]
     text += [f"## {title}\n\n" + "\n".join(markdown_table(*table)) for title, table in found.items()]
-    text.append("## Commands\n\n```\n" + "\n".join(findings["commands"]) + "\n```")
-    names = ("episodes", "seeds", "contestants", "environments", "commands", "made_with")
+    text.append("## Commands\n\n```\n" + "\n".join(commands(findings)) + "\n```")
+    names = ("episodes", "seeds", "contestants", "environments", "made_with")
     return Findings(
         kind="comparison",
         name=findings["name"],

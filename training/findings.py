@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .baselines import is_baseline
 from .components import find_component
-from .metrics_file import read_metrics
-from .provenance import made_with
-from .runs import evaluations
+from .provenance import distinct
+from .results import FinishedRun, Pair, References, Results
 from .statistics import (
     AGGREGATES,
     RUNS_FOR_INTERVAL,
@@ -38,25 +34,8 @@ from .yaml_files import parse_yaml
 LEARNED = 0.9
 OURS, THEIRS = "Palaestra", "Stable-Baselines3"
 
-# Return of random actions and of a good agent, by environment.
-References = dict[str, tuple[float, float]]
 # Scores by contestant and environment.
 Grouped = dict[str, dict[str, np.ndarray]]
-Pair = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """A run that was trained and scored."""
-
-    contestant: str
-    agent: str
-    env: str
-    steps: int
-    seed: int
-    folder: Path
-    score: dict[str, float]
-    commands: list[list[str]]
 
 
 def read_references(entries: dict[str, Any], where: str) -> References:
@@ -84,39 +63,37 @@ def reference_scores() -> References:
     return read_references(parse_yaml(entry.read_text(encoding="utf-8"), entry.name), f"{entry.name}: ")
 
 
-def summarize(
-    name: str, runs: list[FinishedRun], pairs: list[Pair], references: References | None = None
-) -> dict[str, Any]:
+def summarize(results: Results) -> dict[str, Any]:
     """Return everything that a report says; what depends on the machine's speed is under `timing`."""
-    scales = reference_scores() | (references or {})
+    runs = results.runs
+    scales = reference_scores() | results.references
     scores = grouped(runs)
     scaled = {
         contestant: {env: normalized(x, *scales[env]) for env, x in by_env.items() if env in scales}
         for contestant, by_env in scores.items()
     }
-    pairs = [pair for pair in pairs if shared(*pair, scores)]
+    pairs = [pair for pair in results.pairs if shared(*pair, scores)]
     return {
-        "name": name,
+        "name": results.name,
         "contestants": list(scores),
         "environments": list(dict.fromkeys(run.env for run in runs)),
-        "episodes": int(runs[0].score["episodes"]),
+        "episodes": runs[0].episodes,
         "seeds": sorted({run.seed for run in runs}),
-        "notes": notes(runs, pairs, scores, scaled),
+        "missing": results.missing,
+        "notes": notes(runs, pairs, scores, scaled)
+        + [f"Failed, and missing here: {each}" for each in results.missing],
         "overall": overall(runs, pairs, scores, scaled),
         "pairs": [pair_row(first, second, scores, scaled) for first, second in pairs],
         "table": table(runs),
         "normalized": {c: {env: x.tolist() for env, x in by_env.items()} for c, by_env in scaled.items()},
         "references": {env: list(scales[env]) for env in sorted({run.env for run in runs} & set(scales))},
         "curves": [curve(run) for run in runs],
-        "efficiency": reaching(
-            runs, scales, lambda run: [float(step) for step, _ in evaluations(run.folder)]
-        ),
-        "commands": commands(runs),
-        "made_with": made_with(run.folder for run in runs),
+        "efficiency": reaching(runs, scales, lambda run: [float(step) for step, _ in run.curve]),
+        "made_with": distinct(session for run in runs for session in run.made_with),
         "timing": {
-            "seconds": [training_seconds(run) for run in runs],
-            "curve_seconds": [run_seconds(run) for run in runs],
-            "efficiency": reaching(runs, scales, run_seconds),
+            "seconds": [run.seconds for run in runs],
+            "curve_seconds": [run.curve_seconds for run in runs],
+            "efficiency": reaching(runs, scales, lambda run: run.curve_seconds),
         },
     }
 
@@ -125,7 +102,7 @@ def grouped(runs: Iterable[FinishedRun]) -> Grouped:
     """Scores by contestant and environment."""
     found: dict[str, dict[str, list[float]]] = {}
     for run in runs:
-        found.setdefault(run.contestant, {}).setdefault(run.env, []).append(run.score["return_mean"])
+        found.setdefault(run.contestant, {}).setdefault(run.env, []).append(run.score)
     return {c: {env: np.array(x) for env, x in by_env.items()} for c, by_env in found.items()}
 
 
@@ -211,7 +188,7 @@ def overall(
 
 
 def table(runs: list[FinishedRun]) -> list[dict[str, Any]]:
-    """Final scores of every agent in every environment."""
+    """Final scores of every agent in every environment, and what a user would type for the first of its runs."""
     groups: dict[tuple[str, str], list[FinishedRun]] = {}
     for env in dict.fromkeys(run.env for run in runs):
         for run in runs:
@@ -219,16 +196,18 @@ def table(runs: list[FinishedRun]) -> list[dict[str, Any]]:
                 groups.setdefault((env, run.contestant), []).append(run)
     rows = []
     for (env, contestant), group in groups.items():
-        values = np.array([run.score["return_mean"] for run in group])
+        values = np.array([run.score for run in group])
         rows.append(
             {
                 "environment": env,
                 "contestant": contestant,
+                "agent": group[0].agent,
                 "steps": group[0].steps,
                 "seeds": [run.seed for run in group],
                 "mean": plain(mean_interval(values)),
                 "iqm": plain(estimate(interquartile_mean, {env: values})),
                 "runs": values.tolist(),
+                "commands": group[0].commands,
             }
         )
     return rows
@@ -278,23 +257,9 @@ def scores_of(pair: Pair, scores: Grouped) -> int:
 
 def curve(run: FinishedRun) -> dict[str, Any]:
     """Evaluations of a run."""
-    steps, returns = zip(*evaluations(run.folder), strict=True)
+    steps, returns = zip(*run.curve, strict=True)
     head = {"contestant": run.contestant, "environment": run.env, "seed": run.seed}
     return head | {"steps": list(steps), "returns": list(returns)}
-
-
-def run_seconds(run: FinishedRun) -> list[float]:
-    """Seconds of training, evaluations included, at each evaluation."""
-    rows = [row for row in read_metrics(run.folder) if "time/total" in row]
-    steps = [step for step, _ in evaluations(run.folder)]
-    if not rows:
-        return [0.0] * len(steps)
-    return np.interp(steps, [row["step"] for row in rows], [row["time/total"] for row in rows]).tolist()
-
-
-def training_seconds(run: FinishedRun) -> float:
-    """Seconds of a whole run, over all its sessions."""
-    return float(json.loads((run.folder / "summary.json").read_text())["seconds"])
 
 
 def reaching(
@@ -305,7 +270,7 @@ def reaching(
     for run in runs:
         if run.env in scales:
             low, high = scales[run.env]
-            returns = [value for _, value in evaluations(run.folder)]
+            returns = [value for _, value in run.curve]
             when = first_reaching(clock(run), returns, low + LEARNED * (high - low))
             groups.setdefault((run.env, run.contestant), []).append(when)
     return [
@@ -318,11 +283,3 @@ def reaching(
         }
         for (env, contestant), values in groups.items()
     ]
-
-
-def commands(runs: list[FinishedRun]) -> list[str]:
-    """What a user would type for the first run of every agent in every environment."""
-    first: dict[Pair, FinishedRun] = {}
-    for run in runs:
-        first.setdefault((run.env, run.contestant), run)
-    return ["palaestra " + " ".join(words) for run in first.values() for words in run.commands]

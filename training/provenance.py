@@ -78,15 +78,18 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def made_with(run_dirs: Iterable[Path]) -> list[dict[str, Any]]:
-    """What some runs were made with, each combination once."""
-    found: dict[str, dict[str, Any]] = {}
-    for run_dir in run_dirs:
-        path = run_dir / SESSIONS_FILE
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-            try:
-                session = {name: value for name, value in json.loads(line).items() if name != "step"}
-            except ValueError:  # cut short by a kill
-                continue
-            found.setdefault(json.dumps(session, sort_keys=True), session)
-    return list(found.values())
+def made_with(run_dir: Path) -> list[dict[str, Any]]:
+    """What the sessions of a run were made with, each combination once."""
+    path = run_dir / SESSIONS_FILE
+    sessions = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            sessions.append({name: value for name, value in json.loads(line).items() if name != "step"})
+        except ValueError:  # cut short by a kill
+            continue
+    return distinct(sessions)
+
+
+def distinct(sessions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each combination once."""
+    return list({json.dumps(session, sort_keys=True): session for session in sessions}.values())

@@ -36,7 +36,7 @@ def write_report(findings: dict[str, Any], out: Path) -> Written:
     said, found = headline(findings), tables(findings)
     (out / "report.md").write_text(markdown(findings, said, charts, found), encoding="utf-8")
     path = out / "report.html"
-    path.write_text(page(findings, said, charts, found, made(findings)), encoding="utf-8")
+    path.write_text(page(findings, said, charts, found, made(findings), commands(findings)), encoding="utf-8")
     others = [path, out / "report.md", out / "comparison.json", *tables_written]
     return Written(path, [file for chart in charts for file in chart.files], others)
 
@@ -216,6 +216,11 @@ def made(findings: dict[str, Any]) -> list[str]:
     return lines
 
 
+def commands(findings: dict[str, Any]) -> list[str]:
+    """What a user would type for the first run of every agent in every environment."""
+    return [line for row in findings["table"] for line in row["commands"]]
+
+
 def markdown(
     findings: dict[str, Any], said: list[tuple[str, str]], charts: list[Chart], found: dict[str, Table]
 ) -> str:
@@ -231,7 +236,7 @@ def markdown(
     for title, (header, rows) in found.items():
         lines += [f"## {title}", "", *markdown_table(header, rows), ""]
     lines += ["## How it was made", "", *(f"- {line}" for line in made(findings)), ""]
-    return "\n".join([*lines, "```", *findings["commands"], "```"]) + "\n"
+    return "\n".join([*lines, "```", *commands(findings), "```"]) + "\n"
 
 
 def meetings_table(findings: dict[str, Any], pair: dict[str, Any]) -> Table:

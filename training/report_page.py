@@ -43,6 +43,7 @@ def page(
     charts: list[Chart],
     tables: dict[str, Table],
     made: list[str],
+    commands: list[str],
 ) -> str:
     """Return the page.
 
@@ -52,6 +53,7 @@ def page(
         charts: pictures, which are put into the page.
         tables: header and rows by title.
         made: how it was made, a sentence each.
+        commands: what a user would type.
     """
     body = [f"<h1>{escape(findings['name'])}</h1>", f'<p class="facts">{escape(facts(findings))}</p>']
     for place, (verdict, line) in enumerate(said):
@@ -76,10 +78,8 @@ def page(
     body.append(
         "<h2>How it was made</h2><ul>" + "".join(f"<li>{escape(line)}</li>" for line in made) + "</ul>"
     )
-    lines = escape("\n".join(findings["commands"]))
-    body.append(
-        f"<details><summary>{len(findings['commands'])} commands</summary><pre>{lines}</pre></details>"
-    )
+    lines = escape("\n".join(commands))
+    body.append(f"<details><summary>{len(commands)} commands</summary><pre>{lines}</pre></details>")
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(findings["name"])}'
     newline = "\n"
     return (

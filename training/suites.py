@@ -12,8 +12,9 @@ from annotated_types import Gt, MinLen
 
 from .components import find_component
 from .config import TELLING, RunConfig, run_config, to_dict
-from .findings import References, read_references
+from .findings import read_references
 from .presets import find_preset, merge, read_config
+from .results import References
 from .typed import build
 from .usage import UsageError, nearest
 from .yaml_files import load_yaml, parse_yaml
