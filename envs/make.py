@@ -18,6 +18,7 @@ from gymnasium.vector import VectorEnv
 from . import minigrid
 from .atari import VECTOR_PROTOCOL
 from .backends import SyncBackend, VectorBackend
+from .companion import Companion, ShowMemory
 from .frames import FrameStack
 from .pools import AleBackend, EnvPoolBackend, envpool_maker
 from .previous import ShowPrevious
@@ -92,6 +93,8 @@ class EnvSpec:
     """Rewards are shown as their signs; returns of episodes are of the whole ones."""
     show_previous: bool = False
     """Show the last action and reward beside each observation."""
+    companion: Callable[[spaces.Space, spaces.Space], Companion] | None = None
+    """Show the memory of what this makes of the observation and action spaces beside each observation."""
 
     def __post_init__(self) -> None:
         if self.num_envs < 1:
@@ -120,6 +123,8 @@ def make_envs(spec: EnvSpec) -> Envs:
         backend = make_backend(spec, find_environment(spec.id))
     if spec.frame_stack > 1:
         backend = FrameStack(backend, spec.frame_stack)
+    if spec.companion is not None:
+        backend = ShowMemory(backend, spec.companion(backend.observation_space, backend.action_space))
     if spec.show_previous:
         backend = ShowPrevious(backend)
     return Envs(backend, spec.on_error == "restart", spec.clip_reward)

@@ -1,4 +1,4 @@
-"""Dict and Tuple observations that hold pictures: each has an encoder of its own, all the rest is one vector."""
+"""Dict and Tuple observations that hold pictures, say: each has an encoder of its own, all the rest is one vector."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .layers import mlp
 from .normalize import RunningNormalizer
-from .observations import VECTOR_SPACES, flat_size, flatten, is_picture, leaf_observations, leaf_spaces
+from .observations import VECTOR_SPACES, flat_size, flatten, leaf_observations, leaf_spaces
 from .torso import Encoder
 
 # The rest is normalised by its running statistics and seen with one layer: its units are unknown, and beside the
@@ -19,26 +19,27 @@ VECTOR_FEATURES = 64
 
 
 class NestedEncoder(Encoder):
-    """Features of the pictures (`encoder` with the same settings for each) and of the rest, side by side."""
-
-    shared_by_default = True
+    """Features of what an encoder sees (one with the same settings for each part) and of the rest, side by side."""
 
     @staticmethod
     def fits(space: spaces.Space, encoder: type[Encoder]) -> bool:
-        """Whether a nested space holds pictures that `encoder` takes, and vectors besides at most."""
-        leaves = leaf_spaces(space)
-        pictures = [leaf for leaf in leaves if is_picture(leaf)]
-        rest = all(isinstance(leaf, VECTOR_SPACES) for leaf in leaves if not is_picture(leaf))
-        nested = isinstance(space, spaces.Dict | spaces.Tuple)
-        return nested and rest and bool(pictures) and all(encoder.accepts(leaf) for leaf in pictures)
+        """Whether a nested space holds something that `encoder` sees and takes, and vectors besides at most."""
+        if not isinstance(space, spaces.Dict | spaces.Tuple):
+            return False
+        leaves = [(leaf, encoder.sees(leaf)) for leaf in leaf_spaces(space)]
+        fitting = [
+            encoder.accepts(leaf) if seen else isinstance(leaf, VECTOR_SPACES) for leaf, seen in leaves
+        ]
+        return all(fitting) and any(seen for _, seen in leaves)
 
     def __init__(self, space: spaces.Space, encoder: type[Encoder], config: Any):
         super().__init__()
         self.space = space
         self.spaces = leaf_spaces(space)
-        self.pictures = [at for at, leaf in enumerate(self.spaces) if is_picture(leaf)]
-        self.others = [at for at in range(len(self.spaces)) if at not in self.pictures]
-        self.encoders = nn.ModuleList(encoder(self.spaces[at], config) for at in self.pictures)  # type: ignore[call-arg]
+        self.shared_by_default = encoder.shared_by_default
+        self.seen = [at for at, leaf in enumerate(self.spaces) if encoder.sees(leaf)]
+        self.others = [at for at in range(len(self.spaces)) if at not in self.seen]
+        self.encoders = nn.ModuleList(encoder(self.spaces[at], config) for at in self.seen)  # type: ignore[call-arg]
         self.size = sum(part.size for part in self.encoders)  # type: ignore[misc]
         self.normalize = self.layers = None
         if self.others:
@@ -50,7 +51,7 @@ class NestedEncoder(Encoder):
     def forward(self, obs: Any) -> Tensor:
         """Features `[N, size]`."""
         leaves = leaf_observations(self.space, obs)
-        parts = [encode(leaves[at]) for at, encode in zip(self.pictures, self.encoders, strict=True)]
+        parts = [encode(leaves[at]) for at, encode in zip(self.seen, self.encoders, strict=True)]
         if self.normalize is not None and self.layers is not None:
             parts.append(self.layers(self.normalize(self._vector(leaves))))
         return torch.cat(parts, -1)
@@ -59,9 +60,9 @@ class NestedEncoder(Encoder):
         return torch.cat([flatten(self.spaces[at], leaves[at]) for at in self.others], -1)
 
     def update_statistics(self, obs: Any) -> None:
-        """Let the normaliser of the vector see a batch, and the encoders their pictures."""
+        """Let the normaliser of the vector see a batch, and the encoders their parts."""
         leaves = leaf_observations(self.space, obs)
-        for at, encoder in zip(self.pictures, self.encoders, strict=True):
+        for at, encoder in zip(self.seen, self.encoders, strict=True):
             encoder.update_statistics(leaves[at])  # type: ignore[operator]
         if self.normalize is not None:
             self.normalize.update(self._vector(leaves))

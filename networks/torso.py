@@ -11,6 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from .observations import is_picture
 from .tree import tree_leaves, tree_map
 
 # A network run in NumPy on the parameters that torch holds: (obs [B, ...], state [B, S], first [B]) -> the same.
@@ -30,6 +31,11 @@ class Encoder(nn.Module, ABC):
     def accepts(cls, space: spaces.Space) -> bool:
         """Whether observations of a space can be encoded; those that cannot are described by `takes`."""
         return True
+
+    @classmethod
+    def sees(cls, space: spaces.Space) -> bool:
+        """Whether this part of a nested observation is what the encoder is there for."""
+        return is_picture(space)
 
     @abstractmethod
     def forward(self, obs: Any) -> Tensor:
@@ -147,7 +153,8 @@ def build_torso(
 ) -> Torso:
     """Build a torso for an observation space; configs left out take their defaults.
 
-    An encoder of pictures takes Dict and Tuple spaces too: it sees the pictures in them (`NestedEncoder`).
+    An encoder of pictures takes Dict and Tuple spaces too: it sees the pictures in them, and a world model's what it
+    was fitted to (`NestedEncoder`).
 
     Raises:
         TypeError: the encoder does not take such observations.

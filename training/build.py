@@ -6,7 +6,8 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -15,6 +16,7 @@ import yaml
 from gymnasium import spaces
 
 from ..agents.agent import Agent
+from ..envs.companion import Companion
 from ..envs.make import EnvSpec, make_envs, make_single
 from ..envs.registry import find_environment
 from ..envs.vector import Envs
@@ -25,6 +27,7 @@ from .components import component_names, find_component
 from .config import RunConfig
 from .seeds import EVALUATION_SEED
 from .typed import shallow_dict
+from .usage import in_one_line
 
 # Compiling costs 10 to 30 seconds and saves about 0.7 ms an optimiser step.
 COMPILE_FROM_UPDATES = 50_000
@@ -41,7 +44,17 @@ def env_spec(config: RunConfig) -> EnvSpec:
         **shallow_dict(config.env_options),
         frame_stack=config.frame_stack,
         show_previous=config.show_previous,
+        companion=companion(config),
     )
+
+
+def companion(config: RunConfig) -> Callable[[spaces.Space, spaces.Space], Companion] | None:
+    """Return what makes the world model whose memory is shown, once the spaces are known; None without one."""
+    if not config.show_model_memory:
+        return None
+    from .model_memory import ModelMemory
+
+    return partial(ModelMemory, Path(config.show_model_memory), choose_device(config.device))
 
 
 def evaluation_spec(config: RunConfig, seed: int | None = None) -> EnvSpec:
@@ -119,7 +132,7 @@ def check_actions(name: str, agent: type[Agent], space: spaces.Space) -> None:
 def refusal(what: str, space: spaces.Space, others: list[str]) -> TypeError:
     """What is said of a space that a component does not take, but `others` do."""
     advice = f"use {' or '.join(others)}" if others else "none of ours does"
-    return TypeError(f"{what}, got {' '.join(str(space).split())}; {advice}")
+    return TypeError(f"{what}, got {in_one_line(space)}; {advice}")
 
 
 def takes(encoder: type[Encoder], space: spaces.Space) -> bool:

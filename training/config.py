@@ -62,6 +62,8 @@ class RunConfig:
     """Show this many of the last observations together, the newest last."""
     show_previous: bool = False
     """Show the last action and reward beside each observation (zeros in a first step), for memories."""
+    show_model_memory: str = ""
+    """Folder of a fitted world model whose memory is shown beside each observation (zeros in a first step)."""
     env_options: EnvOptions = EnvOptions()
     """How environments are wrapped and stepped."""
     backend: Literal["auto", "sync", "async", "vector", "envpool", "ale"] = "auto"

@@ -16,6 +16,7 @@ from ..envs.vector import Envs
 from ..world_models.dream import Dream, find_starts
 from .build import choose_device, env_spec
 from .config import RunConfig
+from .usage import in_one_line
 
 
 class DreamBackend(VectorBackend):
@@ -52,10 +53,14 @@ def training_envs(config: RunConfig) -> Envs:
 
     fitted = load_world_model(Path(config.dream.model), choose_device(config.device))
     with closing(make_envs(replace(env_spec(config), num_envs=1))) as real:
-        spaces = (real.observation_space, real.action_space)
-    if spaces != (fitted.model.observation_space, fitted.model.action_space):
-        raise ValueError(
-            f"{config.dream.model} is a world model of {fitted.config.env}, whose spaces are not those of {config.env}"
-        )
+        for what, dreamt, wanted in (
+            ("observations", fitted.model.observation_space, real.observation_space),
+            ("actions", fitted.model.action_space, real.action_space),
+        ):
+            if dreamt != wanted:
+                raise ValueError(
+                    f"{config.dream.model} dreams of {fitted.config.env} with {what} {in_one_line(dreamt)}, "
+                    f"this run in {config.env} has {in_one_line(wanted)}"
+                )
     starts = find_starts(fitted.model, fitted.episodes, config.dream)
     return Envs(DreamBackend(Dream(fitted.model, starts, config.num_envs, config.dream), config.seed))

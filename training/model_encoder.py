@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Gt
@@ -13,8 +13,13 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from ..networks.layers import Activation, mlp
+from ..networks.nested import NestedEncoder
 from ..networks.optimizer import Paced
 from ..networks.torso import Encoder
+from .usage import in_one_line
+
+if TYPE_CHECKING:
+    from .world_models import FittedModel
 
 PREFIX = "world-model:"
 
@@ -44,18 +49,32 @@ class ModelEncoder(Encoder, Paced):
     Config = ModelEncoderConfig
     run_dir: ClassVar[Path | None] = None
 
-    def __init__(self, space: spaces.Space, config: ModelEncoderConfig):
-        super().__init__()
+    @classmethod
+    def sees(cls, space: spaces.Space) -> bool:
+        """Of nested observations, it sees what the model was fitted to."""
+        return bool(space == cls.fitted().model.observation_space)
+
+    @classmethod
+    def accepts(cls, space: spaces.Space) -> bool:
+        """What does not fit is told by the constructor, in its own words, but for what `sees` may find a part of."""
+        return not NestedEncoder.fits(space, cls)
+
+    @classmethod
+    def fitted(cls) -> FittedModel:
+        """Load the world model."""
         from .world_models import load_world_model
 
-        if self.run_dir is None:
+        if cls.run_dir is None:
             raise ValueError(f"encoder 'world-model' needs a folder: --encoder {PREFIX}DIR")
-        fitted = load_world_model(self.run_dir, torch.device("cpu"))
+        return load_world_model(cls.run_dir, torch.device("cpu"))
+
+    def __init__(self, space: spaces.Space, config: ModelEncoderConfig):
+        super().__init__()
+        fitted = self.fitted()
         seen = fitted.model.observation_space
         if space != seen:
-            raise ValueError(
-                f"{self.run_dir} encodes observations {_short(seen)} of {fitted.config.env}, not {_short(space)}"
-            )
+            known = f"observations {in_one_line(seen)} of {fitted.config.env}"
+            raise ValueError(f"{self.run_dir} encodes {known}, not {in_one_line(space)}")
         self.config = config
         self.coder = fitted.model.coder.requires_grad_(config.mode != "frozen")
         self.layers = mlp((self.coder.latent_size, *config.hidden), config.activation)
@@ -115,7 +134,3 @@ def for_run(name: str) -> type[ModelEncoder]:
     return type(
         "ModelEncoder", (ModelEncoder,), {"run_dir": Path(name.removeprefix(PREFIX)), "__module__": __name__}
     )
-
-
-def _short(space: spaces.Space) -> str:
-    return " ".join(str(space).split())

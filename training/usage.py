@@ -5,6 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gymnasium.spaces import Space
 
 
 class UsageError(Exception):
@@ -32,3 +36,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = list(known)
     close = closest(name, known)
     return f"did you mean {close!r}?" if close else f"there are: {', '.join(known) or 'none'}"
+
+
+def in_one_line(space: Space) -> str:
+    """A space as it is said in a message."""
+    return " ".join(str(space).split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,12 @@ class FittedModel:
 
     config: WorldModelConfig
     model: WorldModel
-    episodes: Episodes
+    run_dir: Path
+
+    @cached_property
+    def episodes(self) -> Episodes:
+        """The real episodes, read when they are wanted: pictures are large."""
+        return load_data(self.run_dir)
 
 
 def load_world_model(run_dir: Path, device: torch.device | None = None) -> FittedModel:
@@ -181,7 +187,7 @@ def load_world_model(run_dir: Path, device: torch.device | None = None) -> Fitte
     if phase.phase != "done":
         raise UsageError(not_done)
     model.eval()
-    return FittedModel(config, model.to(device) if device else model, load_data(run_dir))
+    return FittedModel(config, model.to(device) if device else model, run_dir)
 
 
 def evaluate_model(

@@ -38,6 +38,8 @@ class FitConfig:
     """Updates between looks at the held-out episodes."""
     patience: Annotated[int, Ge(1)] = 8
     """Stop after this many looks without an improvement; the best parameters stay."""
+    untrained_dynamics: bool = False
+    """Leave dynamics and heads as they were drawn: the control that tells what they are worth."""
 
 
 Report = Callable[[dict[str, float], int], None]
@@ -88,6 +90,10 @@ class Fit:
         """Learn; `report` gets metrics at every look, `looked` is asked afterwards whether to go on."""
         while not self.done:
             phase = self.progress.phase
+            if phase == "dynamics" and self.config.untrained_dynamics:
+                self._finish(phase)
+                looked()
+                return
             metrics = self._learn(phase)
             held_out = self.judge(phase)
             metrics |= {f"held_out/{name.removeprefix('loss/')}": value for name, value in held_out.items()}

@@ -8,7 +8,10 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
+from palaestra.networks.memories.none import NoMemory
+from palaestra.networks.nested import VECTOR_FEATURES
 from palaestra.networks.optimizer import FlatAdam
+from palaestra.networks.torso import build_torso
 from palaestra.training import world_models
 from palaestra.training.model_encoder import ModelEncoder, ModelEncoderConfig, for_run
 from palaestra.world_models.autoencoder import Autoencoder, AutoencoderConfig
@@ -21,12 +24,13 @@ PICTURE = spaces.Box(0, 255, (16, 16, 1), np.uint8)
 def make(monkeypatch):
     """Build encoders whose fitted model is an autoencoder that nobody has fitted."""
 
-    def build(space=VECTOR, **config):
+    def build(space=VECTOR, **options):
         coder = Autoencoder(space, AutoencoderConfig(latent_size=3, hidden=(8,), depth=2))
         model = type("Model", (), {"observation_space": space, "coder": coder})
-        fitted = world_models.FittedModel(None, model, None)
+        config = type("Config", (), {"env": "There-v0"})
+        fitted = world_models.FittedModel(config, model, None)
         monkeypatch.setattr(world_models, "load_world_model", lambda *_: fitted)
-        return for_run("world-model:there")(space, ModelEncoderConfig(hidden=(4,), **config))
+        return for_run("world-model:there")(space, ModelEncoderConfig(hidden=(4,), **options))
 
     return build
 
@@ -84,6 +88,19 @@ def test_pictures_are_seen_too(make):
     # It can see before it learns: layers that policy and value share would only make one the other's noise.
     assert not make(PICTURE).shared_by_default
     assert make(PICTURE, mode="joint")(torch.zeros(2, 16, 16, 1, dtype=torch.uint8)).shape == (2, 4)
+
+
+def test_of_nested_observations_it_sees_what_the_model_was_fitted_to(make):
+    coder = make()
+    space = spaces.Dict(obs=VECTOR, model_memory=spaces.Box(-np.inf, np.inf, (2,), np.float32))
+    torso = build_torso(space, type(coder), NoMemory, ModelEncoderConfig(hidden=(4,)))
+    assert not torso.shared_by_default and torso.size == 4 + VECTOR_FEATURES
+    obs = {"obs": torch.randn(6, 5), "model_memory": torch.randn(6, 2)}
+    other = {**obs, "model_memory": torch.randn(6, 2)}
+    for rows, alike in ((slice(0, 4), True), (slice(4, None), False)):
+        assert torch.equal(torso.see(obs)[:, rows], torso.see(other)[:, rows]) is alike
+    with pytest.raises(ValueError, match="encodes observations Box"):
+        build_torso(spaces.Dict(x=spaces.Box(0, 1, (3,))), type(coder), NoMemory)
 
 
 def test_it_needs_a_folder():
