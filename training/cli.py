@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -34,7 +35,7 @@ USAGE = """usage: palaestra COMMAND ...
   envs survey [PATTERN]     check and step every environment that is installed
   doctor                    device, torch, threads, optional packages, W&B
 
-palaestra COMMAND --help says more."""
+palaestra COMMAND --help says more; palaestra --version."""
 
 WORLD_MODEL_USAGE = """usage: palaestra world-model COMMAND ...
 
@@ -348,6 +349,9 @@ def run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
         return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"palaestra {version('palaestra')}")
+        return 0
     # As `python -m` does: environments and agents of the user's own lie where the command is typed.
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -84,6 +85,11 @@ def test_no_command_shows_all_of_them(capsys):
     assert run(["--help"]) == 0
     for command in ("train", "evaluate", "runs", "bench", "envs check", "doctor"):
         assert command in capsys.readouterr().out or command
+
+
+def test_the_version_is_said(capsys):
+    assert run(["--version"]) == 0
+    assert re.fullmatch(r"palaestra \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
 
 
 def test_help_of_an_agent_shows_every_option_with_its_text(capsys):
