@@ -142,16 +142,13 @@ def merge_results(parts: dict[str, Results]) -> Results:
     Raises:
         UsageError: they were scored differently, call different agents the same, or have a run in common.
     """
+    if len({run.episodes for part in parts.values() for run in part.runs}) > 1:
+        raise UsageError(f"{' and '.join(parts)} were scored over different numbers of episodes")
     where: dict[tuple[str, str, int], str] = {}
     agents: dict[tuple[str, str], tuple[str, int, str]] = {}
-    episodes: dict[int, str] = {}
     for path, part in parts.items():
         for run in part.runs:
             named = f"{run.contestant} on {run.env}"
-            if episodes.setdefault(run.episodes, path) and len(episodes) > 1:
-                raise UsageError(
-                    f"{' and '.join(episodes.values())} were scored over different numbers of episodes"
-                )
             agent, steps, first = agents.setdefault((run.contestant, run.env), (run.agent, run.steps, path))
             if (agent, steps) != (run.agent, run.steps):
                 raise UsageError(
