@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import Gt, MinLen
+from annotated_types import Ge, Gt, MinLen
 
 from .components import find_component
 from .config import TELLING, RunConfig, run_config, to_dict
@@ -20,6 +20,8 @@ from .usage import UsageError, nearest
 from .yaml_files import load_yaml, parse_yaml
 
 Count = Annotated[int, Gt(0)]
+# How many, from 0 on, or which.
+Seeds = Count | Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)]
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class Match:
     """The first one is compared with each of the others."""
     environments: dict[str, Count]
     """Environment steps by environment."""
-    seeds: Count
-    """Runs of each agent in each environment, with seeds 0, 1, ..."""
+    seeds: tuple[int, ...]
+    """Seeds of each agent's runs in each environment."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class PlannedRun:
 @dataclass(frozen=True)
 class _SuiteFile:
     matches: Annotated[tuple[dict[str, Any], ...], MinLen(1)]
-    seeds: Count = 5
+    seeds: Seeds = 5
     episodes: Count = 100
     references: dict[str, Any] = field(default_factory=dict)
 
@@ -88,7 +90,7 @@ class _SuiteFile:
 class _MatchFile:
     agents: Annotated[tuple[str | dict[str, Any], ...], MinLen(1)]
     environments: Annotated[dict[str, Count], MinLen(1)]
-    seeds: Count | None = None
+    seeds: Seeds | None = None
 
 
 def suite_names() -> list[str]:
@@ -121,7 +123,7 @@ def read_suite(name: str) -> Suite:
     return Suite(Path(name).stem, matches, suite.episodes, references)
 
 
-def _read_match(values: dict[str, Any], seeds: int, where: str) -> Match:
+def _read_match(values: dict[str, Any], seeds: Seeds, where: str) -> Match:
     match = build(_MatchFile, values, where)
     agents = tuple(
         build(Contestant, {"agent": agent} if isinstance(agent, str) else agent, f"{where}agents[{index}].")
@@ -131,7 +133,8 @@ def _read_match(values: dict[str, Any], seeds: int, where: str) -> Match:
     for label in labels:
         if labels.count(label) > 1:
             raise UsageError(f"{where}agents: two are called {label!r}; give them a name")
-    return Match(agents, match.environments, match.seeds or seeds)
+    seeds = match.seeds or seeds
+    return Match(agents, match.environments, tuple(range(seeds)) if isinstance(seeds, int) else seeds)
 
 
 def plan(suite: Suite, out: Path) -> list[PlannedRun]:
@@ -145,7 +148,7 @@ def plan(suite: Suite, out: Path) -> list[PlannedRun]:
                     raise UsageError(
                         f"{suite.name}: {contestant.label!r} has two numbers of steps on {env}; give one of them a name"
                     )
-            for seed in range(match.seeds):
+            for seed in match.seeds:
                 for contestant in match.agents:
                     folder = out / "runs" / slug(env) / f"{slug(contestant.label)}-{steps}" / f"seed{seed}"
                     run = PlannedRun(contestant, env, steps, seed, folder)

@@ -110,10 +110,29 @@ def test_a_contestant_of_two_matches_runs_once(tmp_path):
     assert len(plan(read_suite(str(path)), tmp_path)) == 6
 
 
+def test_seeds_are_a_number_or_a_list_and_a_match_may_have_its_own(tmp_path):
+    path = tmp_path / "seeds.yaml"
+    own = "{agents: [ppo], environments: {Acrobot-v1: 1k}, seeds: 2}"
+    path.write_text(f"seeds: [5, 7]\nmatches: [{{agents: [ppo], environments: {{CartPole-v1: 1k}}}}, {own}]")
+    runs = [(run.env, run.seed, run.folder.name) for run in plan(read_suite(str(path)), tmp_path)]
+    assert runs == [
+        ("CartPole-v1", 5, "seed5"),
+        ("CartPole-v1", 7, "seed7"),
+        ("Acrobot-v1", 0, "seed0"),
+        ("Acrobot-v1", 1, "seed1"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("matches: []", "matches"),
+        ("seeds: 0\nmatches: [{agents: [ppo], environments: {A: 1}}]", "seeds: must be > 0 or a list, got 0"),
+        ("seeds: []\nmatches: [{agents: [ppo], environments: {A: 1}}]", "seeds"),
+        (
+            "seeds: [1, -2]\nmatches: [{agents: [ppo], environments: {A: 1}}]",
+            "seeds: must be a whole number or >= 0, got [1, -2]",
+        ),
         ("seed: 3\nmatches: [{agents: [ppo], environments: {A: 1}}]", "did you mean 'seeds'?"),
         (
             "matches: [{agent: [ppo], environments: {A: 1}}]",
