@@ -141,6 +141,14 @@ def named_generator(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
+def mean_metrics(steps: list[dict[str, Tensor]]) -> Metrics:
+    """Means of what some gradient steps report, each over those that report it."""
+    if len(steps) == 1:
+        return dict(steps[0])
+    names = dict.fromkeys(name for step in steps for name in step)
+    return {name: torch.stack([step[name] for step in steps if name in step]).mean() for name in names}
+
+
 def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
     """Mean of `x` over the entries where `mask` is true; of all of them when it is None."""
     return x.mean() if mask is None else (x * mask).sum() / mask.sum().clamp(min=1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..networks.tree import tree_leaves, tree_map
+from ..networks.tree import tree_leaves, tree_map, write_rows
 from .agent import Transition
 
 
@@ -66,7 +66,7 @@ class Rollout:
         if not self._allocated:
             self._allocate(transition)
         t = self.size
-        tree_map(lambda rows, x: rows.__setitem__(t, x), self.obs, transition.obs)
+        write_rows(self.obs, t, transition.obs)
         self.action[t] = transition.action
         self.reward[t] = transition.reward
         self.terminated[t] = transition.terminated
@@ -82,7 +82,7 @@ class Rollout:
                 self.ends.append((t, int(index), successor))
         self.size += 1
         if self.full:
-            tree_map(lambda row, x: row.__setitem__(..., x), self.last_obs, transition.next_obs)
+            write_rows(self.last_obs, ..., transition.next_obs)
             if transition.next_state is not None:
                 self.last_state[...] = transition.next_state
 

@@ -23,7 +23,16 @@ from ..networks.optimizer import FlatAdam, make_target
 from ..networks.q_value import ActionBounds, Actor, Critic
 from ..networks.torso import Torso
 from ..networks.tree import tree_map
-from .agent import Agent, Counter, Metrics, Stateful, Transition, masked_mean, named_generator
+from .agent import (
+    Agent,
+    Counter,
+    Metrics,
+    Stateful,
+    Transition,
+    masked_mean,
+    mean_metrics,
+    named_generator,
+)
 from .exploration import Schedule, check_schedules, scheduled
 from .noise import NoiseName, make_noise
 from .replay import Replay
@@ -196,7 +205,7 @@ class DDPG(Agent):
             if self.torso.has_memory
             else (self._sample, self.critic_loss, self.actor_loss, 1)
         )
-        reports: dict[str, list[Tensor]] = {}
+        steps: list[dict[str, Tensor]] = []
         for _ in range(gradient_steps):
             batch = sample()
             metrics = self.critic_optimizer.step(critic_loss, batch, learning_rate)
@@ -207,10 +216,8 @@ class DDPG(Agent):
                 metrics["policy/gradient_norm"] = metrics.pop("gradient_norm")
                 self.target_actor_vector.lerp_(self.actor_optimizer.vector, config.tau)
                 self.target_critic_vector.lerp_(self.critic_optimizer.vector, config.tau)
-            for name, metric in metrics.items():
-                reports.setdefault(name, []).append(metric)
-        means = {name: torch.stack(values).mean() for name, values in reports.items()}
-        return means | {"policy/learning_rate": learning_rate}
+            steps.append(metrics)
+        return mean_metrics(steps) | {"policy/learning_rate": learning_rate}
 
     def critic_loss(
         self,

@@ -28,8 +28,17 @@ from ..networks.q_heads import (
 )
 from ..networks.torso import Torso, pick
 from ..networks.tree import tree_map
-from .agent import Agent, Counter, Metrics, Stateful, Transition, masked_mean, named_generator
-from .exploration import Schedule, check_schedules, epsilon_greedy, scheduled
+from .agent import (
+    Agent,
+    Counter,
+    Metrics,
+    Stateful,
+    Transition,
+    masked_mean,
+    mean_metrics,
+    named_generator,
+)
+from .exploration import Schedule, check_schedules, scheduled, with_random_rows
 from .replay import Replay
 from .windows import sample_windows
 
@@ -148,7 +157,8 @@ class DQN(Agent):
         )
         self.network = QNetwork(torso, head).to(device)
         # With a memory every batch has another shape, and each would be compiled anew.
-        compile = compile and not torso.has_memory
+        self.has_memory = torso.has_memory
+        compile = compile and not self.has_memory
         self.optimizer = FlatAdam(self.network, max_grad_norm=config.max_grad_norm, compile=compile)
         self.target, self.target_vector = make_target(self.network)
         self.features = make_step(torso, nn.Sequential(), device)
@@ -182,12 +192,18 @@ class DQN(Agent):
         self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
         """Take the actions of the highest value, or random ones with probability epsilon."""
-        features, state = self.features(obs, state, first)
-        noise = draw_noise((self.noise_size,), self.act_generator) if explore else self.no_noise
-        values, mask = self.values(features, noise), action_mask(obs)
+        random, noise = np.zeros(len(first), bool), self.no_noise
         if explore:
-            values = epsilon_greedy(values, self.epsilon, self.act_generator)
-        return self.actions.action(best_action(values, mask)), state
+            noise = draw_noise((self.noise_size,), self.act_generator)
+            random = self.act_generator.random(len(first)) < self.epsilon
+        if self.has_memory or np.count_nonzero(random) < len(random):
+            features, state = self.features(obs, state, first)
+            values = self.values(features, noise)
+        else:
+            # Nobody asks for values. Of pictures they would take most of the time of a warm-up.
+            values = np.zeros((len(first), self.actions.count), np.float32)
+        values = with_random_rows(values, random, self.act_generator)
+        return self.actions.action(best_action(values, action_mask(obs))), state
 
     def learn(self, transition: Transition) -> Metrics:
         """Add a step to the replay; update target and network when it is time."""
@@ -208,16 +224,15 @@ class DQN(Agent):
         """Fit the values to their targets on new samples of the replay."""
         config, progress = self.config, self.steps.progress
         learning_rate, beta = (scheduled(x, progress) for x in (config.learning_rate, config.priority_beta))
-        has_memory = self.network.torso.has_memory
-        loss = self.window_loss if has_memory else self.loss
-        batches = self._windows if has_memory else self._batches
+        loss = self.window_loss if self.has_memory else self.loss
+        batches = self._windows if self.has_memory else self._batches
         steps: list[dict[str, Tensor]] = []
         for indices, counts, batch in batches(gradient_steps, beta):
             steps.append(self.optimizer.step(loss, batch, learning_rate))
             priority = steps[-1].pop("priority")
             if config.prioritized:
                 self.replay.update_priorities(indices[counts], priority.cpu().numpy()[counts] + 1e-6)
-        metrics: Metrics = {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]}
+        metrics = mean_metrics(steps)
         metrics["policy/epsilon"] = self.epsilon
         metrics["policy/learning_rate"] = learning_rate
         return metrics
@@ -317,13 +332,15 @@ class DQN(Agent):
             number = min(at_once, count - start)
             sample = self.replay.sample(number * size, self.sample_generator, beta)
             noise = draw_noise((number, 2, self.noise_size), self.noise_generator)
-            obs, action, reward, discount, next_obs, indices, weights = tree_map(
-                lambda x, n=number: x.reshape(n, size, *x.shape[1:]), tuple(sample)
-            )
-            # One transfer to the device for all of them.
-            data = tree_map(self._tensor, (obs, action, reward, discount, next_obs, weights, noise))
+            obs, action, reward, discount, next_obs, indices, weights = sample
+            data = (obs, action, reward, discount, next_obs, weights)
+            if self.device.type != "cpu":
+                # One transfer to the device for all of them; slices of arrays cost less than slices of tensors.
+                data = tree_map(self._tensor, data)
             for index in range(number):
-                yield indices[index], slice(None), tree_map(lambda x, i=index: x[i], data)
+                rows = slice(index * size, (index + 1) * size)
+                batch = tree_map(lambda x, rows=rows: self._tensor(x[rows]), data)
+                yield indices[rows], slice(None), (*batch, self._tensor(noise[index]))
 
     def _windows(self, count: int, beta: float) -> Iterator[tuple[np.ndarray, Any, tuple[Any, ...]]]:
         """Yield the same in windows, for `window_loss`."""
@@ -344,8 +361,8 @@ class DQN(Agent):
         valid = slice(None) if transition.valid is None else transition.valid
         self.network.torso.update_statistics(tree_map(lambda x: self._tensor(x[valid]), transition.obs))
 
-    def _tensor(self, x: np.ndarray) -> Tensor:
-        return torch.from_numpy(x).to(self.device)
+    def _tensor(self, x: np.ndarray | Tensor) -> Tensor:
+        return torch.from_numpy(x).to(self.device) if isinstance(x, np.ndarray) else x
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Everything that a checkpoint must hold."""

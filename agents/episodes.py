@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..networks.tree import tree_leaves, tree_map
+from ..networks.tree import tree_leaves, tree_map, write_rows
 from .agent import Transition
 from .buffers import storage_dtype
 
@@ -66,7 +66,7 @@ class Episodes:
             self.size[opened] = self.closed[opened]
             rows.first[self.size[opened], opened] = True
         at = self.size[columns], columns
-        tree_map(lambda to, x: to.__setitem__(at, x), rows.obs, step.obs)
+        write_rows(rows.obs, at, step.obs)
         rows.action[at] = step.action
         rows.reward[at] = step.reward
         self.size[columns] += 1
@@ -84,7 +84,7 @@ class Episodes:
         rows.terminated[end - 1, column] = transition.terminated[column]
         rows.truncated[end - 1, column] = transition.truncated[column]
         if not transition.terminated[column]:
-            tree_map(lambda to, x: to.__setitem__((end, column), x[column]), rows.obs, transition.next_obs)
+            write_rows(rows.obs, (end, column), tree_map(lambda x: x[column], transition.next_obs))
             self.size[column] += 1
         self.closed[column] = self.size[column]
 

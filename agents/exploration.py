@@ -57,15 +57,14 @@ def check_schedules(config: object, *names: str, minimum: float = 0.0) -> None:
                 raise ValueError(f"{name}: must stay >= {minimum:g}, got {getattr(config, name)}")
 
 
-def epsilon_greedy(values: np.ndarray, epsilon: float, generator: np.random.Generator) -> np.ndarray:
-    """Values `[B, A]`, but in a share `epsilon` of the rows random ones: so the best of them is a random action.
+def with_random_rows(values: np.ndarray, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Values `[B, A]` with random ones where `rows [B]` is true: so the best of them is a random action.
 
     A mask that is applied afterwards holds for random actions, too.
     """
-    chosen = generator.random(len(values)) < epsilon
-    if np.count_nonzero(chosen):
+    if count := np.count_nonzero(rows):
         values = values.copy()
-        values[chosen] = generator.random((np.count_nonzero(chosen), values.shape[1]))
+        values[rows] = generator.random((count, values.shape[1]))
     return values
 
 

@@ -20,7 +20,16 @@ from ..networks.normalize import RewardScaler
 from ..networks.optimizer import FlatAdam
 from ..networks.torso import Torso
 from ..networks.tree import tree_map
-from .agent import Agent, Counter, Metrics, Stateful, Transition, masked_mean, named_generator
+from .agent import (
+    Agent,
+    Counter,
+    Metrics,
+    Stateful,
+    Transition,
+    masked_mean,
+    mean_metrics,
+    named_generator,
+)
 from .buffers import Rollout
 from .exploration import CorrelatedNormal, Schedule, check_schedules, scheduled
 from .returns import generalized_advantages
@@ -183,7 +192,7 @@ class PPO(Agent):
             if config.target_kl is not None and steps[-1]["policy/approx_kl"] > 1.5 * config.target_kl:
                 break
 
-        metrics: Metrics = {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]}
+        metrics = mean_metrics(steps)
         metrics["value/explained_variance"] = explained_variance(value, returns, rollout.valid)
         metrics["policy/learning_rate"] = learning_rate
         return metrics

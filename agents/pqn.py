@@ -20,9 +20,18 @@ from ..networks.optimizer import FlatAdam
 from ..networks.q_heads import JointActions, QHead, QNetwork, of_action
 from ..networks.torso import Torso
 from ..networks.tree import tree_map
-from .agent import Agent, Counter, Metrics, Stateful, Transition, masked_mean, named_generator
+from .agent import (
+    Agent,
+    Counter,
+    Metrics,
+    Stateful,
+    Transition,
+    masked_mean,
+    mean_metrics,
+    named_generator,
+)
 from .buffers import Rollout
-from .exploration import Schedule, check_schedules, epsilon_greedy, scheduled
+from .exploration import Schedule, check_schedules, scheduled, with_random_rows
 from .returns import generalized_advantages
 
 
@@ -120,7 +129,8 @@ class PQN(Agent):
         features, state = self.features(obs, state, first)
         values = self.values(features, np.zeros(0, np.float32))
         if explore:
-            values = epsilon_greedy(values, self.epsilon, self.act_generator)
+            random = self.act_generator.random(len(first)) < self.epsilon
+            values = with_random_rows(values, random, self.act_generator)
         return self.actions.action(best_action(values, action_mask(obs))), state
 
     def learn(self, transition: Transition) -> Metrics:
@@ -159,7 +169,7 @@ class PQN(Agent):
         steps: list[dict[str, Tensor]] = []
         for batch in self._minibatches((obs, action, self._flat(returns), valid)):
             steps.append(self.optimizer.step(self.loss, batch, learning_rate))
-        metrics: Metrics = {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]}
+        metrics = mean_metrics(steps)
         metrics["policy/epsilon"] = self.epsilon
         metrics["policy/learning_rate"] = learning_rate
         return metrics

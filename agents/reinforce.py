@@ -20,7 +20,16 @@ from ..networks.normalize import RewardScaler
 from ..networks.optimizer import FlatAdam
 from ..networks.torso import Torso
 from ..networks.tree import tree_map
-from .agent import Agent, Counter, Metrics, Stateful, Transition, masked_mean, named_generator
+from .agent import (
+    Agent,
+    Counter,
+    Metrics,
+    Stateful,
+    Transition,
+    masked_mean,
+    mean_metrics,
+    named_generator,
+)
 from .episodes import EpisodeBatch, Episodes
 from .exploration import Schedule, check_schedules, scheduled
 from .returns import rewards_to_go
@@ -163,11 +172,11 @@ class REINFORCE(Agent):
         }
         if config.baseline == "value":
             value_learning_rate = scheduled(config.value_learning_rate, progress)
-            losses = [
-                self.value_optimizer.step(self.value_loss, minibatch, value_learning_rate)["loss/value"]
+            steps = [
+                self.value_optimizer.step(self.value_loss, minibatch, value_learning_rate)
                 for minibatch in self._minibatches((obs, first, returns, valid))
             ]
-            metrics["loss/value"] = torch.stack(losses).mean()
+            metrics["loss/value"] = mean_metrics(steps)["loss/value"]
         return metrics
 
     def policy_loss(

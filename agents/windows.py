@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..networks.tree import tree_map
+from ..networks.tree import tree_map, write_rows
 from .replay import Replay
 
 
@@ -72,9 +72,7 @@ def sample_windows(
     obs = tree_map(lambda x: x.take(source, 0), replay.obs)
     end = replay.end[parent]
     if (own := end >= 0).any():
-        tree_map(
-            lambda x, kept: x.__setitem__((row[own], column[own]), kept[end[own]]), obs, replay.ends.rows
-        )
+        write_rows(obs, (row[own], column[own]), tree_map(lambda x: x[end[own]], replay.ends.rows))
 
     learn = burnt + np.arange(length)[:, None]
     indices, counts = path[learn, across], inside[learn, across]

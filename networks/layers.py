@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
 from itertools import pairwise
 from typing import Literal, TypeVar
 
@@ -73,20 +72,27 @@ def numpy_layers(layers: nn.Module) -> Callable[[np.ndarray], np.ndarray] | None
         if step is None:
             return None
         steps.append(step)
-    return lambda x: reduce(lambda value, step: step(value), steps, x)
+
+    def run(x: np.ndarray) -> np.ndarray:
+        for step in steps:
+            x = step(x)
+        return x
+
+    return run
 
 
 def _numpy_layer(layer: nn.Module) -> Callable[[np.ndarray], np.ndarray] | None:
     match layer:
         case nn.Linear() if layer.bias is not None:
             weight, bias = layer.weight.detach().numpy().T, layer.bias.detach().numpy()
+            # `dot` does the same as `@`, which takes twice as long to begin.
             if weight.size < TORCH_PRODUCT_FROM:
-                return lambda x: x @ weight + bias
+                return lambda x: x.dot(weight) + bias
             tensors = layer.bias.detach(), layer.weight.detach().T
 
             def product(x: np.ndarray) -> np.ndarray:
                 if len(x) == 1:
-                    return x @ weight + bias
+                    return x.dot(weight) + bias
                 return torch.addmm(tensors[0], torch.from_numpy(x), tensors[1]).numpy()
 
             return product

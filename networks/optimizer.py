@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad
@@ -48,7 +49,7 @@ class FlatAdam:
         self.vector, self.gradient = flatten_parameters(modules)
         self.mean = torch.zeros_like(self.vector)
         self.square = torch.zeros_like(self.vector)
-        self.count = torch.zeros(())
+        self.count = 0
         self.pace = pace_vector(modules)
         self._compiled: dict[Any, Callable[..., dict[str, Tensor]]] = {}
 
@@ -77,9 +78,11 @@ class FlatAdam:
 
         Computed out here because the compiled loop over the parameters would raise to a power in every turn.
         """
-        count = int(self.count.add_(1))
-        first, second = (1 - beta**count for beta in self.betas)
-        return torch.tensor([learning_rate / first, second**-0.5], device=self.vector.device)
+        self.count += 1
+        first, second = (1 - beta**self.count for beta in self.betas)
+        # By way of NumPy, which takes a quarter of the time.
+        scales = np.array([learning_rate / first, second**-0.5], np.float32)
+        return torch.from_numpy(scales).to(self.vector.device)
 
     def apply(self, vector: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, scales: Tensor) -> Tensor:
         """Clip the gradient and update vector and moments in place; returns the norm before clipping."""
@@ -117,14 +120,15 @@ class FlatAdam:
         step.__code__ = step.__code__.replace()
         return step
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Any]:
         """Moments and step count; the parameters belong to the modules."""
         return {"mean": self.mean, "square": self.square, "count": self.count}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore in place what `state_dict` gave."""
-        for name, tensor in self.state_dict().items():
-            tensor.copy_(state[name])
+        self.mean.copy_(state["mean"])
+        self.square.copy_(state["square"])
+        self.count = int(state["count"])
 
 
 class _Loss(nn.Module):

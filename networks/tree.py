@@ -24,3 +24,15 @@ def tree_leaves(tree: Any) -> list[Any]:
     if isinstance(tree, tuple):
         return [leaf for value in tree for leaf in tree_leaves(value)]
     return [tree]
+
+
+def write_rows(tree: Any, rows: Any, values: Any) -> None:
+    """Set `rows` (whatever indexes an array) of every leaf of `tree` to the matching leaf of `values`."""
+    if isinstance(tree, dict):
+        for key, part in tree.items():
+            write_rows(part, rows, values[key])
+    elif isinstance(tree, tuple):
+        for part, value in zip(tree, values, strict=True):
+            write_rows(part, rows, value)
+    else:
+        tree[rows] = values

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..agents.agent import Metrics
 from ..envs.failure import EnvironmentFailedError
 from ..envs.vector import Envs, Episode
@@ -37,7 +39,7 @@ class Result:
 
 @dataclass
 class Meter:
-    """Means of what was reported since the last log; tensors are read only then."""
+    """Means of what was reported since the last log; tensors on a GPU are read only then."""
 
     sums: dict[str, Any] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -45,7 +47,9 @@ class Meter:
     def add(self, metrics: Metrics) -> None:
         """Add one report."""
         for name, value in metrics.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
+            # On the CPU reading a tensor costs less than adding two; a GPU would have to be waited for.
+            number = value.item() if isinstance(value, torch.Tensor) and value.is_cpu else value
+            self.sums[name] = self.sums.get(name, 0.0) + number
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def add_episodes(self, episodes: list[Episode]) -> None:

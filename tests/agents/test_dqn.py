@@ -297,6 +297,17 @@ def test_actions_without_exploration_draw_nothing(options):
     assert len({tuple(agent.act(obs, state, first)[0]) for _ in range(50)}) > 4
 
 
+@pytest.mark.parametrize(("epsilon", "asked"), [(1.0, 0), (0.0, 3)])
+def test_the_network_is_not_asked_where_every_action_is_random(epsilon, asked, monkeypatch):
+    agent = make_agent(spaces.Discrete(4), learning_starts=0, epsilon=epsilon)
+    features, calls = agent.features, []
+    monkeypatch.setattr(agent, "features", lambda *inputs: calls.append(inputs) or features(*inputs))
+    obs, state, first = np.zeros((8, 3), np.float32), agent.initial_state(8), np.ones(8, bool)
+    for _ in range(3):
+        agent.act(obs, state, first)
+    assert len(calls) == asked
+
+
 def test_noise_explores_without_epsilon():
     agent = make_agent(spaces.Discrete(4), noisy=True, learning_starts=0, epsilon=0.0)
     obs, state, first = np.ones((1, 3), np.float32), agent.initial_state(1), np.ones(1, bool)

@@ -1,8 +1,9 @@
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
-from palaestra.agents.exploration import check_schedules, scheduled
+from palaestra.agents.exploration import check_schedules, scheduled, with_random_rows
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,10 @@ def test_schedules_of_a_config_are_checked_at_both_ends():
             check_schedules(Config(epsilon=bad), "learning_rate", "epsilon")
     with pytest.raises(ValueError, match=r"learning_rate: must stay >= 0\.1"):
         check_schedules(Config(), "learning_rate", minimum=0.1)
+
+
+def test_only_the_rows_that_explore_become_random():
+    values, rows = np.full((3, 2), 5.0, np.float32), np.array([False, True, False])
+    randomized = with_random_rows(values, rows, np.random.default_rng(0))
+    assert (randomized[[0, 2]] == 5).all() and (randomized[1] < 1).all() and (values == 5).all()
+    assert with_random_rows(values, np.zeros(3, bool), np.random.default_rng(0)) is values

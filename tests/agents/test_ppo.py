@@ -207,10 +207,11 @@ def test_successors_are_valued_where_they_belong(memory, share):
 
     for t, transition in enumerate(seen):
         expected = value_of(transition.obs, transition.state, transition.first)
-        np.testing.assert_allclose(value[t], expected, atol=1e-6)
+        # To what a memory promises of whole and stepwise unrolls.
+        np.testing.assert_allclose(value[t], expected, atol=1e-5)
         expected = value_of(transition.next_obs, transition.next_state, np.zeros(2, bool))
         live = ~transition.terminated  # the successor of a termination has no value anybody asks for
-        np.testing.assert_allclose(next_value[t][live], expected[live], atol=1e-6)
+        np.testing.assert_allclose(next_value[t][live], expected[live], atol=1e-5)
     assert log_prob.shape == (6, 2) and (log_prob < 0).all()
 
 

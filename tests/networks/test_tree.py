@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from palaestra.networks.torso import leading_rows
-from palaestra.networks.tree import tree_leaves, tree_map
+from palaestra.networks.tree import tree_leaves, tree_map, write_rows
 
 
 def test_map_reaches_every_leaf_and_keeps_the_shape():
@@ -32,6 +32,14 @@ def test_trees_of_different_shape_are_refused():
 def test_leaves_from_left_to_right():
     assert tree_leaves({"a": 1, "b": (2, {"c": 3}), "d": 4}) == [1, 2, 3, 4]
     assert tree_leaves(5) == [5]
+
+
+def test_rows_are_written_into_every_leaf():
+    tree = {"a": np.zeros(3), "b": (np.zeros((3, 2)),)}
+    write_rows(tree, [0, 2], {"b": (np.ones((2, 2)),), "a": np.array([5, 6])})
+    assert tree["a"].tolist() == [5, 0, 6] and tree["b"][0].tolist() == [[1, 1], [0, 0], [1, 1]]
+    with pytest.raises(ValueError, match="zip"):
+        write_rows((np.zeros(2),), 0, (1, 2))
 
 
 def test_leading_rows():
