@@ -58,6 +58,22 @@ def keeping(size: int) -> Tensor:
     return torch.empty(size).uniform_(1, LONGEST_KEPT - 1).log()
 
 
+def numpy_affine(weight: Tensor, bias: Tensor) -> Callable[[np.ndarray], np.ndarray]:
+    """Return `x [N, inputs] -> x weight^T + bias [N, outputs]` on arrays, over the same memory."""
+    matrix, shift = weight.detach().numpy().T, bias.detach().numpy()
+    # `dot` does the same as `@`, which takes twice as long to begin.
+    if matrix.size < TORCH_PRODUCT_FROM:
+        return lambda x: x.dot(matrix) + shift
+    tensors = bias.detach(), weight.detach().T
+
+    def product(x: np.ndarray) -> np.ndarray:
+        if len(x) == 1:
+            return x.dot(matrix) + shift
+        return torch.addmm(tensors[0], torch.from_numpy(x), tensors[1]).numpy()
+
+    return product
+
+
 def numpy_layers(layers: nn.Module) -> Callable[[np.ndarray], np.ndarray] | None:
     """Return a feed-forward module as a NumPy function over the same memory, or None for unknown layers.
 
@@ -84,18 +100,7 @@ def numpy_layers(layers: nn.Module) -> Callable[[np.ndarray], np.ndarray] | None
 def _numpy_layer(layer: nn.Module) -> Callable[[np.ndarray], np.ndarray] | None:
     match layer:
         case nn.Linear() if layer.bias is not None:
-            weight, bias = layer.weight.detach().numpy().T, layer.bias.detach().numpy()
-            # `dot` does the same as `@`, which takes twice as long to begin.
-            if weight.size < TORCH_PRODUCT_FROM:
-                return lambda x: x.dot(weight) + bias
-            tensors = layer.bias.detach(), layer.weight.detach().T
-
-            def product(x: np.ndarray) -> np.ndarray:
-                if len(x) == 1:
-                    return x.dot(weight) + bias
-                return torch.addmm(tensors[0], torch.from_numpy(x), tensors[1]).numpy()
-
-            return product
+            return numpy_affine(layer.weight, layer.bias)
         case nn.LayerNorm(elementwise_affine=True, normalized_shape=(_,)) if layer.bias is not None:
             gain, shift, epsilon = layer.weight.detach().numpy(), layer.bias.detach().numpy(), layer.eps
 

@@ -11,7 +11,7 @@ import torch
 from annotated_types import Gt
 from torch import Tensor, nn
 
-from ..layers import keeping, mlp, numpy_layers
+from ..layers import keeping, mlp, numpy_affine, numpy_layers
 from ..segments import find_segments
 from ..torso import Memory
 
@@ -80,13 +80,11 @@ class GRU(Memory):
         """Return one step in NumPy."""
         size, readout = self.state_size, numpy_layers(self.readout)
         assert readout is not None
-        parameters = (self.into, self.back, self.bias, self.bias_back)
-        into, back, bias, bias_back = (parameter.detach().numpy() for parameter in parameters)
-        into, back = into.T, back.T
+        into, back = numpy_affine(self.into, self.bias), numpy_affine(self.back, self.bias_back)
 
         def step(x: np.ndarray, state: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             state = np.where(first[:, None], np.float32(0), state)
-            fresh, old = x @ into + bias, state @ back + bias_back
+            fresh, old = into(x), back(state)
             # sigmoid(x) = (1 + tanh(x / 2)) / 2
             gates = 0.5 + 0.5 * np.tanh(0.5 * (fresh[:, : 2 * size] + old[:, : 2 * size]))
             reset, update = gates[:, :size], gates[:, size:]

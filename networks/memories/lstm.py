@@ -11,7 +11,7 @@ import torch
 from annotated_types import Gt
 from torch import Tensor, nn
 
-from ..layers import keeping, mlp, numpy_layers
+from ..layers import keeping, mlp, numpy_affine, numpy_layers
 from ..segments import find_segments
 from ..torso import Memory
 
@@ -85,22 +85,17 @@ class LSTM(Memory):
         """Return one step in NumPy."""
         size, readout = self.hidden, numpy_layers(self.readout)
         assert readout is not None
-        parameters = (self.into, self.back, self.bias, self.bias_back)
-        into, back, bias, more = (parameter.detach().numpy() for parameter in parameters)
-        into, back = into.T, back.T
+        into, back = numpy_affine(self.into, self.bias), numpy_affine(self.back, self.bias_back)
+        # All gates by one tanh, sigmoid(x) = (1 + tanh(x / 2)) / 2, except what is new, which is a tanh itself.
+        slope = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], np.float32), size)
+        shift = 1 - slope
 
         def step(x: np.ndarray, state: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             state = np.where(first[:, None], np.float32(0), state)
-            gates = x @ into + state[:, :size] @ back + (bias + more)
-            # All gates by one tanh: sigmoid(x) = (1 + tanh(x / 2)) / 2.
-            gates[:, : 2 * size] *= 0.5
-            gates[:, 3 * size :] *= 0.5
-            gates = np.tanh(gates)
-            enter, forget, leave = (0.5 + 0.5 * gates[:, k * size : (k + 1) * size] for k in (0, 1, 3))
-            after = np.empty_like(state)
-            cell = forget * state[:, size:] + enter * gates[:, 2 * size : 3 * size]
-            after[:, size:] = cell
-            after[:, :size] = leave * np.tanh(cell)
-            return readout(after[:, :size]), after
+            gates = np.tanh((into(x) + back(state[:, :size])) * slope) * slope + shift
+            enter, forget, new, leave = gates.reshape(-1, 4, size).swapaxes(0, 1)
+            cell = forget * state[:, size:] + enter * new
+            output = leave * np.tanh(cell)
+            return readout(output), np.concatenate([output, cell], 1)
 
         return step
