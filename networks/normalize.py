@@ -36,7 +36,9 @@ class RunningNormalizer(nn.Module):
 
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
-        """Merge a batch `[N, *shape]`, N >= 1, into the statistics."""
+        """Merge a batch `[N, *shape]` into the statistics."""
+        if len(x) == 0:  # all environments are resetting
+            return
         x = x.to(torch.float64)
         total = self.count + len(x)
         delta = x.mean(0) - self.mean

@@ -87,3 +87,12 @@ def test_reward_scaler_goes_on_from_a_checkpoint():
     right.load_state_dict(left.state_dict())
     reward = torch.randn(4, 3)
     assert torch.equal(left(reward, none), right(reward, none))
+
+
+def test_a_batch_of_nothing_changes_nothing():
+    normalizer = RunningNormalizer((2,))
+    normalizer.update(torch.tensor([[0.0, 10.0], [4.0, 30.0]]))
+    before = {name: value.clone() for name, value in normalizer.state_dict().items()}
+    normalizer.update(torch.zeros(0, 2))  # all environments are resetting
+    for name, value in normalizer.state_dict().items():
+        assert torch.equal(value, before[name])
