@@ -311,7 +311,8 @@ class DQN(Agent):
         if config.distribution == "c51":
             # The Kullback-Leibler divergence from the target.
             error = (torch.xlogy(target, target) - target * chosen.log_softmax(-1)).sum(-1)
-            priority = error
+            # The target sums to 1 up to rounding, so what has been learned exactly comes out below 0.
+            priority = error.clamp(min=0)
         elif config.distribution == "quantile":
             error = quantile_huber_loss(chosen, target)
             priority = error

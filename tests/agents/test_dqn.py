@@ -10,6 +10,7 @@ from palaestra.agents.agent import Transition
 from palaestra.agents.dqn import DQN, DQNConfig
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.masks import action_mask
+from palaestra.networks.q_heads import categorical_projection
 from palaestra.networks.torso import build_torso
 
 from .memories import MEMORIES
@@ -152,6 +153,18 @@ def test_a_termination_has_no_next_value_and_weights_scale_the_loss():
     constant_networks(agent, [2.0, 1.0], [3.0, 8.0])
     loss, _ = loss_of(agent, action=1, reward=0.5, discount=0.0, weights=0.25)
     assert loss.item() == pytest.approx(0.25 * 0.5 * 0.5**2)
+
+
+def test_what_is_learned_exactly_keeps_a_priority():
+    """Rounding puts the divergence of some exact predictions below zero, of which no power can be taken."""
+    agent = make_agent(spaces.Discrete(2), distribution="c51", value_min=0, value_max=1, prioritized=True)
+    reward = torch.linspace(0, 1, 1001)
+    ended, support = torch.zeros(1001), agent.network.head.support
+    target = categorical_projection(torch.full((1001, 51), 1 / 51), reward, ended, support)
+    outputs = (target + 1e-30).log()[:, None].expand(-1, 2, -1)
+    action, weights = torch.zeros(1001, dtype=torch.long), torch.ones(1001)
+    _, metrics = agent.temporal_difference(outputs, outputs, outputs, None, action, reward, ended, weights)
+    assert (metrics["priority"] >= 0).all()
 
 
 def test_a_categorical_target_by_hand():
