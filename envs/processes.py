@@ -153,21 +153,23 @@ class AsyncBackend(Backend):
         return self._begin_all()
 
     def _begin_all(self) -> Any:
-        self.failures = []
+        self.board.episode[:] = self.episode
+        return self.restart(np.ones(self.num_envs, bool))
+
+    def _begin(self, mask: np.ndarray) -> None:
+        """Let the workers begin the next episode where `mask [B]`."""
         for worker in self.workers:
-            send(
-                worker.channel, b"b", [(row, self.episode[worker.first + row]) for row in range(worker.count)]
-            )
+            rows = np.flatnonzero(mask[worker.first : worker.first + worker.count]).tolist()
+            send(worker.channel, b"b", [(row, self.episode[worker.first + row]) for row in rows])
         for worker in self.workers:
             self.failures += self._answer(worker, in_reset=True)[1]
-        failures = self.failures
-        obs = self.restart(np.ones(self.num_envs, bool))
-        self.failures = failures
-        return obs
 
     def restart(self, mask: np.ndarray) -> Any:
-        """Begin the next episode where `mask [B]`: the workers have done so already."""
+        """Begin the next episode where `mask [B]`: the workers have done so already where one has ended."""
         self.failures = []
+        running = mask & (self.board.episode == self.episode)
+        if running.any():
+            self._begin(running)
         self._before_restart = self.episode.copy(), self.log.start.copy()
         self.log.forget(mask)
 

@@ -52,6 +52,22 @@ def test_reset_begins_the_same_run_again(backend):
     assert not np.array_equal(other.reset(), runs[0][0])
 
 
+@pytest.mark.parametrize("backend", ["sync", "async"])
+def test_running_episodes_can_be_given_up_for_the_next_ones(backend):
+    envs = make_envs(EnvSpec("CartPole-v1", 3, seed=1, backend=backend, workers=2))
+    try:
+        envs.reset()
+        for _ in range(3):
+            envs.step(np.array([1, 1, 0]))
+        shown, after = envs.begin_next(), envs.step(np.array([1, 1, 1])).obs
+        single = gymnasium.make("CartPole-v1")
+        for i in range(3):
+            np.testing.assert_array_equal(single.reset(seed=episode_seed(1, i, 1))[0], shown[i])
+            np.testing.assert_array_equal(single.step(1)[0], after[i])
+    finally:
+        envs.close()
+
+
 def test_the_native_cartpole_agrees_with_the_single_one():
     vector = make_envs(EnvSpec("CartPole-v1", 4, backend="vector", kwargs={"max_episode_steps": 30}))
     single = gymnasium.make("CartPole-v1", max_episode_steps=30)
