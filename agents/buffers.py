@@ -36,8 +36,8 @@ class Rollout:
     def __init__(self, length: int):
         self.length = length
         self.size = 0
-        # (row, environment, true successor) of every episode end that was a truncation
-        self.ends: list[tuple[int, int, Any]] = []
+        # (row, environment, true successor, memory after the step) of every episode end that was a truncation
+        self.ends: list[tuple[int, int, Any, np.ndarray]] = []
 
     def _allocate(self, transition: Transition) -> None:
         def rows(x: np.ndarray) -> np.ndarray:
@@ -66,6 +66,10 @@ class Rollout:
         if not self._allocated:
             self._allocate(transition)
         t = self.size
+        if t and np.count_nonzero(transition.first):
+            over = self.terminated[t - 1] | self.truncated[t - 1]
+            for index in np.flatnonzero(transition.first & self.valid[t - 1] & ~over).tolist():
+                self._leave(t - 1, index)
         write_rows(self.obs, t, transition.obs)
         self.action[t] = transition.action
         self.reward[t] = transition.reward
@@ -79,16 +83,26 @@ class Rollout:
                 successor = tree_map(
                     lambda x, i=index: x[i].astype(storage_dtype(x.dtype)), transition.next_obs
                 )
-                self.ends.append((t, int(index), successor))
+                # Not the next row's: a run may go on elsewhere, with a memory of nothing.
+                after = transition.state if transition.next_state is None else transition.next_state
+                self.ends.append((t, int(index), successor, after[index].copy()))
         self.size += 1
         if self.full:
             write_rows(self.last_obs, ..., transition.next_obs)
             if transition.next_state is not None:
                 self.last_state[...] = transition.next_state
 
-    def state_after(self, row: int, index: int) -> np.ndarray:
-        """The agent's memory `[S]` after a step, also where its episode ended."""
-        return self.state[row + 1, index] if row + 1 < self.length else self.last_state[index]
+    def _leave(self, row: int, index: int) -> None:
+        """An episode was given up after a step: a run went on at an episode boundary.
+
+        What followed the step is not known here, so it does not count, and the one before is cut off at it.
+        """
+        before = row - 1, index
+        if row and self.valid[before] and not (self.terminated[before] or self.truncated[before]):
+            self.truncated[before] = True
+            successor = tree_map(lambda x: x[row, index].copy(), self.obs)
+            self.ends.append((*before, successor, self.state[row, index].copy()))
+        self.truncated[row, index], self.valid[row, index] = True, False
 
     def clear(self) -> None:
         """Start over with the next step; the memory is used again."""
@@ -125,5 +139,8 @@ class Rollout:
             setattr(self, name, tree_map(widen, state["rows"][name]))
         self.last_obs = tree_map(np.array, state["last_obs"])
         self.last_state = np.array(state["last_state"])
-        self.ends = [(int(t), int(index), obs) for t, index, obs in state["ends"]]
+        for t, index, obs, *memory in state["ends"]:
+            # Checkpoints from before the memory was kept here: it is in the next row, as a rule.
+            after = memory[0] if memory else self.state[min(t + 1, self.size - 1), index].copy()
+            self.ends.append((int(t), int(index), obs, after))
         assert len(tree_leaves(self.last_obs)[0]) == self.reward.shape[1]

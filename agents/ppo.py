@@ -269,12 +269,12 @@ class PPO(Agent):
         policy, value = self._policy_and_value(obs, state, first)
         # Successors that are not simply the next row: of the last row, and of truncated steps. Each is valued with
         # the memory that its own episode left.
-        rows = [t for t, _, _ in rollout.ends]
-        columns = [index for _, index, _ in rollout.ends]
+        rows = [t for t, *_ in rollout.ends]
+        columns = [index for _, index, *_ in rollout.ends]
         successors, memory = tree_map(
             lambda last, *ends: self._tensor(np.concatenate([last, *(end[None] for end in ends)])),
             (rollout.last_obs, rollout.last_state),
-            *((end, rollout.state_after(t, index)) for t, index, end in rollout.ends),
+            *(successor_and_memory for _, _, *successor_and_memory in rollout.ends),
         )
         successors = tree_map(lambda x: x[None], successors)
         successor_value = self._value(successors, memory, first.new_zeros(1, len(memory)))

@@ -152,11 +152,11 @@ class PQN(Agent):
 
         value = self._state_values(obs).reshape(length, num_envs)
         # Successors that are not simply the next row: of the last row, and of truncated steps.
-        rows, columns = [t for t, _, _ in rollout.ends], [index for _, index, _ in rollout.ends]
+        rows, columns = [t for t, *_ in rollout.ends], [index for _, index, *_ in rollout.ends]
         successors = tree_map(
             lambda last, *ends: self._tensor(np.concatenate([last, *(end[None] for end in ends)])),
             rollout.last_obs,
-            *(end for _, _, end in rollout.ends),
+            *(end for _, _, end, _ in rollout.ends),
         )
         extra = self._state_values(successors)
         next_value = np.concatenate([value[1:], extra[None, :num_envs]])

@@ -108,6 +108,8 @@ class Replay:
             self._allocate(transition.obs, transition.action, state, len(transition.reward))
         position, valid = self.position, transition.valid
         row, after = self._slots_of(position), self._slots_of(position + 1)
+        if self.size and np.count_nonzero(transition.first):
+            self._leave(self.goes_on & transition.first)
         if self.size == self.rows - 1:
             self._drop_oldest()
         # The many small operations are what storing costs: whatever need not be done is not.
@@ -128,10 +130,7 @@ class Replay:
             self.state[row] = transition.state[:, : self.state_size]
         self.valid[row] = True if valid is None else valid
         if np.count_nonzero(done):
-            ended = np.flatnonzero(done if valid is None else done & valid)
-            if len(ended):
-                self.end[row.start + ended] = self.ends.add(tree_map(lambda x: x[ended], transition.next_obs))
-                self.rows_with_ends.append(position)
+            self._keep_apart(position, done if valid is None else done & valid, transition.next_obs)
         if valid is not None:
             self.invalid += self.num_envs - transition.num_steps
         if self.tree is not None:
@@ -139,6 +138,25 @@ class Replay:
             self.tree.set(np.r_[row, after], np.concatenate([fresh, np.zeros(self.num_envs)]))
         self.position = (position + 1) % self.rows
         self.size = min(self.size + 1, self.rows - 1)
+
+    def _leave(self, left: np.ndarray) -> None:
+        """Cut off episodes that were given up, `left [B]`: a run went on at an episode boundary.
+
+        Their successors still lie in the row that is written next.
+        """
+        before, shown = self._slots_of(self.position - 1), self._slots_of(self.position)
+        self.truncated[before] |= left
+        self.goes_on = self.goes_on & ~left
+        self._keep_apart((self.position - 1) % self.rows, left, tree_map(lambda x: x[shown], self.obs))
+
+    def _keep_apart(self, row: int, ended: np.ndarray, next_obs: Any) -> None:
+        """Keep the true successors of the steps of a row that `ended [B]`, out of `next_obs [B, ...]`."""
+        index = np.flatnonzero(ended)
+        if not len(index):
+            return
+        self.end[row * self.num_envs + index] = self.ends.add(tree_map(lambda x: x[index], next_obs))
+        if not self.rows_with_ends or self.rows_with_ends[-1] != row:
+            self.rows_with_ends.append(row)
 
     def _slots_of(self, row: int) -> slice:
         start = row % self.rows * self.num_envs

@@ -7,7 +7,7 @@ from palaestra.agents.agent import Transition
 from palaestra.agents.buffers import Rollout, storage_dtype
 
 
-def step(t, num_envs=2, truncated=(), terminated=(), valid=None, obs=None):
+def step(t, num_envs=2, truncated=(), terminated=(), valid=None, obs=None, first=()):
     """Step `t`: every array holds numbers that tell where they come from; the successor of 10t is 10t + 5."""
     ids = np.arange(num_envs)
 
@@ -21,8 +21,9 @@ def step(t, num_envs=2, truncated=(), terminated=(), valid=None, obs=None):
         terminated=flags(terminated),
         truncated=flags(truncated),
         next_obs=(10.0 * t + 5 + 100 * ids)[:, None].astype(np.float32) if obs is None else obs,
-        first=flags([0]) if t == 0 else flags([]),
+        first=flags([0]) if t == 0 else flags(first),
         state=np.full((num_envs, 3), t, np.float32),
+        next_state=np.full((num_envs, 3), t + 0.5, np.float32),
         valid=valid,
     )
 
@@ -48,12 +49,37 @@ def test_true_successors_of_truncated_steps_are_kept_apart():
     rollout.add(step(1, terminated=[0]))
     rollout.add(step(2, truncated=[0, 1], terminated=[0]))  # both at once: nothing follows a termination
     rollout.add(step(3, truncated=[0]))
-    assert [(t, index, obs.tolist()) for t, index, obs in rollout.ends] == [
-        (0, 1, [105]),
-        (2, 1, [125]),
-        (3, 0, [35]),
+    assert [(t, index, obs.tolist(), memory.tolist()) for t, index, obs, memory in rollout.ends] == [
+        (0, 1, [105], [0.5] * 3),
+        (2, 1, [125], [2.5] * 3),
+        (3, 0, [35], [3.5] * 3),
     ]
     assert rollout.done.tolist() == [[False, True], [True, False], [True, True], [True, False]]
+
+
+def test_an_episode_that_is_given_up_is_cut_off_before_what_is_not_known_of_it():
+    """A run that went on with new episodes: what followed the last step is gone, and not what the next row shows."""
+    rollout = Rollout(7)
+    rollout.add(step(0, truncated=[1]))
+    rollout.add(step(1, first=[0, 1]))  # given up after a step, and ended
+    rollout.add(step(2))
+    rollout.add(step(3))
+    rollout.add(step(4, first=[0, 1]))
+    rollout.add(step(5, terminated=[1], valid=np.array([True, True])))
+    rollout.add(step(6, first=[1]))
+    assert rollout.valid.T.tolist() == [
+        [False, True, True, False, *[True] * 3],
+        [*[True] * 3, False, *[True] * 3],
+    ]
+    assert rollout.done.T.tolist() == [
+        [True, False, True, True, False, False, False],
+        [True, False, True, True, False, True, False],
+    ]
+    assert [(t, index, obs.tolist(), memory.tolist()) for t, index, obs, memory in rollout.ends] == [
+        (0, 1, [105], [0.5] * 3),
+        (2, 0, [30], [3.0] * 3),
+        (2, 1, [130], [3.0] * 3),
+    ]
 
 
 def test_what_is_kept_is_a_copy():
@@ -62,7 +88,7 @@ def test_what_is_kept_is_a_copy():
         rollout.add(step(t, truncated=[0], obs=obs))
     obs[:] = 7
     assert rollout.obs.max() == rollout.last_obs.max() == 1
-    assert all(successor.max() == 1 for _, _, successor in rollout.ends)
+    assert all(successor.max() == 1 for _, _, successor, _ in rollout.ends)
 
 
 def test_invalid_rows_are_marked():
@@ -145,6 +171,7 @@ def test_filling_goes_on_exactly_from_a_saved_state(filled):
         assert [end[:2] for end in ours.ends] == [end[:2] for end in theirs.ends]
         for left, right in zip(ours.ends, theirs.ends, strict=True):
             np.testing.assert_array_equal(left[2], right[2])
+            np.testing.assert_array_equal(left[3], right[3])
         if round == 0:
             for rollout in (ours, theirs):
                 rollout.clear()

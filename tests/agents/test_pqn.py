@@ -117,16 +117,16 @@ def test_it_solves_a_probe():
         total_steps=9600,
     )
     generator = np.random.default_rng(0)
-    first, state = np.ones(16, bool), agent.initial_state(16)
+    state = agent.initial_state(16)
     for _ in range(300):
         sign = generator.choice([-1.0, 1.0], 16)
         observations = [
             np.stack([sign, np.full(16, t), np.ones(16)], -1).astype(np.float32) for t in range(3)
         ]
         for t in range(2):
+            first, ends = np.full(16, t == 0), np.full(16, t == 1)
             action, _ = agent.act(observations[t], state, first)
             reward = np.where(action == (sign > 0), 1.0, -1.0) * t
-            ends = np.full(16, t == 1)
             agent.learn(
                 Transition(
                     observations[t], action, reward, ends, ~ends & False, observations[t + 1], first, state

@@ -153,6 +153,40 @@ def test_an_n_step_target_by_hand():
     assert targets(terminated=[1]) == [[2.0, 2.0, 4.0], [0.0, 0.0, 0.5], [101, 101, 3]]
 
 
+@pytest.mark.parametrize("capacity", [2, 4, 20])
+def test_an_episode_that_is_given_up_is_cut_off(capacity):
+    """A run that went on with new episodes, in one of two environments after step 2: nothing reaches over to them."""
+    replay, fresh = Replay(capacity, n_step=2, gamma=0.5), Replay(capacity, n_step=2, gamma=0.5)
+    for t in range(6):
+        if t == 3:
+            fresh.load_state_dict(copy.deepcopy(replay.state_dict()))
+            replay = fresh
+        replay.add(
+            Transition(
+                obs=np.array([[t], [100 + t]]) + 10 * (t > 2) * np.array([[1], [0]]),
+                action=np.array([0, 0]),
+                reward=np.array([1.0, 2.0]),
+                terminated=np.array([False, False]),
+                truncated=np.array([False, False]),
+                next_obs=np.array([[t + 1], [101 + t]]) + 10 * (t > 2) * np.array([[1], [0]]),
+                first=np.array([t in (0, 3), t == 0]),
+                state=np.zeros((2, 0)),
+            )
+        )
+    slots = np.flatnonzero(replay.valid)
+    batch = replay.transitions(slots)
+    for obs, reward, discount, next_obs in zip(
+        batch.obs[:, 0], batch.reward, batch.discount, batch.next_obs[:, 0], strict=True
+    ):
+        alone = obs in (2, 15, 105)  # the last steps of their episodes so far
+        assert (reward, discount, next_obs) == (
+            ((1.0 + (obs > 99)) * (1 if alone else 1.5)),
+            0.5 if alone else 0.25,
+            obs + (1 if alone else 2),
+        )
+    assert len(slots) == min(capacity, 12)
+
+
 @pytest.mark.parametrize("prioritized", [None, 0.7])
 def test_samples_are_valid_and_cover_everything(prioritized):
     world, generator = World(3, next_step_resets=True), np.random.default_rng(0)
