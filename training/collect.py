@@ -97,7 +97,7 @@ def record(collector: Collector, steps: int) -> tuple[Episodes, list[float]]:
     recorder, episodes, returns = Recorder(num_envs), list[Episode](), list[float]()
     for _ in range(steps // num_envs):
         seen, ended = collector.step()
-        step = (seen.terminated, seen.truncated, seen.next_obs, seen.valid)
+        step = (seen.terminated, seen.truncated, seen.next_obs, seen.valid, seen.first)
         episodes += recorder.add(seen.obs, seen.action, seen.reward, *step)
         returns += [episode.episode_return for episode in ended]
     return Episodes(episodes + recorder.cut()), returns

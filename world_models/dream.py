@@ -224,7 +224,7 @@ def find_starts(model: WorldModel, episodes: Episodes, config: DreamConfig, seed
     At most 10,000 of them, drawn by `seed`. Starts drawn from a prior would be worlds that do not exist.
     """
     data = EncodedEpisodes(model, episodes)
-    steps = np.arange(data.num_steps) if config.start == "any" else np.unique(data.begin)
+    steps = np.arange(data.num_steps) if config.start == "any" else data.openings
     if len(steps) > MAX_STARTS:
         steps = np.sort(np.random.default_rng(seed).choice(steps, MAX_STARTS, replace=False))
     state = burn_in(model, data, steps, config.burn_in)

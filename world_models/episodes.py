@@ -19,6 +19,8 @@ class Episode(NamedTuple):
     """`[L]` float32."""
     terminated: bool
     """The last step ended the task; otherwise the episode was only cut off there."""
+    opens: bool = True
+    """The first step began an episode; otherwise one goes on there that had been cut off."""
 
     @property
     def length(self) -> int:
@@ -71,6 +73,7 @@ class Episodes:
         return {
             "lengths": [episode.length for episode in self.episodes],
             "terminated": [episode.terminated for episode in self.episodes],
+            "opens": [episode.opens for episode in self.episodes],
             "obs": np.concatenate([episode.obs for episode in self.episodes]),
             "action": np.concatenate([episode.action for episode in self.episodes]),
             "reward": np.concatenate([episode.reward for episode in self.episodes]),
@@ -84,8 +87,9 @@ class Episodes:
             steps = slice(row, row + length)
             seen = slice(row + index, row + index + length + 1)
             ended = bool(state["terminated"][index])
+            opens = bool(state["opens"][index]) if "opens" in state else True  # older data do not say
             obs, action, reward = state["obs"][seen], state["action"][steps], state["reward"][steps]
-            self.episodes.append(Episode(obs, action, reward, ended))
+            self.episodes.append(Episode(obs, action, reward, ended, opens))
             row += length
 
 
@@ -95,6 +99,7 @@ class Recorder:
     def __init__(self, num_envs: int):
         self._rows: list[list[tuple[Any, Any, float]]] = [[] for _ in range(num_envs)]
         self._last: list[Any] = [None] * num_envs
+        self._opens = [True] * num_envs
 
     def add(
         self,
@@ -105,25 +110,32 @@ class Recorder:
         truncated: np.ndarray,
         next_obs: np.ndarray,
         valid: np.ndarray | None = None,
+        first: np.ndarray | None = None,
     ) -> list[Episode]:
-        """Take one step of all environments, arrays `[B, ...]`; returns the episodes that ended with it."""
+        """Take one step of all environments, arrays `[B, ...]`; returns the episodes that ended with it.
+
+        `first` says which `obs` open an episode; without it those do that come after an end, and the very first.
+        """
         ended = []
         for i, rows in enumerate(self._rows):
             if valid is not None and not valid[i]:
                 continue
+            if not rows and first is not None:
+                self._opens[i] = bool(first[i])
             rows.append((obs[i].copy(), action[i].copy(), float(reward[i])))
             self._last[i] = next_obs[i].copy()
             if terminated[i] or truncated[i]:
-                ended.append(self._finish(i, bool(terminated[i])))
+                ended.append(self._finish(i, bool(terminated[i]), next_opens=True))
         return ended
 
     def cut(self) -> list[Episode]:
         """End the running episodes here, as cut off; returns them."""
-        return [self._finish(i, False) for i, rows in enumerate(self._rows) if rows]
+        return [self._finish(i, False, next_opens=False) for i, rows in enumerate(self._rows) if rows]
 
-    def _finish(self, index: int, terminated: bool) -> Episode:
+    def _finish(self, index: int, terminated: bool, next_opens: bool) -> Episode:
         rows, self._rows[index] = self._rows[index], []
+        opens, self._opens[index] = self._opens[index], next_opens
         obs = np.stack([row[0] for row in rows] + [self._last[index]])
         obs = obs.astype(np.float32) if obs.dtype == np.float64 else obs
         reward = np.array([row[2] for row in rows], np.float32)
-        return Episode(obs, np.stack([row[1] for row in rows]), reward, terminated)
+        return Episode(obs, np.stack([row[1] for row in rows]), reward, terminated, opens)

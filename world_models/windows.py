@@ -31,6 +31,8 @@ class EncodedEpisodes:
         index = np.repeat(np.arange(len(lengths)), lengths)
         # First and last step of the episode that each step belongs to.
         self.begin, self.end = (last - lengths + 1)[index], last[index]
+        # First steps of real episodes, not of what goes on with one that had been cut off.
+        self.openings = (last - lengths + 1)[np.array([e.opens for e in episodes.episodes])]
         self.obs_row = torch.as_tensor(np.arange(self.num_steps) + index, device=self.device)
         self.action = as_tensor(np.concatenate([e.action for e in episodes.episodes]), self.device)
         self.reward = as_tensor(np.concatenate([e.reward for e in episodes.episodes]), self.device)

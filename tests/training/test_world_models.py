@@ -150,6 +150,7 @@ def test_a_cycle_spends_its_real_steps_and_no_more(tmp_path, capsys):
     # The second round goes on with the episodes of the first: both of them were cut off there.
     begun = {episode.obs[0].tobytes() for episode in model.episodes.episodes}
     assert sum(episode.obs[-1].tobytes() in begun for episode in model.episodes.episodes) == 2
+    assert sum(not episode.opens for episode in model.episodes.episodes) == 2
     # Named by the agent's steps: fits of later rounds may well be shorter.
     assert latest_checkpoint(folder / "world_model").name == "000000600"
     rows = read_metrics(folder)

@@ -210,6 +210,10 @@ def test_starts_are_real_and_their_memory_has_seen_what_came_before():
             state = model.step(model.encode(obs), action, state, Sampling()).state
     torch.testing.assert_close(starts.state[4], state[0])
     assert len(find_starts(model, episodes, DreamConfig(start="initial")).latent) == 2
+    # One that goes on where another was cut off does not begin there.
+    pieces = Episodes([episodes.episodes[0], episodes.episodes[1]._replace(opens=False)])
+    (begun,) = find_starts(model, pieces, DreamConfig(start="initial")).latent
+    torch.testing.assert_close(begun, model.encode(torch.as_tensor(pieces.episodes[0].obs[:1]))[0])
 
 
 def test_an_end_is_drawn_or_comes_at_one_half():

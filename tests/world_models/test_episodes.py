@@ -38,6 +38,21 @@ def test_steps_become_episodes():
     assert [(e.length, e.terminated) for e in cut] == [(1, False), (3, False)]
     assert cut[1].obs.tolist() == [[10], [11], [12], [13]]
     assert recorder.cut() == []
+    assert first.opens and cut[0].opens and cut[1].opens
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_what_goes_on_with_a_cut_episode_opens_none(told):
+    recorder, no, yes = Recorder(1), np.array([False]), np.array([True])
+    found = []
+    for ends, first, cut in ((no, yes, False), (no, no, True), (yes, no, False), (no, yes, True)):
+        arrays = np.zeros((1, 1)), np.zeros(1), np.zeros(1), ends, no, np.ones((1, 1))
+        found += recorder.add(*arrays, first=first if told else None)
+        found += recorder.cut() if cut else []
+    assert [(e.length, e.opens) for e in found] == [(2, True), (1, False), (1, True)]
+    again = Episodes()
+    again.load_state_dict(Episodes(found).state_dict())
+    assert [e.opens for e in again.episodes] == [True, False, True]
 
 
 def test_a_truncation_is_no_termination():
