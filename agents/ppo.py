@@ -289,7 +289,9 @@ class PPO(Agent):
         Without a memory a window is one step. First comes the memory `[1, N, S]` with which each window began.
         """
         length = min(self.config.sequence_length, len(state)) if self.torso.has_memory else 1
-        windows = tree_map(lambda x: cut(x, length), data)
+        *rest, valid = data
+        valid = torch.cat([valid, valid.new_zeros(-len(valid) % length, valid.shape[1])])
+        windows = tree_map(lambda x: cut(x, length), (*rest, valid))
         windows = (state[::length].flatten(0, 1)[None], *windows)
         num_windows = windows[0].shape[1]
         size = min(max(1, self.config.batch_size // length), num_windows)
@@ -324,9 +326,12 @@ class PPO(Agent):
 
 
 def cut(x: Tensor, length: int) -> Tensor:
-    """Windows `[L, N, ...]` of consecutive rows of `[T, B, ...]`; the last ones are filled up with zeros."""
+    """Windows `[L, N, ...]` of consecutive rows of `[T, B, ...]`; the last ones are filled up with the last row.
+
+    A row of zeros would be a step that nobody made: its probability ratio may be infinite, which no mask undoes.
+    """
     if missing := -len(x) % length:
-        x = torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
+        x = torch.cat([x, x[-1:].expand(missing, *x.shape[1:])])
     return x.unflatten(0, (-1, length)).transpose(0, 1).flatten(1, 2)
 
 

@@ -230,6 +230,16 @@ def test_windows_begin_with_the_memory_they_began_with(memory):
     assert sum(int(batch[-2].sum()) for _, batch in losses) == 2 * 4 * 30
 
 
+def test_windows_are_filled_up_with_steps_that_were_made():
+    """A policy that is very sure of itself: steps that nobody made would be infinitely more likely than they were."""
+    space = spaces.Box(-0.4, 0.4, (17,), np.float32)
+    agent = make_agent(space, rollout_length=10, sequence_length=4, memory="gru", log_std=-6.0)
+    for transition in itertools.islice(random_transitions(agent, num_envs=2), 10):
+        metrics = agent.learn(transition)
+    assert np.isfinite(metrics["loss/policy"].item())
+    assert all(parameter.isfinite().all() for parameter in agent.networks.parameters())
+
+
 def test_every_step_is_learned_once_an_epoch():
     agent = make_agent(spaces.Discrete(2), rollout_length=7, batch_size=4, epochs=3)
     seen = []
