@@ -48,6 +48,11 @@ def dream_cycle(cycle: CycleConfig, config: RunConfig, run_dir: Path) -> int:
         raise UsageError(f"{run_dir} is not empty; choose another --out")
     if cycle.real_steps < cycle.rounds * cycle.collect_envs:
         raise UsageError(f"--real-steps: {cycle.real_steps} are too few for {cycle.rounds} rounds")
+    if cycle.learn_from_real and cycle.collect_envs != config.num_envs:
+        raise UsageError(
+            f"--collect-envs: with --learn-from-real it must be as many copies as there are dreams, --collect-envs "
+            f"{config.num_envs}; got {cycle.collect_envs}"
+        )
     check_tracking(config.track)
     model = model_config(cycle, config)
     with as_usage_errors():

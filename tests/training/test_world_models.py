@@ -262,6 +262,10 @@ def test_the_gate_says_why_it_is_closed():
         ),
         ("dream --agent ppo --env CartPole-v1 --real-steps 0 --out x", ["--real-steps", "must be > 0"]),
         ("dream --agent ppo --env CartPole-v1 --real-steps 99 --world-model vae --out x", ["vae+ensemble"]),
+        (
+            "dream --agent ppo --env CartPole-v1 --real-steps 99 --learn-from-real --out x",
+            ["--collect-envs 8; got 1"],
+        ),
         ("dream --resume nowhere", ["nowhere is not a run"]),
     ],
 )
