@@ -57,7 +57,9 @@ class Collector:
         """Bring the environments back to where they were."""
         self.envs.load_state_dict(state["envs"])
         self.obs, self.first, self.state = self.envs.obs, self.envs.first, state["memory"]
-        self.chosen = None if state["chosen"] is None else tuple(state["chosen"])
+        # For what was shown before a step that failed; in new episodes nothing has been chosen.
+        chosen = state["chosen"] if self.envs.exact_resume else None
+        self.chosen = None if chosen is None else tuple(chosen)
 
 
 class RandomActor:
