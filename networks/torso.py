@@ -131,8 +131,9 @@ class Torso(nn.Module):
         return state if self.memory.replayed else self.initial_state(len(state))
 
     def update_statistics(self, obs: Any) -> None:
-        """Let running statistics see observations `[N, ...]`."""
-        self.encoder.update_statistics(obs)
+        """Let running statistics see observations `[N, ...]`; none at all where every environment is resetting."""
+        if leading_rows(obs):
+            self.encoder.update_statistics(obs)
 
     def as_numpy(self) -> NumpyStep | None:
         """One step `[B, ...]` in NumPy, or None where a part has no such form or the weights are not on the CPU."""

@@ -155,6 +155,15 @@ def test_a_termination_has_no_next_value_and_weights_scale_the_loss():
     assert loss.item() == pytest.approx(0.25 * 0.5 * 0.5**2)
 
 
+def test_a_step_in_which_all_environments_reset_shows_nothing_to_the_normaliser():
+    agent = make_agent(spaces.Discrete(2), encoder=MLPConfig(hidden=(16,), normalize=True))
+    stream = random_transitions(agent, num_envs=2)
+    agent.learn(next(stream))
+    before = agent.network.torso.encoder.normalize.mean.clone()
+    agent.learn(next(stream)._replace(valid=np.zeros(2, bool)))
+    assert torch.equal(agent.network.torso.encoder.normalize.mean, before)
+
+
 def test_what_is_learned_exactly_keeps_a_priority():
     """Rounding puts the divergence of some exact predictions below zero, of which no power can be taken."""
     agent = make_agent(spaces.Discrete(2), distribution="c51", value_min=0, value_max=1, prioritized=True)
