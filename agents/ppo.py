@@ -63,8 +63,8 @@ class PPOConfig:
     """Divide rewards by the running deviation of the discounted return."""
     value_coefficient: Annotated[float, Ge(0)] = 0.5
     """Weight of the value loss."""
-    entropy_coefficient: Annotated[float, Ge(0)] = 0.0
-    """Weight of the entropy bonus."""
+    entropy_coefficient: Schedule = 0.0
+    """Weight of the entropy bonus: a number, or linear(start, end) over the run."""
     max_grad_norm: Annotated[float, Gt(0)] | None = 0.5
     """Longer gradients are scaled down to this length."""
     target_kl: Annotated[float, Gt(0)] | None = None
@@ -79,7 +79,7 @@ class PPOConfig:
     """Box actions: correlation of the exploration noise from one step to the next."""
 
     def __post_init__(self) -> None:
-        check_schedules(self, "learning_rate", "clip_range")
+        check_schedules(self, "learning_rate", "clip_range", "entropy_coefficient")
 
     def planned_updates(self, total_steps: int, num_envs: int) -> int:
         """Optimiser steps of a whole run."""
@@ -168,7 +168,9 @@ class PPO(Agent):
         """Improve policy and value on one rollout."""
         config, progress = self.config, self.steps.progress
         learning_rate = scheduled(config.learning_rate, progress)
-        clip_range = torch.tensor(scheduled(config.clip_range, progress))
+        weights = [
+            torch.tensor(scheduled(x, progress)) for x in (config.clip_range, config.entropy_coefficient)
+        ]
 
         obs, state, first, action, valid = (
             tree_map(self._tensor, x)
@@ -188,7 +190,7 @@ class PPO(Agent):
         data = (obs, first, action, log_prob, *map(self._tensor, (value, advantage, returns)), valid)
         steps: list[dict[str, Tensor]] = []
         for batch in self._minibatches(state, data):
-            steps.append(self.optimizer.step(self.loss, (*batch, clip_range), learning_rate))
+            steps.append(self.optimizer.step(self.loss, (*batch, *weights), learning_rate))
             if config.target_kl is not None and steps[-1]["policy/approx_kl"] > 1.5 * config.target_kl:
                 break
 
@@ -209,6 +211,7 @@ class PPO(Agent):
         returns: Tensor,
         valid: Tensor,
         clip_range: Tensor,
+        entropy_coefficient: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Clipped surrogate, value and entropy losses of windows `[L, N, ...]` (eqs. 7 and 9).
 
@@ -234,7 +237,7 @@ class PPO(Agent):
         value_loss = masked_mean(value_error, valid)
 
         entropy = masked_mean(policy.entropy(), valid)
-        loss = policy_loss + config.value_coefficient * value_loss - config.entropy_coefficient * entropy
+        loss = policy_loss + config.value_coefficient * value_loss - entropy_coefficient * entropy
         return loss, {
             "loss/policy": policy_loss,
             "loss/value": value_loss,

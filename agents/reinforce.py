@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Gt, Interval
 from gymnasium import spaces
 from torch import Tensor, nn
 
@@ -59,8 +59,8 @@ class REINFORCEConfig:
     """Shift and scale the advantages of each update to mean 0 and deviation 1."""
     normalize_reward: bool = False
     """Divide rewards by the running deviation of the discounted return."""
-    entropy_coefficient: Annotated[float, Ge(0)] = 0.0
-    """Weight of the entropy bonus."""
+    entropy_coefficient: Schedule = 0.0
+    """Weight of the entropy bonus: a number, or linear(start, end) over the run."""
     max_grad_norm: Annotated[float, Gt(0)] | None = 0.5
     """Longer gradients are scaled down to this length."""
     log_std: float = 0.0
@@ -69,7 +69,7 @@ class REINFORCEConfig:
     """Box actions: keep them inside their bounds by a tanh."""
 
     def __post_init__(self) -> None:
-        check_schedules(self, "learning_rate", "value_learning_rate")
+        check_schedules(self, "learning_rate", "value_learning_rate", "entropy_coefficient")
 
     def planned_updates(self, total_steps: int, num_envs: int) -> int:
         """Optimiser steps of a whole run."""
@@ -166,8 +166,10 @@ class REINFORCE(Agent):
 
         obs, first, action, advantage, returns, valid = self._windows(batch, advantage, returns)
         learning_rate = scheduled(config.learning_rate, progress)
+        entropy_coefficient = torch.tensor(scheduled(config.entropy_coefficient, progress))
+        arguments = (obs, first, action, advantage, valid, entropy_coefficient)
         metrics: Metrics = {
-            **self.optimizer.step(self.policy_loss, (obs, first, action, advantage, valid), learning_rate),
+            **self.optimizer.step(self.policy_loss, arguments, learning_rate),
             "policy/learning_rate": learning_rate,
         }
         if config.baseline == "value":
@@ -180,7 +182,13 @@ class REINFORCE(Agent):
         return metrics
 
     def policy_loss(
-        self, obs: Any, first: Tensor, action: Tensor, advantage: Tensor, valid: Tensor
+        self,
+        obs: Any,
+        first: Tensor,
+        action: Tensor,
+        advantage: Tensor,
+        valid: Tensor,
+        entropy_coefficient: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """`-mean(log pi(action | obs) advantage)` over windows `[L, N, ...]`: its gradient is the policy gradient."""
         features, _ = self.torso(obs, self.torso.initial_state(first.shape[1]), first)
@@ -188,7 +196,7 @@ class REINFORCE(Agent):
         loss = -masked_mean(policy.log_prob(action) * advantage, valid)
         entropy = masked_mean(policy.entropy(), valid)
         metrics = {"loss/policy": loss, "policy/entropy": entropy}
-        return loss - self.config.entropy_coefficient * entropy, metrics
+        return loss - entropy_coefficient * entropy, metrics
 
     def value_loss(
         self, obs: Any, first: Tensor, returns: Tensor, valid: Tensor

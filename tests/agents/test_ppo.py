@@ -84,7 +84,7 @@ def test_loss_and_gradient_equal_those_of_stable_baselines3(env_id, tmp_path, mo
         x.unsqueeze(0)
         for x in (torch.zeros(64, 0), obs, ones, action, log_prob, value.flatten(), advantage, returns)
     ]
-    loss, metrics = agent.loss(*batch, torch.ones(1, 64, dtype=torch.bool), torch.tensor(0.2))
+    loss, metrics = agent.loss(*batch, torch.ones(1, 64, dtype=torch.bool), *torch.tensor([0.2, 0.01]))
     loss.backward()
 
     assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
@@ -122,7 +122,7 @@ def test_loss_terms_by_hand():
         advantage,
         returns,
         torch.tensor([[True, True]]),
-        torch.tensor(0.2),
+        *torch.tensor([0.2, 0.1]),
     )
     policy_loss = -(1.0 * 1.0 + 1.2 * 3.0) / 2  # the second ratio is clipped from 2 to 1.2
     value_loss = (4.0 + 1.0) / 2
@@ -131,7 +131,7 @@ def test_loss_terms_by_hand():
     assert metrics["policy/entropy"].item() == pytest.approx(np.log(2))
     assert metrics["policy/approx_kl"].item() == pytest.approx((0 + (2 - 1 - np.log(2))) / 2, rel=1e-5)
     assert metrics["policy/clip_fraction"].item() == 0.5
-    assert loss.item() == pytest.approx(policy_loss + 0.5 * value_loss)
+    assert loss.item() == pytest.approx(policy_loss + 0.5 * value_loss - 0.1 * np.log(2))
 
 
 def test_a_clipped_value_takes_the_larger_error():
@@ -150,20 +150,21 @@ def test_a_clipped_value_takes_the_larger_error():
         zero,
         returns,
         zero == 0,
-        torch.tensor(0.2),
+        *torch.tensor([0.2, 0.0]),
     )
     # The value is 0. First: clipped to 2 - 0.5 = 1.5, error 1 against 0.25. Second: moved by 0.2, not clipped.
     assert metrics["loss/value"].item() == pytest.approx((1.0 + 1.0) / 2)
 
 
 def test_invalid_rows_change_nothing():
-    agent = make_agent(spaces.Discrete(2), entropy_coefficient=0.1)
+    agent = make_agent(spaces.Discrete(2))
     generator = torch.Generator().manual_seed(0)
     floats = torch.randn(4, 1, 6, generator=generator)
     obs = torch.randn(1, 6, 3, generator=generator)
     action = torch.tensor([[0, 1, 0, 1, 1, 0]])
     valid = torch.tensor([[True, True, False, True, False, True]])
-    masked, _ = agent.loss(torch.zeros(1, 6, 0), obs, valid, action, *floats, valid, torch.tensor(0.2))
+    weights = torch.tensor([0.2, 0.1])
+    masked, _ = agent.loss(torch.zeros(1, 6, 0), obs, valid, action, *floats, valid, *weights)
     keep = valid[0]
     fewer, _ = agent.loss(
         torch.zeros(1, 4, 0),
@@ -172,7 +173,7 @@ def test_invalid_rows_change_nothing():
         action[:, keep],
         *floats[:, :, keep],
         valid[:, keep],
-        torch.tensor(0.2),
+        *weights,
     )
     assert masked.item() == pytest.approx(fewer.item(), abs=1e-6)
 
@@ -227,7 +228,7 @@ def test_windows_begin_with_the_memory_they_began_with(memory):
     assert len(losses) == 2 * 4 * per_epoch
     for metrics, _ in losses:
         assert abs(metrics["policy/approx_kl"].item()) < 1e-6 and metrics["policy/clip_fraction"] == 0
-    assert sum(int(batch[-2].sum()) for _, batch in losses) == 2 * 4 * 30
+    assert sum(int(batch[-3].sum()) for _, batch in losses) == 2 * 4 * 30
 
 
 def test_windows_are_filled_up_with_steps_that_were_made():
@@ -328,6 +329,7 @@ def test_actions_without_exploration_draw_nothing():
     [
         ({"learning_rate": "linear(1"}, "cannot read schedule"),
         ({"clip_range": -0.1}, "clip_range: must stay >= 0"),
+        ({"entropy_coefficient": "linear(0.1, -0.1)"}, "entropy_coefficient: must stay >= 0"),
     ],
 )
 def test_bad_schedules_are_refused(options, message):

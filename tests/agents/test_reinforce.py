@@ -127,7 +127,7 @@ def test_every_step_of_every_episode_is_learned_once_with_its_return(options):
     assert before == len(finished) or updates == len(learned)
     assert len(learned) == updates > 10
     given = {}
-    for obs, _, action, advantage, valid in learned:
+    for obs, _, action, advantage, valid, _ in learned:
         assert valid.all()
         for key, act, value in zip(obs[0].numpy(), action[0].tolist(), advantage[0].tolist(), strict=True):
             assert key.tobytes() not in given  # observations are random: each is a step of its own
@@ -188,7 +188,11 @@ def one_episode(agent, truncated):
 def test_loss_by_hand(truncated, baseline, advantage):
     """A uniform policy, a baseline of 6 everywhere and gamma 0.5."""
     agent = make_agent(
-        steps_per_update=3, gamma=0.5, baseline=baseline, normalize_advantage=False, entropy_coefficient=0.1
+        steps_per_update=3,
+        gamma=0.5,
+        baseline=baseline,
+        normalize_advantage=False,
+        entropy_coefficient="linear(0.1, 0.1)",
     )
     for parameter in (*agent.policy.parameters(), *agent.baseline.parameters()):
         parameter.data.zero_()
@@ -199,7 +203,7 @@ def test_loss_by_hand(truncated, baseline, advantage):
         seen.append((batch, loss(*batch)[0])) or step(loss, batch, rate)
     )
     metrics = one_episode(agent, truncated)
-    (_, _, action, learned, valid), loss = seen[0]
+    (_, _, action, learned, valid, _), loss = seen[0]
     assert action.tolist() == [[0, 1, 0]] and valid.all()
     assert learned.tolist() == [pytest.approx(advantage)]
     expected = np.log(2) * np.mean(advantage)
