@@ -31,7 +31,7 @@ from .progress import Progress, say
 from .run import CYCLE_FILE, check_video, describe, finish, set_threads
 from .seeds import DATA_SEED
 from .tracker import Tracker
-from .tracking import check_tracking, open_tracker
+from .tracking import check_tracking, open_tracker, step_to_resume
 from .typed import build, plain
 from .usage import UsageError, as_usage_errors
 from .world_model_config import MODEL_FILE, build_world_model
@@ -79,7 +79,6 @@ def resume_cycle(run_dir: Path) -> int:
     set_threads(config)
     with locked(run_dir):
         checkpoint = latest_checkpoint(run_dir) if list_checkpoints(run_dir) else None
-        step = int(checkpoint.name) if checkpoint else None
         tracker = open_tracker(
             run_dir,
             config.track,
@@ -87,7 +86,7 @@ def resume_cycle(run_dir: Path) -> int:
             agent=config.agent,
             seed=config.seed,
             config=to_dict(config) | {"cycle": plain(cycle)},
-            resume_step=step,
+            resume_step=step_to_resume(run_dir, checkpoint),
         )
         code = 1
         try:
@@ -95,6 +94,9 @@ def resume_cycle(run_dir: Path) -> int:
             code = 0 if result.signal is None else 128 + result.signal
             if result.signal is None:
                 finish(run_dir, config, result, tracker)
+        except SystemExit:  # stopped while it fitted
+            say(f"stopped; go on with: palaestra train --resume {run_dir}")
+            raise
         finally:
             tracker.close(code)
     print(

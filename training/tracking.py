@@ -156,6 +156,13 @@ def open_tracker(
     return Trackers(file, sinks, again)
 
 
+def step_to_resume(run_dir: Path, checkpoint: Path | None) -> int | None:
+    """`resume_step` of a run: its checkpoint's, 0 if it was stopped before the first one, None if it is new."""
+    if checkpoint is not None:
+        return int(checkpoint.name)
+    return 0 if (run_dir / METRICS_FILE).exists() else None
+
+
 def check_tracking(mode: str) -> None:
     """Raise UsageError where `open_tracker` could not open this mode; touches no file."""
     if mode not in MODES:

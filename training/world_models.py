@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from .model_report import write_report
 from .probe import true_states
 from .progress import Progress, say
 from .run import load_run
-from .tracking import check_tracking, open_tracker
+from .tracking import check_tracking, open_tracker, step_to_resume
 from .usage import UsageError, as_usage_errors
 from .world_model_config import (
     MODEL_FILE,
@@ -45,6 +46,9 @@ def start_fit(config: WorldModelConfig, run_dir: Path) -> dict[str, Any]:
     if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
         raise UsageError(f"{run_dir} is not empty; choose another --out, or go on with --resume {run_dir}")
     check_tracking(config.track)
+    copies = env_spec(config).num_envs
+    if config.steps < copies:
+        raise UsageError(f"--steps: {config.steps} are too few for {copies} copies of the environment")
     with as_usage_errors(), closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
         build_world_model(config, envs.observation_space, envs.action_space)
     if config.data != "random":
@@ -60,7 +64,6 @@ def resume_fit(run_dir: Path) -> dict[str, Any]:
     set_threads(config)
     with locked(run_dir):
         checkpoint = latest_checkpoint(run_dir) if list_checkpoints(run_dir) else None
-        step = int(checkpoint.name) if checkpoint else None
         tracker = open_tracker(
             run_dir,
             config.track,
@@ -68,7 +71,7 @@ def resume_fit(run_dir: Path) -> dict[str, Any]:
             agent=f"{config.coder}+{config.dynamics}",
             seed=config.seed,
             config=to_dict(config),
-            resume_step=step,
+            resume_step=step_to_resume(run_dir, checkpoint),
         )
         code = 1
         try:
@@ -76,6 +79,10 @@ def resume_fit(run_dir: Path) -> dict[str, Any]:
             tracker.summary({name: x for name, x in report.items() if isinstance(x, int | float)})
             tracker.artifact(latest_checkpoint(run_dir), "checkpoint", "world-model")
             code = 0
+        except (KeyboardInterrupt, SystemExit) as stop:
+            code = int(stop.code or 1) if isinstance(stop, SystemExit) else 128 + signal.SIGINT
+            say(f"stopped; go on with: palaestra world-model fit --resume {run_dir}")
+            raise SystemExit(code) from None
         finally:
             tracker.close(code)
     return report

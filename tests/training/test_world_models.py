@@ -129,7 +129,7 @@ def test_a_fit_is_resumed_exactly(fitted, tmp_path, monkeypatch):
     real = world_models.save_checkpoint
     monkeypatch.setattr(world_models, "save_checkpoint", interrupted)
     folder = tmp_path / "again"
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit, match="130"):
         command("fit", "--env", "CartPole-v1", *FIT, *SMALL, "--out", folder)
     monkeypatch.undo()
     with pytest.raises(UsageError, match="not been fitted to the end; go on with"):
@@ -138,6 +138,45 @@ def test_a_fit_is_resumed_exactly(fitted, tmp_path, monkeypatch):
     assert parameters(folder) == parameters(fitted)
     before = json.loads((fitted / "report.json").read_text())
     assert all(before[name] == value for name, value in resume_fit(folder).items())
+
+
+def interrupt(*given, **named):
+    raise KeyboardInterrupt
+
+
+def test_a_fit_that_was_stopped_while_it_collected_goes_on(fitted, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "again"
+    monkeypatch.setattr("palaestra.training.world_models.collect_episodes", interrupt)
+    with pytest.raises(SystemExit, match="130"):
+        command("fit", "--env", "CartPole-v1", *FIT, *SMALL, "--out", folder)
+    assert f"go on with: palaestra world-model fit --resume {folder}\n" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert command("fit", "--resume", folder) == 0
+    assert parameters(folder) == parameters(fitted)
+
+
+def test_dyna_that_was_stopped_in_its_first_round_goes_on(tmp_path, monkeypatch):
+    words = [
+        "train",
+        "ppo",
+        "--env",
+        "CartPole-v1",
+        "--world-model",
+        "auto+ensemble",
+        "--rounds",
+        "2",
+        *CYCLE,
+    ]
+    words += ["--steps", "200", "--dream-ratio", "2", "--min-skill", "-1e9", "--min-recall", "0"]
+    alone, stopped = tmp_path / "alone", tmp_path / "stopped"
+    assert run([*words, "--out", str(alone)]) == 0
+    monkeypatch.setattr("palaestra.training.dyna.run_fit", interrupt)
+    assert run([*words, "--out", str(stopped)]) == 130
+    assert read_metrics(stopped)  # of the real steps, before the first checkpoint
+    monkeypatch.undo()
+    assert run(["train", "--resume", str(stopped)]) == 0
+    assert parameters(alone) == parameters(stopped)
+    assert [row["step"] for row in read_metrics(alone)] == [row["step"] for row in read_metrics(stopped)]
 
 
 def test_a_cycle_spends_its_real_steps_and_no_more(tmp_path, capsys):
@@ -182,8 +221,7 @@ def test_a_cycle_killed_in_a_round_is_the_same_in_the_end(tmp_path, monkeypatch)
 
     real = dyna.learn_steps
     monkeypatch.setattr(dyna, "learn_steps", dies)
-    with pytest.raises(KeyboardInterrupt):
-        command("dream", *words, "--out", killed)
+    assert command("dream", *words, "--out", killed) == 130
     monkeypatch.undo()
     assert resume_cycle(killed) == 0
     assert parameters(alone) == parameters(killed)
