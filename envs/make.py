@@ -101,15 +101,26 @@ class EnvSpec:
             raise ValueError(f"num_envs must be at least 1, got {self.num_envs}")
         if self.frame_stack < 1:
             raise ValueError(f"frame_stack must be at least 1, got {self.frame_stack}")
+        limit = self.kwargs.get("max_episode_steps", 1)
+        if limit is not None and (type(limit) is not int or (limit < 1 and not self.endless)):
+            raise ValueError(f"max_episode_steps must be a whole number, at least 1, got {limit!r}")
         if self.backend not in get_args(BackendName):
             names = ", ".join(get_args(BackendName))
             raise ValueError(f"unknown backend '{self.backend}'; there are {names}")
         if self.backend not in ("auto", *SINGLE):
-            wish = (
-                "wrappers" if self.wrappers else "on_error 'restart'" if self.on_error == "restart" else None
-            )
+            wishes = {
+                "wrappers": bool(self.wrappers),
+                "on_error 'restart'": self.on_error == "restart",
+                "max_episode_steps=-1": self.endless,
+            }
+            wish = next((name for name, wanted in wishes.items() if wanted), None)
             if wish:
                 raise ValueError(f"{wish} cannot be had with backend '{self.backend}'; use sync or async")
+
+    @property
+    def endless(self) -> bool:
+        """Whether the time limit is taken away, as Gymnasium writes it; native vector environments cannot do that."""
+        return self.kwargs.get("max_episode_steps") == -1
 
 
 def make_envs(spec: EnvSpec) -> Envs:
@@ -153,7 +164,7 @@ def choose_backend(spec: EnvSpec, registered: registration.EnvSpec) -> str:
     """Return what `auto` stands for: a fixed rule, no timing, so that a run is the same on every machine."""
     if spec.backend != "auto":
         return spec.backend
-    if spec.wrappers or spec.on_error == "restart":
+    if spec.wrappers or spec.on_error == "restart" or spec.endless:
         return "sync"
     faithful = registered.id in FAITHFUL or registered.namespace == OUR_NAMESPACE
     native = faithful and registered.vector_entry_point is not None

@@ -149,9 +149,9 @@ def default_encoder(
 
 @cache
 def _default_encoder(env: str, kwargs: str, wrappers: tuple[str, ...], backend: str) -> str:
-    spec = EnvSpec(env, 1, kwargs=yaml.safe_load(kwargs))
     made: Envs | gymnasium.Env
     try:
+        spec = EnvSpec(env, 1, kwargs=yaml.safe_load(kwargs))
         match backend:
             case "envpool" | "ale":
                 made = make_envs(replace(spec, backend=backend, workers=1))

@@ -107,7 +107,8 @@ def world_model_config(values: dict[str, Any], where: str = "") -> WorldModelCon
         raise UsageError(f"{where}env: is missing")
     if "auto" in names.values():
         frames = flat.get("frame_stack", 1)
-        spec = EnvSpec(str(flat["env"]), 1, kwargs=flat.get("env_kwargs") or {}, frame_stack=frames)
+        with as_usage_errors():
+            spec = EnvSpec(str(flat["env"]), 1, kwargs=flat.get("env_kwargs") or {}, frame_stack=frames)
         names = resolve_names(names, observation_space(spec))
         flat |= names
     components = {kind: find_component(kind, names[kind]) for kind in PARTS.values()}

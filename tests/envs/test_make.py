@@ -90,8 +90,8 @@ def test_unknown_arguments(backend):
 
 
 def test_arguments_of_the_wrong_kind():
-    assert message(EnvSpec("Pendulum-v1", kwargs={"max_episode_steps": "many"})).startswith(
-        "environment 'Pendulum-v1' cannot be made with {'max_episode_steps': 'many'}: TypeError: "
+    assert message(EnvSpec("FrozenLake-v1", kwargs={"map_name": "9x9"})).startswith(
+        "environment 'FrozenLake-v1' cannot be made with {'map_name': '9x9'}: KeyError: "
     )
 
 
@@ -118,6 +118,18 @@ def test_bad_specs():
         ValueError, match=r"^unknown backend 'snyc'; there are auto, sync, async, vector, envpool, ale$"
     ):
         EnvSpec("CartPole-v1", backend="snyc")
+
+
+@pytest.mark.parametrize("limit", [0, -3, "abc", 2.5, True])
+def test_time_limits_that_are_none(limit):
+    with pytest.raises(ValueError, match=r"^max_episode_steps must be a whole number, at least 1, got "):
+        EnvSpec("CartPole-v1", kwargs={"max_episode_steps": limit})
+
+
+def test_without_a_time_limit_single_environments_are_stepped():
+    assert make_envs(EnvSpec("CartPole-v1", 8, kwargs={"max_episode_steps": -1})).backend == "sync"
+    with pytest.raises(ValueError, match="max_episode_steps=-1 cannot be had with backend 'vector'"):
+        EnvSpec("CartPole-v1", backend="vector", kwargs={"max_episode_steps": -1})
 
 
 def test_no_native_vector_environment():
