@@ -52,7 +52,10 @@ def check_schedules(config: object, *names: str, minimum: float = 0.0) -> None:
     """Raise a ValueError for a schedule field that cannot be read or goes below `minimum`."""
     for name in names:
         for progress in (0.0, 1.0):
-            value = scheduled(getattr(config, name), progress)
+            try:
+                value = scheduled(getattr(config, name), progress)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
             if not value >= minimum:
                 raise ValueError(f"{name}: must stay >= {minimum:g}, got {getattr(config, name)}")
 

@@ -12,6 +12,8 @@ import tyro
 from .typed import parse_count, parse_switch
 from .usage import UsageError, nearest
 
+# What a dataclass of the agent, the encoder ... has said of one of its fields.
+_FIELD = re.compile(r"Error parsing (?P<block>[a-z]+)-(config|options): (?P<field>\w+)(?P<said>: .*)")
 _CHOICE = re.compile(
     r"invalid choice '(?P<given>[^']*)' for argument '(?P<option>\S+)'\. Expected one of \((?P<known>.*?)\)"
 )
@@ -66,7 +68,8 @@ def registry() -> tyro.constructors.ConstructorRegistry:
 
 def one_line(message: str, command: str) -> str:
     """Squeeze a boxed message of the option parser into one line."""
-    words = re.sub(r"\x1b\[[0-9;]*m|[╭╮╰╯│─]", " ", message)
+    # Boxes are drawn in ASCII where the terminal knows no other characters.
+    words = re.sub(r"\x1b\[[0-9;]*m|[╭╮╰╯│─]|-{4,}", " ", message)
     choice = _CHOICE.search(" ".join(words.split()))
     if choice:
         known = re.findall("'([^']*)'", choice["known"])
@@ -77,6 +80,8 @@ def one_line(message: str, command: str) -> str:
         r"^.*?(?=(Unrecognized|Error parsing|Required|Missing|Invalid))", "", " ".join(said.split())
     )
     said = re.sub(r"^Unrecognized options (?=Unrecognized options)", "", said)
+    if field := _FIELD.fullmatch(said):
+        return f"--{field['block']}.{field['field'].replace('_', '-')}{field['said']}"
     option = re.search(r"--[\w.-]+", hint)
     return said + (f"; did you mean {option[0]}?" if option else f" (see palaestra {command} --help)")
 

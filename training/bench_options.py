@@ -32,6 +32,8 @@ def bench(arguments: list[str]) -> int:
     if arguments[:1] == ["dream"]:
         return bench_dream(arguments[1:])
     options = parse(BenchOptions, arguments, "bench")
+    if options.repeats < 1:
+        raise UsageError(f"--repeats: must be at least 1, got {options.repeats}")
     from .bench import bench as measure
     from .bench import format_bench
     from .progress import say
@@ -67,10 +69,14 @@ def bench_envs(arguments: list[str]) -> int:
     from .options import parse_assignments
     from .progress import say
 
+    if not options.seconds > 0:
+        raise UsageError(f"--seconds: must be above 0, got {options.seconds:g}")
     kwargs = parse_assignments(options.env_kwargs, "--env-kwargs")
     with as_usage_errors():
         counts = list(options.num_envs)
         report = measure(options.env, counts, options.seconds, kwargs, options.wrappers, say)
+    if all("error" in row for row in report["results"]):
+        raise UsageError(report["results"][0]["error"])
     print(json.dumps(report) if options.json else format_bench_envs(report))
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,12 +62,12 @@ class ResumeOptions:
 
 def train(arguments: list[str]) -> int:
     """Train an agent, or go on with a run."""
-    from ..envs.failure import EnvironmentFailedError
-    from .run import CYCLE_FILE, default_run_dir, describe, describe_failure, resume_run, start_run
-
     resume = option_value(arguments, "resume") is not None
     if not resume and (not arguments or arguments[0].startswith("-")):
         return _train_usage(arguments)
+    from ..envs.failure import EnvironmentFailedError
+    from .run import CYCLE_FILE, default_run_dir, describe, describe_failure, resume_run, start_run
+
     if not resume and option_value(arguments, "world-model") is not None:
         from .dyna import dream_cycle
         from .dyna_options import read_dyna_options
@@ -235,6 +236,8 @@ class CompareOptions:
 def compare(arguments: list[str]) -> int:
     """Train what is missing, score, report; exit code 1 if a run failed."""
     options = parse(CompareOptions, arguments, "compare")
+    if options.episodes < 1:
+        raise UsageError(f"--episodes: must be at least 1, got {options.episodes}")
     from .comparison import run_comparison
     from .launch import StoppedError
 
@@ -300,11 +303,11 @@ def sweep(arguments: list[str]) -> int:
 
 def world_model(arguments: list[str]) -> int:
     """Fit a world model, judge it, train in its dream."""
-    from .world_model_options import COMMANDS as COMMANDS_HERE
-
     if not arguments or arguments[0] in ("-h", "--help"):
         print(WORLD_MODEL_USAGE)
         return 0 if arguments else 2
+    from .world_model_options import COMMANDS as COMMANDS_HERE
+
     if arguments[0] not in COMMANDS_HERE:
         raise UsageError(
             f"unknown command 'world-model {arguments[0]}'; {nearest(arguments[0], COMMANDS_HERE)}"
@@ -358,10 +361,21 @@ def run(arguments: list[str]) -> int:
     try:
         if arguments[0] not in COMMANDS:
             raise UsageError(f"unknown command {arguments[0]!r}; {nearest(arguments[0], COMMANDS)}")
+        if arguments[-1] == "--resume":
+            raise UsageError("--resume: say which folder; `palaestra runs` lists the runs that are here")
         return COMMANDS[arguments[0]](arguments[1:])
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        # The user's files and folders; an environment's own errors have been told already.
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Interval
 
 from ..world_models.dream_config import DreamConfig
 from .typed import build, plain, shallow_dict
@@ -52,7 +52,7 @@ class RunConfig:
     """The memory's settings."""
     steps: Annotated[int, Gt(0)] = 100_000
     """Environment steps to train for, summed over environments; 1e5, 100k and 100_000 are the same."""
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Annotated[int, Interval(ge=0, lt=2**63)] = 0
     """Everything random follows from it."""
     num_envs: Annotated[int, Gt(0)] = 8
     """Copies of the environment that are stepped together."""

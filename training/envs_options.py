@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ from typing import Annotated
 import tyro
 
 from .arguments import parse
-from .usage import UsageError, as_usage_errors, nearest
+from .usage import UsageError, as_usage_errors, closest, nearest
 
 
 def envs(arguments: list[str]) -> int:
@@ -43,8 +44,21 @@ def envs_list(arguments: list[str]) -> int:
     from .catalog import catalog, format_catalog
 
     found = catalog(options.pattern, options.spaces)
+    if not found:
+        raise UsageError(no_environment(options.pattern))
     print(json.dumps({"environments": found}) if options.json else format_catalog(found))
     return 0
+
+
+def no_environment(pattern: str) -> str:
+    """Say that no id has this in it, and which one has something like it."""
+    from ..envs.listing import list_environments
+
+    # By the name alone: a pattern is less like the whole id.
+    names = {re.split(r"[-/]", listing.id.removeprefix("palaestra/"))[0] for listing in list_environments()}
+    close = closest(pattern, sorted(names))
+    hint = f"did you mean {close!r}?" if close else "`palaestra envs list` shows what there is"
+    return f"no environment's id contains {pattern!r}; {hint}"
 
 
 @dataclass(frozen=True)
@@ -102,6 +116,8 @@ def envs_survey(arguments: list[str]) -> int:
     from .survey import format_survey, known_failure, survey
 
     rows = survey(options.patterns, say)
+    if not rows:
+        raise UsageError(no_environment(" ".join(options.patterns)))
     page = format_survey(rows)
     if options.out is not None:
         options.out.write_text(page, encoding="utf-8")

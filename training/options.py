@@ -6,17 +6,18 @@ import dataclasses
 import itertools
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import tyro
 
+from ..envs.make import BackendName
 from .arguments import option_value, option_words, parse
 from .baselines import is_baseline
 from .components import find_component
 from .config import BLOCKS, RunConfig, names_of, run_config, run_config_class, to_dict
 from .presets import find_preset, merge, read_config
 from .typed import shallow_dict
-from .usage import UsageError
+from .usage import UsageError, nearest
 from .yaml_files import parse_yaml
 
 # Baselines bring their own networks, and save no checkpoints.
@@ -76,6 +77,9 @@ def what_decides_the_view(env: str, arguments: list[str]) -> dict[str, Any]:
     if wrappers is not None:
         shown["env_options"] = {"wrappers": wrappers}
     if backend := option_value(arguments, "backend"):
+        if backend not in get_args(BackendName):
+            known = nearest(backend, get_args(BackendName))
+            raise UsageError(f"--backend: unknown choice {backend!r}; {known}")
         shown["backend"] = backend
     return shown
 

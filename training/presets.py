@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from .usage import UsageError, nearest
 from .yaml_files import load_yaml, parse_yaml
 
 
@@ -27,8 +28,15 @@ def read_config(agent: str, name: str) -> dict[str, Any]:
     Raises:
         UsageError: there is neither, or it is not a mapping.
     """
-    preset = _read_preset(f"{agent}/{name}.yaml") if name.isidentifier() and not Path(name).exists() else None
-    return load_yaml(Path(name)) if preset is None else preset
+    if not name.isidentifier() or Path(name).exists():
+        return load_yaml(Path(name))
+    preset = _read_preset(f"{agent}/{name}.yaml")
+    if preset is None:
+        folder = files("palaestra.configs").joinpath(agent)
+        stems = [Path(entry.name).stem for entry in folder.iterdir()] if folder.is_dir() else []
+        known = nearest(name, (stem for stem in stems if stem.isidentifier()))
+        raise UsageError(f"--config {name}: neither a file nor a preset of {agent}; {known}")
+    return preset
 
 
 def _read_preset(path: str) -> dict[str, Any] | None:

@@ -224,6 +224,11 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Play full episodes with a run's agent; returns what `palaestra evaluate --json` prints."""
     run = load_run(run_dir)
+    if video is not None:
+        # What cannot be filmed, or kept, shows before the episodes are played.
+        with as_usage_errors():
+            check_video(run.config)
+        video.mkdir(parents=True, exist_ok=True)
     spec = evaluation_spec(run.config, seed)
     evaluation = evaluate(run.agent, spec, episodes, explore=explore)
     report: dict[str, Any] = {"env": run.config.env, "agent": run.config.agent, "seed": spec.seed}

@@ -36,7 +36,22 @@ def trained(tmp_path):
         ("train ppo --env CartPole-v1 --agent.gama 0.5", ["--agent.gama", "--agent.gamma"]),
         ("train ppo --env CartPole-v1 --agent.gamma abc", ["--agent.gamma", "'abc'"]),
         ("train ppo --env CartPole-v1 --agent.gamma 1.5", ["agent.gamma", "must be <= 1", "1.5"]),
-        ("train ppo --env CartPole-v1 --agent.learning-rate linear(1", ["cannot read schedule", "linear(1"]),
+        (
+            "train ppo --env CartPole-v1 --agent.learning-rate linear(1",
+            ["--agent.learning-rate: cannot read schedule", "linear(1"],
+        ),
+        (
+            "train ppo --env CartPole-v1 --memory transformer --memory.heads 5",
+            ["error: --memory.heads: must divide"],
+        ),
+        ("train ppo --env CartPole-v1 --seed 1e30", ["--seed: must be <", "got 1000"]),
+        ("train ppo --env CartPole-v1 --backend asink", ["--backend: unknown choice 'asink'", "'async'"]),
+        (
+            "train ppo --env CartPole-v1 --env-kwargs max_episode_steps=0",
+            ["max_episode_steps", "at least 1, got 0"],
+        ),
+        ("train dqn --env CartPole-v1 --config rainbw", ["rainbw", "preset of dqn; did you mean 'rainbow'?"]),
+        ("train ppo --env CartPole-v1 --out", ["argument '--out'. Expected 1 values. (see palaestra"]),
         ("train ppo --env CartPole-v1 --steps 1.5", ["--steps", "not a whole number", "1.5"]),
         (
             "train ppo --env CartPole-v1 --agent.share-torso yes",
@@ -62,10 +77,23 @@ def trained(tmp_path):
         ("train ppo --env CartPole-v1 --agent.noise-correlation 0.5", ["noise_correlation", "Discrete(2)"]),
         ("train no_such_package:Agent --env CartPole-v1", ["cannot import no_such_package"]),
         ("train --resume nowhere", ["nowhere is not a run"]),
+        ("train --resume", ["--resume: say which folder"]),
+        ("world-model fit --resume", ["--resume: say which folder"]),
+        ("world-model fit --env CartPole-v1 --out model --steps 3", ["--steps: 3 are too few for 8 copies"]),
+        (
+            "world-model fit --env CartPole-v1 --out model --env-kwargs max_episode_steps=x",
+            ["max_episode_steps", "'x'"],
+        ),
+        ("compare . --episodes 0", ["--episodes: must be at least 1, got 0"]),
         ("evaluate nowhere", ["nowhere is not a run"]),
         ("evaluate nowhere --episodes 0", ["--episodes", "at least 1"]),
         ("runs nowhere", ["no folder nowhere"]),
         ("bench nothing", ["unknown benchmark 'nothing'"]),
+        ("bench --repeats 0", ["--repeats: must be at least 1, got 0"]),
+        ("bench envs CartPol-v1", ["CartPol-v1", "CartPole-v1"]),
+        ("bench envs CartPole-v1 --seconds 0", ["--seconds: must be above 0"]),
+        ("envs list LunarLandr", ["contains 'LunarLandr'; did you mean 'LunarLander'?"]),
+        ("envs survey zzzzz", ["contains 'zzzzz'"]),
         ("envs lst", ["envs lst", "'list'"]),
         ("envs check CartPol-v1", ["CartPol-v1", "CartPole-v1"]),
     ],
@@ -78,6 +106,44 @@ def test_bad_input_gets_one_line_and_exit_code_2(words, parts, capsys, tmp_path,
     for part in parts:
         assert part in error
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train ppo --env CartPole-v1 --out file/run",
+        "evaluate run --video file",
+        "matrix run --out file/page.md",
+        "compare run --out file",
+        "world-model fit --env CartPole-v1 --out file/model",
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_named(words, trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    capsys.readouterr()
+    assert run(words.split()) == 2
+    assert re.search(
+        r"^error: file\S*: (Not a directory|File exists)$", capsys.readouterr().err, re.MULTILINE
+    )
+
+
+def test_what_cannot_be_drawn_is_not_evaluated_first(tmp_path, monkeypatch, capsys):
+    out = str(tmp_path / "run")
+    words = ["ppo", "--env", "palaestra/ProbeAction-v0", "--steps", "64", "--evaluate-episodes", "2"]
+    assert train(*words, "--track", "none", "--out", out) == 0
+    monkeypatch.setattr("palaestra.training.run.evaluate", lambda *given, **named: pytest.fail("evaluated"))
+    assert run(["evaluate", out, "--video", str(tmp_path / "videos")]) == 2
+    assert "cannot be drawn" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_any_command_in_one_line(monkeypatch, capsys):
+    def interrupted(folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("palaestra.training.runs.find_runs", interrupted)
+    assert run(["runs"]) == 130
+    assert capsys.readouterr().err == "stopped\n"
 
 
 def test_no_command_shows_all_of_them(capsys):
@@ -248,7 +314,11 @@ def test_an_agent_and_an_environment_from_outside(tmp_path):
 
 def test_help_is_quick():
     """No torch for a list of commands."""
-    code = "import sys; from palaestra.training.cli import run; run(['--help']); assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from palaestra.training.cli import run; "
+        "run(['--help']); run(['train', '--help']); run(['world-model', '--help']); "
+        "assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
