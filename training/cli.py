@@ -273,7 +273,7 @@ class SweepOptions:
 
 
 def sweep(arguments: list[str]) -> int:
-    """Search."""
+    """Search; exit code 1 if a trial failed."""
     import os
 
     options = parse(SweepOptions, arguments, "sweep")
@@ -298,7 +298,7 @@ def sweep(arguments: list[str]) -> int:
         return 130
     report = search.report()
     print(json.dumps(report) if options.json else format_sweep(report))
-    return 0
+    return 1 if search.failed.is_set() else 0
 
 
 def world_model(arguments: list[str]) -> int:

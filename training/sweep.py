@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Gt, MinLen
 
+from ..envs.registry import find_environment
 from .config import run_config
 from .launch import begin, last_line
 from .lock import only_mine
@@ -21,7 +22,7 @@ from .progress import say
 from .runs import describe_run, evaluations
 from .signals import handled_signals
 from .typed import build
-from .usage import UsageError
+from .usage import UsageError, as_usage_errors
 from .yaml_files import dump_yaml, load_yaml, save_yaml
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Range:
             raise ValueError("give choices, or low and high")
         if not self.choices and not self.ends[0] < self.ends[1]:
             raise ValueError(f"low must be below high, got {self.low} and {self.high}")
+        if self.log and not self.choices and not self.ends[0] > 0:
+            raise ValueError(f"low must be above 0 where log is true, got {self.low}")
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -113,6 +116,9 @@ def read_space(path: Path) -> tuple[Space, dict[str, Range]]:
     ranges = space.ranges(f"{path}: ")
     chosen = nested({name: each.example for name, each in ranges.items()})
     run_config(trial_values(space, chosen), f"{path}: ")
+    if space.options.get("backend") != "envpool":  # which has ids of its own
+        with as_usage_errors():
+            find_environment(space.env)
     return space, ranges
 
 
@@ -167,15 +173,16 @@ class Sweep:
             "hyperband": optuna.pruners.HyperbandPruner,
         }[space.pruner]()
         self.stopping = threading.Event()
+        self.failed = threading.Event()
         self.asking = threading.Lock()
 
     def run(self, trials: int, workers: int) -> None:
-        """Go on until the study has so many finished trials, `workers` at a time."""
+        """Go on until the study has so many finished trials, `workers` at a time; stops early where one has failed."""
         self._take_up_lost_trials()
         with ThreadPoolExecutor(workers) as pool, handled_signals(lambda number: self.stopping.set()):
             for future in [pool.submit(self._work, trials) for _ in range(workers)]:
                 future.result()
-        if self.stopping.is_set():
+        if self.stopping.is_set() and not self.failed.is_set():
             raise KeyboardInterrupt
 
     def finished(self) -> list[optuna.trial.FrozenTrial]:
@@ -234,8 +241,8 @@ class Sweep:
                     "--out",
                     str(run),
                 ]
-                process = begin(["train", "--resume", str(run)] if started else words, log)
-                code = self._watch(process, trial if seed == 0 else None, run)
+                with begin(["train", "--resume", str(run)] if started else words, log) as process:
+                    code = self._watch(process, trial if seed == 0 else None, run)
                 if code is None:
                     self.study.tell(trial, state=TrialState.PRUNED)
                     say(f"{folder.name}: pruned")
@@ -245,6 +252,7 @@ class Sweep:
                 if code != 0:
                     self.study.tell(trial, state=TrialState.FAIL)
                     say(f"{folder.name}: failed: {last_line(log)} ({log})")
+                    self.failed.set()
                     self.stopping.set()
                     return
             results.append(evaluations(run)[-1][1])

@@ -64,6 +64,23 @@ def test_what_is_wrong_with_a_space_is_one_line(wrong, message, space):
         read_space(space)
 
 
+def test_an_unknown_environment_and_a_logarithm_of_nothing_are_refused(space):
+    space.write_text(SPACE.replace("CartPole-v1", "CartPol-v1"))
+    with pytest.raises(UsageError, match="did you mean 'CartPole-v1'"):
+        read_space(space)
+    space.write_text(SPACE.replace("low: 1e-5", "low: 0"))
+    with pytest.raises(UsageError, match="learning_rate: low must be above 0 where log is true, got 0"):
+        read_space(space)
+
+
+def test_a_trial_that_fails_ends_the_sweep_with_exit_code_1(space, tmp_path, capsys):
+    space.write_text(SPACE.replace("evaluate_episodes: 2", "env_kwargs: {size: 9}"))
+    out = str(tmp_path / "out")
+    assert palaestra(["sweep", str(space), "--trials", "2", "--workers", "1", "--out", out]) == 1
+    said = capsys.readouterr()
+    assert "trial0: failed: error: " in said.err and "go on" not in said.err
+
+
 def test_a_file_for_wandb(space, tmp_path, capsys):
     assert palaestra(["sweep", str(space), "--export-wandb", str(tmp_path / "wandb.yaml")]) == 0
     exported = yaml.safe_load((tmp_path / "wandb.yaml").read_text())
