@@ -70,6 +70,8 @@ class Agent(ABC):
     """
 
     Config: ClassVar[type]
+    """Settings, a frozen dataclass; by a method `planned_updates(total_steps, num_envs)` it may say how many optimiser
+    steps there will be, on which it depends whether compiling pays."""
     takes: ClassVar[ActionSpaces] = ANY
     """Actions that it can choose."""
     # Options of encoders, by the encoder's name, that suit this agent better than the encoder's own defaults.

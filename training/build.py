@@ -84,7 +84,9 @@ def resolve(config: RunConfig) -> RunConfig:
         ValueError: the device is not there.
     """
     steps = config.steps
-    updates = config.agent_config.planned_updates(steps, config.num_envs)
+    # An agent from outside need not say it; it can be compiled on request only.
+    planned = getattr(config.agent_config, "planned_updates", None)
+    updates = planned(steps, config.num_envs) if planned else 0
     return replace(
         config,
         log_every=config.log_every or max(1, steps // 200),

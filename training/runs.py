@@ -66,10 +66,12 @@ def evaluations(run_dir: Path) -> list[tuple[int, float]]:
 
 
 def _read(path: Path, default: Any) -> Any:
+    """What a JSON file holds; the default where it is not there, damaged, or of another type."""
     try:
-        return json.loads(path.read_text())
+        value = json.loads(path.read_text())
     except (OSError, ValueError):
         return default
+    return value if isinstance(value, type(default)) else default
 
 
 def format_runs(runs: list[RunInfo]) -> str:

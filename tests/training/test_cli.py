@@ -265,6 +265,15 @@ def test_runs_are_listed(trained, capsys):
     assert "CartPole-v1" in capsys.readouterr().out
 
 
+def test_a_damaged_summary_hides_no_run(trained, capsys):
+    (trained / "summary.json").write_text("[]")
+    (trained / "evaluations.json").write_text("{}")
+    capsys.readouterr()
+    assert run(["runs", str(trained.parent), "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["runs"]
+    assert not found["finished"] and found["return_mean"] is None
+
+
 def test_doctor(capsys):
     assert run(["doctor", "--json"]) == 0
     assert "torch" in json.loads(capsys.readouterr().out)
@@ -310,6 +319,46 @@ def test_an_agent_and_an_environment_from_outside(tmp_path):
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     assert "mine:MyPPO on mine:Corridor-v0" in finished.stdout
+
+
+def test_an_agent_with_nothing_but_what_the_readme_asks_for(tmp_path, monkeypatch, capsys):
+    (tmp_path / "at_random.py").write_text(
+        textwrap.dedent(
+            """
+            from dataclasses import dataclass
+
+            import numpy as np
+            from palaestra.agents.agent import Agent
+
+            @dataclass(frozen=True)
+            class AtRandomConfig:
+                low: int = 0
+
+            class AtRandom(Agent):
+                Config = AtRandomConfig
+
+                def __init__(self, config, action_space, make_torso, *, seed, total_steps, device, compile):
+                    self.low, self.high = config.low, int(action_space.n)
+                    self.generator = np.random.default_rng(seed)
+
+                def initial_state(self, num_envs):
+                    return np.zeros((num_envs, 0), np.float32)
+
+                def act(self, obs, state, first, explore=True):
+                    return self.generator.integers(self.low, self.high, len(first)), state
+
+                def learn(self, transition):
+                    return {}
+
+                def parts(self):
+                    return {"generator": self.generator}
+            """
+        )
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["at_random:AtRandom", "--env", "CartPole-v1", "--agent.low", "1", *TINY]
+    assert train(*words, "--out", str(tmp_path / "run")) == 0
+    assert run(["evaluate", str(tmp_path / "run"), "--episodes", "2", "--json"]) == 0
 
 
 def test_help_is_quick():
