@@ -134,6 +134,8 @@ def _read_match(values: dict[str, Any], seeds: Seeds, where: str) -> Match:
         if labels.count(label) > 1:
             raise UsageError(f"{where}agents: two are called {label!r}; give them a name")
     seeds = match.seeds or seeds
+    if not isinstance(seeds, int) and len(set(seeds)) < len(seeds):
+        raise UsageError(f"{where}seeds: {list(seeds)} names a seed twice; each is one run")
     return Match(agents, match.environments, tuple(range(seeds)) if isinstance(seeds, int) else seeds)
 
 

@@ -141,6 +141,10 @@ def test_seeds_are_a_number_or_a_list_and_a_match_may_have_its_own(tmp_path):
         ("matches: [{agents: [ppo], environments: {A: 0}}]", "must be > 0"),
         ("matches: [{agents: [ppo, ppo], environments: {A: 1}}]", "two are called 'ppo'; give them a name"),
         (
+            "seeds: [1, 2, 1]\nmatches: [{agents: [ppo], environments: {A: 1}}]",
+            "[1, 2, 1] names a seed twice",
+        ),
+        (
             "matches: [{agents: [{agent: ppo, confg: x}], environments: {A: 1}}]",
             "agents[0].confg: unknown key; did you mean 'config'?",
         ),
