@@ -206,7 +206,7 @@ def returns(findings: dict[str, Any]) -> Figure:
 
 def short(steps: float) -> str:
     """Steps as people write them: 500, 20k, 1M."""
-    return f"{steps / 1e6:g}M" if steps >= 1e6 else f"{steps / 1e3:g}k" if steps >= 1e3 else f"{steps:g}"
+    return f"{steps / 1e6:.4g}M" if steps >= 1e6 else f"{steps / 1e3:.4g}k" if steps >= 1e3 else f"{steps:g}"
 
 
 # -- How fast -------------------------------------------------------------------------------------------------------

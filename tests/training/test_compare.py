@@ -27,6 +27,7 @@ from palaestra.training.launch import (
     steps_left,
 )
 from palaestra.training.lock import locked
+from palaestra.training.report_charts import short
 from palaestra.training.suites import plan, read_suite, requested_config, suite_names
 from palaestra.training.usage import UsageError
 
@@ -425,3 +426,7 @@ def test_a_launcher_begins_nothing_more_once_it_stops():
     with pytest.raises(StoppedError):
         launcher.run([Job("ppo", "", "nowhere", 0, 1)], lambda done: None)
     assert not Path("nowhere").exists()
+
+
+def test_steps_are_written_as_people_write_them():
+    assert [short(steps) for steps in (500, 20_000, 35_002.5, 1_000_000)] == ["500", "20k", "35k", "1M"]
