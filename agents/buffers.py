@@ -79,13 +79,13 @@ class Rollout:
         self.state[t] = transition.state
         self.valid[t] = True if transition.valid is None else transition.valid
         if np.count_nonzero(transition.truncated):
-            for index in np.flatnonzero(transition.truncated & ~transition.terminated):
+            for index in np.flatnonzero(transition.truncated & ~transition.terminated).tolist():
                 successor = tree_map(
                     lambda x, i=index: x[i].astype(storage_dtype(x.dtype)), transition.next_obs
                 )
                 # Not the next row's: a run may go on elsewhere, with a memory of nothing.
                 after = transition.state if transition.next_state is None else transition.next_state
-                self.ends.append((t, int(index), successor, after[index].copy()))
+                self.ends.append((t, index, successor, after[index].copy()))
         self.size += 1
         if self.full:
             write_rows(self.last_obs, ..., transition.next_obs)
