@@ -17,7 +17,7 @@ def test_presets_are_found_by_agent_and_environment():
 
 def test_a_preset_for_any_environment_is_found_by_its_name(tmp_path, monkeypatch):
     assert read_config("ddpg", "td3")["agent"]["twin_critics"] is True
-    with pytest.raises(UsageError, match="cannot read td4"):
+    with pytest.raises(UsageError, match="neither a file nor a preset of ddpg; did you mean 'td3'"):
         read_config("ddpg", "td4")
     # A file of that name in the folder where the user stands is what they mean.
     monkeypatch.chdir(tmp_path)
