@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from ..networks.action_spaces import ANY, ActionSpaces
+from ..networks.stateful import Stateful
 from ..networks.torso import Torso
 
 # What `learn` reports, by name; tensors stay tensors until somebody logs them.
@@ -47,18 +48,6 @@ class Transition(NamedTuple):
     def num_steps(self) -> int:
         """Environment steps in this transition, summed over environments."""
         return len(self.reward) if self.valid is None else int(self.valid.sum())
-
-
-class Stateful(Protocol):
-    """What a checkpoint can hold."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that must survive: nested dicts of tensors, arrays, numbers, strings and lists."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any], /) -> Any:
-        """Take back what `state_dict` gave."""
-        ...
 
 
 class Agent(ABC):
@@ -149,8 +138,3 @@ def mean_metrics(steps: list[dict[str, Tensor]]) -> Metrics:
         return dict(steps[0])
     names = dict.fromkeys(name for step in steps for name in step)
     return {name: torch.stack([step[name] for step in steps if name in step]).mean() for name in names}
-
-
-def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean of `x` over the entries where `mask` is true; of all of them when it is None."""
-    return x.mean() if mask is None else (x * mask).sum() / mask.sum().clamp(min=1)

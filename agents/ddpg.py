@@ -19,20 +19,13 @@ from torch import Tensor, nn
 from ..networks.acting import make_step
 from ..networks.action_spaces import BOUNDED
 from ..networks.layers import Activation
+from ..networks.means import masked_mean
 from ..networks.optimizer import FlatAdam, make_target
 from ..networks.q_value import ActionBounds, Actor, Critic
+from ..networks.stateful import Stateful
 from ..networks.torso import Torso
 from ..networks.tree import tree_map
-from .agent import (
-    Agent,
-    Counter,
-    Metrics,
-    Stateful,
-    Transition,
-    masked_mean,
-    mean_metrics,
-    named_generator,
-)
+from .agent import Agent, Counter, Metrics, Transition, mean_metrics, named_generator
 from .exploration import Schedule, check_schedules, scheduled
 from .noise import NoiseName, make_noise
 from .replay import Replay

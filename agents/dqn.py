@@ -16,6 +16,7 @@ from ..networks.acting import make_step
 from ..networks.action_spaces import VALUED
 from ..networks.layers import Activation
 from ..networks.masks import action_mask, best_action
+from ..networks.means import masked_mean
 from ..networks.optimizer import FlatAdam, make_target
 from ..networks.q_heads import (
     JointActions,
@@ -26,18 +27,10 @@ from ..networks.q_heads import (
     of_action,
     quantile_huber_loss,
 )
+from ..networks.stateful import Stateful
 from ..networks.torso import Torso, pick
 from ..networks.tree import tree_map
-from .agent import (
-    Agent,
-    Counter,
-    Metrics,
-    Stateful,
-    Transition,
-    masked_mean,
-    mean_metrics,
-    named_generator,
-)
+from .agent import Agent, Counter, Metrics, Transition, mean_metrics, named_generator
 from .exploration import Schedule, check_schedules, scheduled, with_random_rows
 from .replay import Replay
 from .windows import sample_windows

@@ -16,20 +16,13 @@ from ..networks.acting import make_step
 from ..networks.action_spaces import SAMPLED
 from ..networks.heads import policy_head, value_head
 from ..networks.masks import action_mask, masked
+from ..networks.means import masked_mean
 from ..networks.normalize import RewardScaler
 from ..networks.optimizer import FlatAdam
+from ..networks.stateful import Stateful
 from ..networks.torso import Torso
 from ..networks.tree import tree_map
-from .agent import (
-    Agent,
-    Counter,
-    Metrics,
-    Stateful,
-    Transition,
-    masked_mean,
-    mean_metrics,
-    named_generator,
-)
+from .agent import Agent, Counter, Metrics, Transition, mean_metrics, named_generator
 from .buffers import Rollout
 from .exploration import CorrelatedNormal, Schedule, check_schedules, scheduled
 from .returns import generalized_advantages

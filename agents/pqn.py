@@ -16,20 +16,13 @@ from ..networks.acting import make_step
 from ..networks.action_spaces import VALUED
 from ..networks.layers import Activation
 from ..networks.masks import action_mask, best_action
+from ..networks.means import masked_mean
 from ..networks.optimizer import FlatAdam
 from ..networks.q_heads import JointActions, QHead, QNetwork, of_action
+from ..networks.stateful import Stateful
 from ..networks.torso import Torso
 from ..networks.tree import tree_map
-from .agent import (
-    Agent,
-    Counter,
-    Metrics,
-    Stateful,
-    Transition,
-    masked_mean,
-    mean_metrics,
-    named_generator,
-)
+from .agent import Agent, Counter, Metrics, Transition, mean_metrics, named_generator
 from .buffers import Rollout
 from .exploration import Schedule, check_schedules, scheduled, with_random_rows
 from .returns import generalized_advantages

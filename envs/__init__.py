@@ -1,10 +1,10 @@
 """Imported as `palaestra.envs`; importing it registers our own environments with Gymnasium."""
 
-from .catch import register_catch
-from .classic import register_classic
-from .corridor import register_corridor
-from .memory_tasks import register_memory_tasks
-from .probes import register_probes
+from .tasks.catch import register_catch
+from .tasks.classic import register_classic
+from .tasks.corridor import register_corridor
+from .tasks.memory_tasks import register_memory_tasks
+from .tasks.probes import register_probes
 
 register_corridor()
 register_probes()

@@ -19,11 +19,11 @@ import numpy as np
 from gymnasium.envs import registration
 from gymnasium.utils.env_checker import check_env
 
-from .backends import VectorBackend
+from ..networks.tree import read_row, same_leaves, tree_map
+from .backends.in_process import VectorBackend
 from .make import EnvSpec, make_envs, make_native_vector, make_single
 from .registry import find_environment
 from .returned import wrong_obs, wrong_result
-from .tree import read_row, same_leaves, tree_map
 from .vector import Envs
 
 RANDOM_STEPS = 1000

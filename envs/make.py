@@ -15,18 +15,18 @@ from gymnasium import spaces
 from gymnasium.envs import registration
 from gymnasium.vector import VectorEnv
 
-from . import minigrid
-from .atari import VECTOR_PROTOCOL
-from .backends import SyncBackend, VectorBackend
-from .companion import Companion, ShowMemory
-from .frames import FrameStack
-from .pools import AleBackend, EnvPoolBackend, envpool_maker
-from .previous import ShowPrevious
-from .processes import AsyncBackend
+from .backends.in_process import SyncBackend, VectorBackend
+from .backends.pools import AleBackend, EnvPoolBackend, envpool_maker
+from .backends.processes import AsyncBackend
 from .registry import find_environment
 from .vector import Backend, Envs
-from .wrappers import BytePictures, FreshWorld, ShowActionMask
-from .wrapping import apply_wrappers
+from .wrappers import minigrid
+from .wrappers.atari import VECTOR_PROTOCOL
+from .wrappers.by_name import apply_wrappers
+from .wrappers.companion import Companion, ShowMemory
+from .wrappers.frames import FrameStack
+from .wrappers.previous import ShowPrevious
+from .wrappers.repairs import BytePictures, FreshWorld, ShowActionMask
 
 BackendName = Literal["auto", "sync", "async", "vector", "envpool", "ale"]
 OnError = Literal["stop", "restart"]

@@ -13,8 +13,8 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import create_empty_array
 
-from .failure import EnvironmentFailedError, Failure, failed, finite_checker, not_finite
-from .tree import read_row, tree_map, write_row
+from ..networks.tree import read_row, tree_map, write_row
+from .backends.failure import EnvironmentFailedError, Failure, failed, finite_checker, not_finite
 
 # A copy whose episodes fail this often in a row is hopeless.
 MAX_FAILED_IN_A_ROW = 10

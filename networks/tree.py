@@ -1,9 +1,15 @@
-"""Observations may nest: a Dict space gives a dict, a Tuple space a tuple, everything else one array."""
+"""Observations and actions may nest: Dict spaces give dicts, Tuple spaces tuples, everything else one array.
+
+A leaf of the house that every folder imports; worker processes too, so it imports no torch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+import numpy as np
+from gymnasium import spaces
 
 
 def tree_map(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
@@ -36,3 +42,61 @@ def write_rows(tree: Any, rows: Any, values: Any) -> None:
             write_rows(part, rows, value)
     else:
         tree[rows] = values
+
+
+def tree_like(tree: Any, leaves: Iterable[Any]) -> Any:
+    """A tree of the shape of `tree` with other leaves, as `tree_leaves` orders them."""
+    remaining = iter(leaves)
+    return tree_map(lambda _: next(remaining), tree)
+
+
+def write_row(batch: Any, index: int, row: Any) -> None:
+    """Set row `index` of every leaf `[N, ...]` of `batch`; values are cast to the batch's type."""
+    if isinstance(batch, dict):
+        for key, part in batch.items():
+            write_row(part, index, row[key])
+    elif isinstance(batch, tuple):
+        for part, value in zip(batch, row, strict=True):
+            write_row(part, index, value)
+    else:
+        batch[index] = row
+
+
+def read_row(batch: Any, index: int) -> Any:
+    """Row `index` of every leaf `[N, ...]` of `batch`."""
+    return tree_map(lambda leaf: leaf[index], batch)
+
+
+def same_leaves(one: Any, other: Any) -> bool:
+    """Whether all leaves are equal, bit for bit as far as values go (NaN equals NaN)."""
+    pairs = zip(tree_leaves(one), tree_leaves(other), strict=True)
+    return all(np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f") for a, b in pairs)
+
+
+def row_writer(space: spaces.Space) -> Callable[[Any, int, Any], None]:
+    """Return `write_row` for one space, faster; a row of another shape, which NumPy might stretch, is an error."""
+    match space:
+        case spaces.Dict():
+            writers = [(key, row_writer(part)) for key, part in space.items()]
+
+            def write_dict(batch: Any, index: int, row: Any) -> None:
+                for key, write in writers:
+                    write(batch[key], index, row[key])
+
+            return write_dict
+        case spaces.Tuple():
+            parts = [row_writer(part) for part in space]
+
+            def write_tuple(batch: Any, index: int, row: Any) -> None:
+                for write, part, value in zip(parts, batch, row, strict=True):
+                    write(part, index, value)
+
+            return write_tuple
+    shape = space.shape or ()
+
+    def write_leaf(batch: Any, index: int, row: Any) -> None:
+        if (row.shape if type(row) is np.ndarray else np.shape(row)) != shape:
+            raise ValueError(f"an observation of shape {np.shape(row)}; its space says {shape}")
+        batch[index] = row
+
+    return write_leaf

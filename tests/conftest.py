@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from palaestra.training.config import run_config
-from palaestra.training.presets import merge
+from palaestra.training.settings.config import run_config
+from palaestra.training.settings.presets import merge
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -8,12 +8,12 @@ import pytest
 
 from palaestra.envs.make import make_envs
 from palaestra.envs.registry import find_environment
-from palaestra.training.build import build_agent, env_spec, resolve
-from palaestra.training.config import run_config
-from palaestra.training.loop import Collector
-from palaestra.training.presets import find_preset, merge
-from palaestra.training.usage import UsageError
-from palaestra.training.yaml_files import load_yaml
+from palaestra.training.run.build import build_agent, env_spec, resolve
+from palaestra.training.run.loop import Collector
+from palaestra.training.settings.config import run_config
+from palaestra.training.settings.presets import find_preset, merge
+from palaestra.training.settings.usage import UsageError
+from palaestra.training.settings.yaml_files import load_yaml
 
 ROOT = Path(__file__).parent.parent
 AGENTS = sorted(

@@ -1,4 +1,4 @@
-"""Who may import whom, checked on the syntax tree."""
+"""Who may import whom, and that no files import each other in a circle, on the syntax tree."""
 
 import ast
 from pathlib import Path
@@ -6,50 +6,68 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("agents", "configs", "envs", "networks", "training", "world_models")
+# What each room may import besides itself; every import counts, those inside functions and for types too.
+LEAVES = {"networks"}
+BELOW_SETTINGS = LEAVES | {"agents", "configs", "envs", "world_models"}
+BELOW_RUN = BELOW_SETTINGS | {"training/settings", "training/tracking"}
+BELOW_COMPARISON = BELOW_RUN | {"training/run", "training/baselines", "training/imagination"}
 ALLOWED = {
-    "agents": {"networks"},
-    "configs": set(),
-    "envs": set(),
     "networks": set(),
-    "training": {"agents", "configs", "envs", "networks", "world_models"},
-    "world_models": {"networks"},
+    "configs": set(),
+    "agents": LEAVES,
+    "envs": LEAVES,
+    "world_models": LEAVES,
+    "training/settings": BELOW_SETTINGS,
+    "training/tracking": BELOW_SETTINGS | {"training/settings"},
+    "training/run": BELOW_RUN,
+    "training/baselines": BELOW_RUN | {"training/run"},
+    "training/imagination": BELOW_RUN | {"training/run"},
+    "training/comparison": BELOW_COMPARISON,
+    "training/benchmarks": BELOW_COMPARISON,
+    "training/cli": BELOW_COMPARISON | {"training/comparison", "training/benchmarks"},
+    "training/api": BELOW_COMPARISON | {"training/comparison", "training/benchmarks", "training/cli"},
 }
-# These packages are optional or slow to import: one file each, or those that begin alike, may import them, in a
-# function.
+# These packages are optional or slow to import: one file or room each may import them, in a function.
 CONFINED = {
-    "wandb": "training/tracking_wandb.py",
-    "stable_baselines3": "training/baseline",
-    "sb3_contrib": "training/baseline",
-    "wandb_workspaces": "training/tracking_wandb.py",
-    "ray": "training/launch.py",
+    "wandb": "training/tracking/",
+    "wandb_workspaces": "training/tracking/",
+    "stable_baselines3": "training/baselines/",
+    "sb3_contrib": "training/baselines/",
+    "ray": "training/comparison/",
 }
-# What the component files of a folder share; components import these, never each other.
-SHARED = {
-    "agents": {
-        "agent",
-        "buffers",
-        "episodes",
-        "exploration",
-        "noise",
-        "replay",
-        "returns",
-        "sum_tree",
-        "windows",
-    },
-    "networks/memories": set(),
-    "networks/encoders": set(),
-    "world_models/dynamics": set(),
+# Files that are found by name; they import what their folder shares, never each other.
+COMPONENTS = {
+    "agents": {"bc", "ddpg", "dqn", "ppo", "pqn", "reinforce"},
+    "networks/encoders": None,  # all of them
+    "networks/memories": None,
+    "world_models/dynamics": None,
+    "world_models": {"autoencoder", "identity", "vae"},
 }
-# Coders know only what they share; the rest of their folder is built on each other.
-CODERS = {"autoencoder", "identity", "vae"}
-# A test-only reader of W&B's files would be a second import; it lives in tests/.
-FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+LARGEST_FILE = 350
+LARGEST_FOLDER = 20
+
+FILES = sorted(
+    path for folder in ("agents", "configs", "envs", "networks", "training", "world_models")
+    for path in (ROOT / folder).rglob("*.py")
+)  # fmt: skip
+MODULES = {str(path.relative_to(ROOT).with_suffix("")): path for path in FILES}
 
 
-def imports(path: Path) -> list[tuple[str, bool]]:
-    """Absolute dotted names that a file imports, and whether at module level; ours start with a folder's name."""
-    tree = ast.parse(path.read_text())
+def room_of(module: str) -> str:
+    """`training/run` of `training/run/loop`, `envs` of `envs/backends/worker`."""
+    parts = module.split("/")
+    return "/".join(parts[:2]) if parts[0] == "training" else parts[0]
+
+
+def package_of(module: str) -> list[str]:
+    """Folder that relative imports begin at; `training/api` is imported as `palaestra` itself."""
+    folder = module.split("/")[:-1]
+    return [] if folder == ["training", "api"] else folder
+
+
+def absolute_imports(module: str) -> list[tuple[str, bool]]:
+    """Other packages that a file imports, and whether at module level."""
+    tree = ast.parse(MODULES[module].read_text())
     top = set(map(id, tree.body))
     found = []
     for node in ast.walk(tree):
@@ -57,51 +75,92 @@ def imports(path: Path) -> list[tuple[str, bool]]:
             found += [(alias.name, id(node) in top) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             found.append((node.module, id(node) in top))
-        elif isinstance(node, ast.ImportFrom):
-            package = path.relative_to(ROOT).parent.parts
-            base = package[: len(package) - node.level + 1]
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            found += [(".".join((*base, name)), id(node) in top) for name in names]
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_follow_the_layers(path):
-    folder = path.relative_to(ROOT).parts[0]
-    for name, _ in imports(path):
-        head = name.split(".")[0]
-        assert head != "palaestra", f"{name}: imports inside the library are relative"
-        if head in FOLDERS and head != folder:
-            assert head in ALLOWED[folder], f"{folder} must not import {head} ({name})"
+def own_imports(module: str) -> set[str]:
+    """Modules of ours that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if not isinstance(node, ast.ImportFrom) or node.level == 0:
+            continue
+        package = package_of(module)
+        base = package[: len(package) - node.level + 1] + (node.module.split(".") if node.module else [])
+        for name in ["/".join(base), *("/".join([*base, alias.name]) for alias in node.names)]:
+            found |= {name, f"{name}/__init__"} & MODULES.keys()
+    return found - {module}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_optional_packages_stay_in_their_file(path):
-    for name, at_top in imports(path):
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that reach each other (Tarjan's strongly connected components of more than one)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in graph[node]:
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            group = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for node in graph:
+        if node not in index:
+            visit(node)
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down(module):
+    for other in own_imports(module):
+        room, target = room_of(module), room_of(other)
+        assert target == room or target in ALLOWED[room], f"{room} must not import {other}"
+    for name, _ in absolute_imports(module):
+        assert name.split(".")[0] != "palaestra", f"{name}: imports inside the library are relative"
+
+
+def test_no_files_import_each_other_in_a_circle():
+    assert circles({module: own_imports(module) for module in MODULES}) == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_optional_packages_stay_in_their_room(module):
+    for name, at_top in absolute_imports(module):
         home = CONFINED.get(name.split(".")[0])
         if home is not None:
-            assert str(path.relative_to(ROOT)).startswith(home), f"{name} may only be imported in {home}"
+            assert module.startswith(home), f"{name} may only be imported in {home}"
             assert not at_top, f"{name} must be imported inside a function"
 
 
-@pytest.mark.parametrize("folder", SHARED)
+@pytest.mark.parametrize("folder", COMPONENTS)
 def test_components_do_not_import_each_other(folder):
-    files = {path.stem for path in (ROOT / folder).glob("*.py")} - SHARED[folder] - {"__init__"}
-    for stem in files:
-        for name, _ in imports(ROOT / folder / f"{stem}.py"):
-            parts = name.split(".")
-            if "/".join(parts[:-1]) == folder:
-                assert parts[-1] not in files - {stem}, f"{stem} imports {name}"
+    files = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
+    named = files if COMPONENTS[folder] is None else COMPONENTS[folder] & files
+    for stem in named:
+        others = {f"{folder}/{other}" for other in named - {stem}}
+        assert not own_imports(f"{folder}/{stem}") & others, f"{stem} imports another component"
 
 
-@pytest.mark.parametrize("coder", sorted(CODERS))
-def test_coders_do_not_import_each_other(coder):
-    names = {name for name, _ in imports(ROOT / "world_models" / f"{coder}.py")}
-    assert not names & {f"world_models.{other}" for other in CODERS}
+def test_folders_and_files_stay_small():
+    for folder in {path.parent for path in FILES}:
+        assert len(list(folder.glob("*.py"))) <= LARGEST_FOLDER, f"{folder} has too many files"
+    for path in FILES:
+        assert len(path.read_text().splitlines()) <= LARGEST_FILE, f"{path} is too long"
 
 
 def test_the_checks_see_something():
     """A layer test that parses nothing would always pass."""
-    assert len(FILES) > 20
-    assert ("networks.heads", True) in imports(ROOT / "agents" / "ppo.py")
-    assert ("wandb", False) in imports(ROOT / "training" / "tracking_wandb.py")
+    assert len(MODULES) > 100
+    assert "networks/heads" in own_imports("agents/ppo")
+    assert "agents/agent" in own_imports("training/run/loop")
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert ("wandb", False) in absolute_imports("training/tracking/wandb_tracker")

@@ -31,7 +31,7 @@ def test_presets_are_found_as_package_data():
 
 def test_the_command_is_installed():
     (script,) = entry_points(group="console_scripts", name="palaestra")
-    assert script.value == "palaestra.training.cli:main"
+    assert script.value == "palaestra.training.cli.main:main"
 
 
 def test_all_has_every_extra_that_users_may_want():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from ..networks.optimizer import FlatAdam
+from ..networks.stateful import Stateful
 from .episodes import Episodes
 from .windows import EncodedEpisodes, predict_all
 from .world_model import Windows, WorldModel, as_tensor
@@ -43,18 +44,6 @@ class FitConfig:
 
 
 Report = Callable[[dict[str, float], int], None]
-
-
-class Stateful(Protocol):
-    """What a checkpoint can hold."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that must survive."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any], /) -> Any:
-        """Take back what `state_dict` gave."""
-        ...
 
 
 class Fit:

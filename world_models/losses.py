@@ -97,11 +97,6 @@ def two_hot_mean(logits: Tensor, bins: Tensor) -> Tensor:
     return (weighted[..., half + 1 :] + weighted[..., :half].flip(-1)).sum(-1)
 
 
-def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Mean of `x` over the entries where `mask` is true; 0 where it is nowhere."""
-    return (x * mask).sum() / mask.sum().clamp(min=1)
-
-
 def active_units(mean: Tensor, threshold: float = 0.01) -> int:
     """How many latent dimensions say something about their observation: `Var_x(mean) > threshold`.
 

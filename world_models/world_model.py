@@ -15,9 +15,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from ..networks.means import masked_mean
 from .actions import ActionCoder
 from .heads import Heads, HeadsConfig
-from .losses import masked_mean
 
 
 class Windows(NamedTuple):

@@ -14,14 +14,7 @@ from torch import Tensor, nn
 
 from ..layers import Activation, mlp, numpy_layers
 from ..normalize import RunningNormalizer
-from ..observations import (
-    VECTOR_SPACES,
-    flat_size,
-    flatten,
-    leaf_observations,
-    leaf_spaces,
-    numpy_flatten,
-)
+from ..observations import VECTOR_SPACES, flat_size, flatten, leaf_observations, leaf_spaces, numpy_flatten
 from ..torso import Encoder
 
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from palaestra.agents.agent import Agent, Counter, Transition, masked_mean, named_generator
+from palaestra.agents.agent import Agent, Counter, Transition, named_generator
+from palaestra.networks.means import masked_mean
 
 
 def transition(terminated, truncated, valid=None):

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from palaestra.agents.agent import Transition
 from palaestra.agents.ddpg import DDPG, DDPGConfig
 from palaestra.agents.windows import sample_windows
-from palaestra.envs.probes import action, action_observation
+from palaestra.envs.tasks.probes import action, action_observation
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.q_value import ActionBounds, ActionValues
 from palaestra.networks.torso import build_torso

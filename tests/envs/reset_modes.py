@@ -2,7 +2,7 @@
 
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from palaestra.envs.backends import SyncBackend, VectorBackend
+from palaestra.envs.backends.in_process import SyncBackend, VectorBackend
 
 NAMES = ["sync", *(mode.value for mode in AutoresetMode)]
 

@@ -9,8 +9,8 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
-from palaestra.envs.backends import SyncBackend, VectorBackend
-from palaestra.envs.processes import AsyncBackend
+from palaestra.envs.backends.in_process import SyncBackend, VectorBackend
+from palaestra.envs.backends.processes import AsyncBackend
 from palaestra.envs.vector import Envs, Episode
 
 # Worker processes cannot import a test file.

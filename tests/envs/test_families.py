@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from palaestra.envs.make import EnvSpec, make_envs
-from palaestra.envs.minigrid import flat, image, onehot, picture
+from palaestra.envs.wrappers.minigrid import flat, image, onehot, picture
 
 pytestmark = pytest.mark.filterwarnings("ignore:builtin type .* has no __module__:DeprecationWarning")
 
-ATARI = {"kwargs": {"frameskip": 1}, "wrappers": ("palaestra.envs.atari:preprocess",)}
+ATARI = {"kwargs": {"frameskip": 1}, "wrappers": ("palaestra.envs.wrappers.atari:preprocess",)}
 # Family: package, id, settings, shape and dtype of observations.
 FAMILIES = {
     "classic control": ("gymnasium", "Acrobot-v1", {}, (6,), np.float32),
@@ -49,7 +49,7 @@ def test_a_family_is_stepped(package, env_id, settings, shape, dtype, tmp_path, 
 )
 def test_views_of_minigrid(view, shape, largest):
     pytest.importorskip("minigrid")
-    name = f"palaestra.envs.minigrid:{view.__name__}"
+    name = f"palaestra.envs.wrappers.minigrid:{view.__name__}"
     envs = make_envs(EnvSpec("MiniGrid-Empty-5x5-v0", 2, wrappers=(name,)))
     obs = envs.reset()
     assert obs.shape == (2, *shape) and obs.dtype == np.uint8

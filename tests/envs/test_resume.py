@@ -8,10 +8,10 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from palaestra.envs.backends import SyncBackend, VectorBackend
+from palaestra.envs.backends.in_process import SyncBackend, VectorBackend
 from palaestra.envs.make import EnvSpec, make_envs
-from palaestra.envs.tree import tree_leaves
 from palaestra.envs.vector import Envs
+from palaestra.networks.tree import tree_leaves
 
 # Box2D's bindings on import, and MuJoCo's engine on compiling an older model.
 pytestmark = pytest.mark.filterwarnings("ignore:builtin type .* has no __module__:DeprecationWarning")

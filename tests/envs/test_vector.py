@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from palaestra.envs.action_log import ActionLog
-from palaestra.envs.backends import SyncBackend
+from palaestra.envs.backends.action_log import ActionLog
+from palaestra.envs.backends.in_process import SyncBackend
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.envs.seeds import episode_seed
 from palaestra.envs.vector import Envs, action_clipper

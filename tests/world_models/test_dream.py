@@ -9,14 +9,14 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
-from palaestra.envs.backends import VectorBackend
+from palaestra.envs.backends.in_process import VectorBackend
 from palaestra.envs.check import check_environment
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.envs.vector import Envs
-from palaestra.training.baseline_envs import as_vec_env
-from palaestra.training.build import build_agent
-from palaestra.training.dreams import DreamBackend
-from palaestra.training.loop import Collector
+from palaestra.training.baselines.vec_env import as_vec_env
+from palaestra.training.imagination.dream_envs import DreamBackend
+from palaestra.training.run.build import build_agent
+from palaestra.training.run.loop import Collector
 from palaestra.world_models.dream import Dream, DreamConfig, SingleDream, Starts, find_starts
 from palaestra.world_models.dynamics.ensemble import Ensemble, EnsembleConfig
 from palaestra.world_models.dynamics.mdn_rnn import MDNRNN, MDNRNNConfig

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from palaestra.training.checkpoint import pack, unpack
+from palaestra.training.run.checkpoint import pack, unpack
 from palaestra.world_models.dynamics.ensemble import Ensemble
 from palaestra.world_models.episodes import Episode, Episodes, Recorder
 from palaestra.world_models.identity import Identity

@@ -3,7 +3,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from palaestra.training.checkpoint import load_checkpoint, save_checkpoint
+from palaestra.training.run.checkpoint import load_checkpoint, save_checkpoint
 from palaestra.world_models.autoencoder import Autoencoder, AutoencoderConfig
 from palaestra.world_models.dynamics.ensemble import Ensemble, EnsembleConfig
 from palaestra.world_models.dynamics.mdn_rnn import MDNRNN, MDNRNNConfig

@@ -9,7 +9,8 @@ import torch
 from annotated_types import Gt
 from torch import Tensor, nn
 
-from ..losses import masked_mean, mixture_nll, soft_clamp
+from ...networks.means import masked_mean
+from ..losses import mixture_nll, soft_clamp
 from ..world_model import Change, Dynamics, Sampling
 
 

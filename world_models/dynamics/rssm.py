@@ -10,7 +10,8 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
 from ...networks.layers import mlp
-from ..losses import categorical_kl, free_bits, masked_mean
+from ...networks.means import masked_mean
+from ..losses import categorical_kl, free_bits
 from ..world_model import Change, Dynamics, Sampling
 
 

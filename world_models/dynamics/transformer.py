@@ -10,7 +10,8 @@ from annotated_types import Gt
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from ..losses import gaussian_nll, masked_mean, soft_clamp
+from ...networks.means import masked_mean
+from ..losses import gaussian_nll, soft_clamp
 from ..world_model import Change, Dynamics, Sampling
 
 

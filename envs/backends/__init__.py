@@ -1,0 +1,1 @@
+"""Imported as `palaestra.envs.backends`: what steps a batch of environments."""

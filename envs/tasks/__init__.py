@@ -1,0 +1,1 @@
+"""Imported as `palaestra.envs.tasks`: environments of our own."""

@@ -1,0 +1,1 @@
+"""Imported as `palaestra.envs.wrappers`: what changes what an environment shows."""

@@ -1,0 +1,309 @@
+"""Environments that raise, hang, die or return nonsense: what is said, and how the others go on."""
+
+import os
+import re
+import signal
+import sys
+import time
+
+import cloudpickle
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from palaestra.envs.backends.failure import EnvironmentFailedError, finite_checker
+from palaestra.envs.backends.in_process import SyncBackend, VectorBackend
+from palaestra.envs.backends.processes import AsyncBackend
+from palaestra.envs.make import EnvSpec, make_envs
+from palaestra.envs.seeds import episode_seed
+from palaestra.envs.vector import MAX_FAILED_IN_A_ROW, Envs
+from palaestra.envs.wrappers.frames import FrameStack
+
+# Worker processes cannot import a test file.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+def explode(env):
+    raise ZeroDivisionError("the pole has no length\nsecond line")
+
+
+def exit_process(env):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sleep(env):
+    time.sleep(60)
+
+
+def leave(env):
+    sys.exit(3)
+
+
+def nan_obs(env):
+    env.bad_obs = np.array([np.nan, 0], np.float32)
+
+
+def infinite_obs(env):
+    env.bad_obs = np.array([0, -np.inf], np.float32)
+
+
+def short_obs(env):
+    env.bad_obs = np.zeros(1, np.float32)
+
+
+def nan_reward(env):
+    env.bad_reward = float("nan")
+
+
+def nothing(env):
+    pass
+
+
+class Walk(gymnasium.Env):
+    """A random walk of 6 steps; copy 1 does `mishap` in step 4 of its episodes number `bad`."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    action_space = spaces.Discrete(3)
+
+    def __init__(self, index, mishap=nothing, bad=(0,), when=4):
+        self.index, self.mishap, self.when = index, mishap, when
+        self.seeds = [episode_seed(7, index, k) for k in bad]
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place, self.time, self.seed = self.np_random.normal(size=2).astype(np.float32), 0, seed
+        self.bad_obs = self.bad_reward = None
+        self._misbehave()
+        return self.place.copy() if self.bad_obs is None else self.bad_obs, {}
+
+    def _misbehave(self):
+        if self.index == 1 and self.time == self.when and self.seed in self.seeds:
+            self.mishap(self)
+
+    def step(self, action):
+        self.time += 1
+        self._misbehave()
+        self.place += action * self.np_random.normal(size=2).astype(np.float32)
+        obs = self.place.copy() if self.bad_obs is None else self.bad_obs
+        reward = float(action) if self.bad_reward is None else self.bad_reward
+        return obs, reward, self.time == 6, False, {}
+
+
+@pytest.fixture
+def make():
+    """Make three copies and close them after the test."""
+    made = []
+
+    def make(backend, mishap, restart=False, **kwargs):
+        settings = {"seed": 7, "replace_failed": restart}
+        if backend == "async":
+            settings |= {"workers": 2, "timeout": 1.0 if mishap is sleep else 30}
+        kind = {"sync": SyncBackend, "async": AsyncBackend}[backend]
+        made.append(Envs(kind(lambda i: Walk(i, mishap, **kwargs), 3, **settings), restart_failed=restart))
+        return made[-1]
+
+    yield make
+    for envs in made:
+        envs.close()
+
+
+BOTH = [
+    (explode, "environment 1 failed: ZeroDivisionError: the pole has no length ({})"),
+    (leave, "environment 1 failed: SystemExit: 3 ({})"),
+    (nan_obs, "environment 1 returned an observation with NaN or infinity ({})"),
+    (infinite_obs, "environment 1 returned an observation with NaN or infinity ({})"),
+    (nan_reward, "environment 1 returned the reward nan ({})"),
+    (short_obs, "environment 1 failed: ValueError: an observation of shape (1,); its space says (2,) ({})"),
+]
+PROCESS = [
+    (exit_process, "environment 1 took its worker process down (SIGKILL) ({})"),
+    (sleep, "environment 1 took more than 1 s ({})"),
+]
+CASES = [("sync", *case) for case in BOTH] + [("async", *case) for case in BOTH[:3] + BOTH[4:5] + PROCESS]
+names = pytest.mark.parametrize(
+    ("backend", "mishap", "expected"), CASES, ids=[f"{c[0]} {c[1].__name__}" for c in CASES]
+)
+
+
+@names
+def test_a_failure_stops_with_who_when_and_what(make, backend, mishap, expected):
+    envs = make(backend, mishap)
+    envs.reset()
+    before = [envs.step([0, 2, 1]) for _ in range(3)][-1].obs
+    with pytest.raises(EnvironmentFailedError) as caught:
+        envs.step([0, 2, 1])
+    place = f"episode seed {episode_seed(7, 1, 0)}, step 4, action 2"
+    assert str(caught.value) == expected.format(place)
+    # What is saved now is the moment before the step.
+    assert caught.value.resumable
+    sound = make("sync", nothing)
+    sound.load_state_dict(envs.state_dict())
+    np.testing.assert_array_equal(sound.obs, before)
+
+
+@pytest.mark.parametrize("count", [1, 3], ids=["", "stacked"])
+@pytest.mark.parametrize(
+    ("backend", "mishap"),
+    [("sync", explode), ("sync", nan_obs), ("async", explode), ("async", nan_obs), ("async", exit_process)],
+)
+def test_a_reset_that_fails_in_a_run_is_saved_as_the_moment_before(backend, mishap, count):
+    """Episode 1 of copy 1 cannot be begun, in the sixth step."""
+
+    def build(kind, mishap):
+        settings = {"workers": 2} if kind is AsyncBackend else {}
+        made = kind(lambda i: Walk(i, mishap, bad=(1,), when=0), 3, seed=7, **settings)
+        return Envs(FrameStack(made, count) if count > 1 else made)
+
+    alone = build(SyncBackend, nothing)
+    expected = [alone.reset()] + [alone.step([0, 2, 1]) for _ in range(9)]
+    envs = build({"sync": SyncBackend, "async": AsyncBackend}[backend], mishap)
+    envs.reset()
+    for _ in range(5):
+        envs.step([0, 2, 1])
+    with pytest.raises(EnvironmentFailedError) as caught:
+        envs.step([0, 2, 1])
+    assert str(caught.value).endswith(f"(episode seed {episode_seed(7, 1, 1)}, in reset)")
+    assert caught.value.resumable
+    repaired = build(SyncBackend, nothing)
+    repaired.load_state_dict(envs.state_dict())
+    envs.close()
+    for step in expected[6:]:
+        again = repaired.step([0, 2, 1])
+        assert again.episodes == step.episodes
+        np.testing.assert_array_equal(again.obs, step.obs)
+
+
+def test_a_vector_environment_that_raises():
+    class Broken(gymnasium.vector.VectorEnv):
+        num_envs, metadata = 2, {"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}
+        single_observation_space, single_action_space = Walk.observation_space, Walk.action_space
+
+        def reset(self, *, seed=None, options=None):
+            return np.zeros((2, 2), np.float32), {}
+
+        def step(self, actions):
+            raise OSError("the power is out")
+
+    envs = Envs(VectorBackend(Broken(), 0))
+    envs.reset()
+    said = "the environments failed: OSError: the power is out (vector step 1, actions array([0, 1]))"
+    with pytest.raises(EnvironmentFailedError, match=f"^{re.escape(said)}$") as caught:
+        envs.step([0, 1])
+    assert not caught.value.resumable
+
+
+def test_the_traceback_of_the_environment_is_kept(make):
+    for backend in ("sync", "async"):
+        envs = make(backend, explode, when=0)
+        with pytest.raises(EnvironmentFailedError) as caught:
+            envs.reset()
+        assert str(caught.value) == (
+            "environment 1 failed: ZeroDivisionError: the pole has no length "
+            f"(episode seed {episode_seed(7, 1, 0)}, in reset)"
+        )
+        assert not caught.value.resumable
+        assert "ZeroDivisionError" in repr(caught.value.__cause__)
+    assert "in explode" in str(caught.value.__cause__)
+
+
+@pytest.mark.filterwarnings("ignore:environment 1 .*; restarted:RuntimeWarning")
+@names
+def test_a_failed_copy_is_restarted_and_the_others_do_not_notice(make, backend, mishap, expected):
+    envs, sound = make(backend, mishap, restart=True), make("sync", nothing)
+    np.testing.assert_array_equal(envs.reset(), sound.reset())
+    rng = np.random.default_rng(0)
+    steps = []
+    for t in range(10):
+        before = envs.obs
+        action = rng.integers(0, 3, 3)
+        step, same = envs.step(action), sound.step(action)
+        steps.append(step)
+        for one, other in zip(step[:6], same[:6], strict=True):
+            np.testing.assert_array_equal(one[[0, 2]], other[[0, 2]])
+        if t == 3:
+            # The step at fault: nothing happened, and the episode is cut off there.
+            np.testing.assert_array_equal(step.next_obs[1], before[1])
+            assert (step.reward[1], step.terminated[1], step.truncated[1]) == (0, False, True)
+            (episode,) = step.episodes
+            assert (episode.env_index, episode.length, episode.terminated) == (1, 4, False)
+            assert step.first.tolist() == [False, True, False]
+    assert envs.restarts == 1
+    # The next episode is the one that follows by its seed.
+    assert [e.seed for s in steps for e in s.episodes if e.env_index == 1][-1] == episode_seed(7, 1, 1)
+    assert steps[9].episodes[0].length == 6 and steps[9].terminated[1]
+
+
+def test_a_restart_is_reported(make):
+    envs = make("sync", explode, restart=True)
+    envs.reset()
+    with pytest.warns(
+        RuntimeWarning, match=r"^environment 1 failed: ZeroDivisionError.*step 4.*; restarted$"
+    ):
+        for _ in range(4):
+            envs.step([0, 1, 2])
+
+
+@pytest.mark.filterwarnings("ignore:environment 1 .*; restarted:RuntimeWarning")
+def test_runs_with_restarts_resume_exactly(make):
+    for backend in ("sync", "async"):
+        original = make(backend, explode, restart=True, bad=(0, 2))
+        original.reset()
+        for _ in range(5):
+            original.step([1, 2, 0])
+        restored = make("sync", explode, restart=True, bad=(0, 2))
+        restored.load_state_dict(original.state_dict())
+        assert restored.restarts == 1
+        for _ in range(12):
+            one, other = original.step([1, 2, 0]), restored.step([1, 2, 0])
+            assert one.episodes == other.episodes
+            np.testing.assert_array_equal(one.obs, other.obs)
+
+
+@pytest.mark.filterwarnings("ignore:environment 1 .*; restarted:RuntimeWarning")
+@pytest.mark.parametrize("backend", ["sync", "async"])
+def test_a_hopeless_copy_stops_the_run(make, backend):
+    envs = make(backend, explode, restart=True, bad=range(100), when=1)
+    envs.reset()
+    for _ in range(MAX_FAILED_IN_A_ROW):
+        envs.step([0, 0, 0])
+    with pytest.raises(EnvironmentFailedError, match=r"^environment 1 failed"):
+        envs.step([0, 0, 0])
+    unborn = make(backend, explode, restart=True, bad=range(100), when=0)
+    with pytest.raises(EnvironmentFailedError, match="in reset"):
+        unborn.reset()
+
+
+@pytest.mark.filterwarnings("ignore:environment 1 .*; restarted:RuntimeWarning")
+@pytest.mark.parametrize("backend", ["sync", "async"])
+def test_a_reset_that_fails_once(make, backend):
+    envs = make(backend, explode, restart=True, bad=(1,), when=0)
+    envs.reset()
+    episodes = [e for _ in range(12) for e in envs.step([0, 0, 0]).episodes if e.env_index == 1]
+    assert [e.seed for e in episodes] == [episode_seed(7, 1, 0), episode_seed(7, 1, 2)]
+    assert envs.restarts == 1
+
+
+def test_what_goes_wrong_in_making_is_the_same_in_a_worker():
+    for backend in ("sync", "async"):
+        with pytest.raises(ValueError, match=r"^environment 'CartPole-v1' takes no argument 'size'"):
+            make_envs(EnvSpec("CartPole-v1", 2, kwargs={"size": 3}, backend=backend, workers=1))
+
+
+def test_only_single_environments_can_be_restarted():
+    with pytest.raises(
+        ValueError, match=r"^on_error 'restart' cannot be had with backend 'vector'; use sync or async$"
+    ):
+        EnvSpec("CartPole-v1", backend="vector", on_error="restart")
+    assert make_envs(EnvSpec("CartPole-v1", 16, on_error="restart")).backend == "sync"
+
+
+def test_nan_in_nested_observations_is_found():
+    obs = {"a": np.zeros((2, 3), np.float32), "b": (np.zeros((2,), np.uint8), np.zeros((2, 1)))}
+    check, reward = finite_checker(obs), np.ones(2)
+    assert check(obs, reward)
+    obs["b"][1][1, 0] = np.inf
+    assert not check(obs, reward)
+    assert not check({"a": obs["a"], "b": (obs["b"][0], np.zeros((2, 1)))}, np.array([1, np.nan]))
+    images = np.zeros((2, 4, 4, 3), np.uint8)
+    assert finite_checker(images)(images, reward) and not finite_checker(images)(images, reward * np.nan)

@@ -1,0 +1,113 @@
+"""Comparisons of several machines, put together."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from palaestra.training.cli import main as cli
+from palaestra.training.comparison import report
+from palaestra.training.comparison.findings import summarize
+from palaestra.training.comparison.results import FinishedRun, Results, merge_results, read_results
+
+ENVS = ("CartPole-v1", "Acrobot-v1")
+
+
+def run(contestant, env, seed, score):
+    return FinishedRun(
+        contestant=contestant,
+        agent=contestant,
+        env=env,
+        steps=1000,
+        seed=seed,
+        score=score,
+        episodes=100,
+        curve=[(500, score - 1.0), (1000, score)],
+        curve_seconds=[1.0, 2.5],
+        seconds=3.0,
+        commands=[f"palaestra train {contestant} --env {env}"],
+        made_with=[
+            {
+                "versions": {"python": "3.11"},
+                "commit": None,
+                "machine": {"processor": "any", "cores": 2, "system": "any"},
+            }
+        ],
+    )
+
+
+def results(seeds, name="whole", envs=ENVS):
+    runs = [
+        run(agent, env, seed, float(score + seed))
+        for env in envs
+        for seed in seeds
+        for agent, score in (("ppo", 400), ("sb3/ppo", 300))
+    ]
+    return Results(name, runs, [("ppo", "sb3/ppo")], {"Acrobot-v1": (-500.0, 500.0)})
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Write a comparison as `palaestra compare` would, without its charts; returns the path."""
+    monkeypatch.setattr(report, "draw_charts", lambda findings, out: [])
+
+    def write(name, found):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "comparison.json").write_text(json.dumps(summarize(found)))
+        return tmp_path / name / "comparison.json"
+
+    return write
+
+
+def test_a_comparison_that_is_read_back_says_the_same(write):
+    found = replace(results(range(4)), missing=["runs/x (it fell over)"])
+    assert summarize(read_results(write("one", found))) == summarize(found)
+
+
+@pytest.mark.parametrize(
+    "halves",
+    [
+        (results((0, 1), "a"), results((2, 3), "b")),
+        (results(range(4), "a", ENVS[:1]), results(range(4), "b", ENVS[1:])),
+    ],
+    ids=["seeds", "environments"],
+)
+def test_halves_come_to_what_the_whole_does(halves, write, tmp_path):
+    paths = [str(write(half.name, half)) for half in halves]
+    assert cli.run(["compare", *paths, "--out", str(tmp_path / "out")]) == 0
+    merged, whole = (
+        json.loads((tmp_path / "out" / "comparison.json").read_text()),
+        summarize(results(range(4))),
+    )
+    assert merged["name"] == "a and b"
+    for key in ("overall", "pairs", "table", "normalized", "references", "efficiency", "notes", "made_with"):
+        assert merged[key] == json.loads(json.dumps(whole[key])), key
+
+
+def test_what_does_not_fit_together_is_one_line(write, tmp_path, capsys):
+    first = str(write("first", results((0, 1))))
+
+    def error(name, other):
+        assert cli.run(["compare", first, str(write(name, other)), "--out", str(tmp_path / "out")]) == 2
+        return capsys.readouterr().err
+
+    assert "ppo on CartPole-v1 with seed 1 is in both" in error("twin", results((1, 2)))
+    fewer = [replace(each, episodes=20) for each in results((2, 3)).runs]
+    assert "scored over different numbers of episodes" in error("fewer", replace(results(()), runs=fewer))
+    longer = [replace(each, steps=2000) for each in results((2, 3)).runs]
+    assert "ppo on CartPole-v1 is ppo for 1,000 steps in" in error(
+        "longer", replace(results(()), runs=longer)
+    )
+    missing, wrong = tmp_path / "nothing.json", tmp_path / "wrong.json"
+    wrong.write_text("{}")
+    assert cli.run(["compare", first, str(missing)]) == 2
+    assert "nothing.json: No such file" in capsys.readouterr().err
+    assert cli.run(["compare", first, str(wrong)]) == 2
+    assert "wrong.json is not a comparison.json that this version has written" in capsys.readouterr().err
+    assert cli.run(["compare", first, "quick"]) == 2
+    assert "give one suite, folders only, or comparison.json files only" in capsys.readouterr().err
+
+
+def test_merging_keeps_what_is_missing():
+    parts = {"a": replace(results((0,)), missing=["x"]), "b": replace(results((1,)), missing=["y"])}
+    assert merge_results(parts).missing == ["x", "y"]

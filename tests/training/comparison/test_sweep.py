@@ -1,0 +1,146 @@
+"""Sweeps: what is searched, what survives a kill, and what is left for others to use."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from palaestra.training.cli.main import run as palaestra
+from palaestra.training.comparison.sweep import Range, Sweep, nested, read_space
+from palaestra.training.settings.config import load_config
+from palaestra.training.settings.usage import UsageError
+
+pytest.importorskip("optuna")
+
+SPACE = """
+agent: ppo
+env: CartPole-v1
+steps: 600
+options: {num_envs: 2, evaluate_episodes: 2, agent: {rollout_length: 16, batch_size: 32}}
+space:
+  agent.learning_rate: {low: 1e-5, high: 1e-2, log: true}
+  agent.epochs: {low: 1, high: 3}
+  encoder.hidden: {choices: [[8], [16, 16]]}
+"""
+
+
+@pytest.fixture
+def space(tmp_path):
+    path = tmp_path / "space.yaml"
+    path.write_text(SPACE)
+    return path
+
+
+def test_names_nest():
+    assert nested({"agent.gamma": 1, "agent.learning-rate": 2, "seed": 3}) == {
+        "agent": {"gamma": 1, "learning_rate": 2},
+        "seed": 3,
+    }
+
+
+def test_a_range_of_whole_numbers_is_whole():
+    assert Range(low=1, high=4).whole and not Range(low=0.5, high=4).whole
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("agent.epochs", "agent.epoch: unknown key; did you mean 'agent.epochs'?"),
+        ("low: 1, high: 3", "low must be below high"),
+        ("choices:", "did you mean 'space.encoder.hidden.choices'?"),
+        ("steps", "step: unknown key; did you mean 'steps'?"),
+    ],
+)
+def test_what_is_wrong_with_a_space_is_one_line(wrong, message, space):
+    right = {"agent.epochs": "agent.epoch", "low: 1, high: 3": "low: 3, high: 1", "choices:": "choice:"}
+    space.write_text(SPACE.replace(wrong, right.get(wrong, "step")))
+    with pytest.raises(UsageError, match=re.escape(message)):
+        read_space(space)
+
+
+def test_an_unknown_environment_and_a_logarithm_of_nothing_are_refused(space):
+    space.write_text(SPACE.replace("CartPole-v1", "CartPol-v1"))
+    with pytest.raises(UsageError, match="did you mean 'CartPole-v1'"):
+        read_space(space)
+    space.write_text(SPACE.replace("low: 1e-5", "low: 0"))
+    with pytest.raises(UsageError, match="learning_rate: low must be above 0 where log is true, got 0"):
+        read_space(space)
+
+
+def test_a_trial_that_fails_ends_the_sweep_with_exit_code_1(space, tmp_path, capsys):
+    space.write_text(SPACE.replace("evaluate_episodes: 2", "env_kwargs: {size: 9}"))
+    out = str(tmp_path / "out")
+    assert palaestra(["sweep", str(space), "--trials", "2", "--workers", "1", "--out", out]) == 1
+    said = capsys.readouterr()
+    assert "trial0: failed: error: " in said.err and "go on" not in said.err
+
+
+def test_a_file_for_wandb(space, tmp_path, capsys):
+    assert palaestra(["sweep", str(space), "--export-wandb", str(tmp_path / "wandb.yaml")]) == 0
+    exported = yaml.safe_load((tmp_path / "wandb.yaml").read_text())
+    assert exported["method"] == "bayes" and exported["command"][:3] == ["palaestra", "train", "ppo"]
+    assert exported["parameters"]["agent.learning_rate"] == {
+        "distribution": "log_uniform_values",
+        "min": 1e-5,
+        "max": 1e-2,
+    }
+    assert exported["parameters"]["agent.epochs"]["distribution"] == "int_uniform"
+    assert exported["metric"] == {"name": "eval/return", "goal": "maximize"}
+
+
+COMMAND = [sys.executable, "-W", "ignore", "-m", "palaestra.training.cli.main", "sweep"]
+
+
+def test_a_sweep_that_was_killed_goes_on_and_leaves_a_preset(space, tmp_path):
+    out = tmp_path / "out"
+    words = [*COMMAND, str(space), "--out", str(out), "--trials", "2", "--workers", "1", "--json"]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (out / "trial0" / "seed0" / "config.yaml").exists():
+        time.sleep(0.01)
+    found = subprocess.run(["pgrep", "-f", str(out)], capture_output=True, text=True, check=True)
+    for number in found.stdout.split():
+        os.kill(int(number), signal.SIGKILL)
+    process.wait()
+    interrupted = load_config(out / "trial0" / "seed0")
+
+    ended = subprocess.run(words, check=True, capture_output=True, text=True)
+    report = json.loads(ended.stdout)
+    # The interrupted trial came to its end in its own folder, with its own options.
+    assert [row["state"] for row in report["trials"]] == ["complete", "complete"]
+    trial = next(row for row in report["trials"] if row["trial"] == "trial0")
+    assert trial["options"]["agent.learning_rate"] == interrupted.agent_config.learning_rate
+    assert report["trials"][0]["value"] >= report["trials"][1]["value"]
+    best = yaml.safe_load((out / "best.yaml").read_text())
+    assert best["agent"]["epochs"] == report["trials"][0]["options"]["agent.epochs"]
+    preset = ["train", "ppo", "--env", "CartPole-v1", "--config", str(out / "best.yaml"), "--track", "none"]
+    assert palaestra([*preset, "--out", str(tmp_path / "run")]) == 0
+
+
+def test_a_folder_of_another_space_is_refused(space, tmp_path):
+    Sweep(*read_space(space), tmp_path / "out", "none")
+    space.write_text(SPACE.replace("high: 3", "high: 4"))
+    with pytest.raises(UsageError, match="a sweep of another space"):
+        Sweep(*read_space(space), tmp_path / "out", "none")
+
+
+def test_the_pruner_stops_what_goes_badly(space, tmp_path):
+    """Trials that are worse than the median of the others, from the first evaluation on."""
+    search = Sweep(*read_space(space), tmp_path / "out", "none")
+    for value in (100.0, 110.0, 120.0, 130.0, 140.0):
+        trial = search.study.ask()
+        trial.report(value, 60)
+        search.study.tell(trial, value)
+    bad = search.study.ask()
+    bad.report(10.0, 60)
+    assert bad.should_prune()
+
+
+def test_a_wrong_number_is_one_line(space, capsys):
+    assert palaestra(["sweep", str(space), "--trials", "0"]) == 2
+    assert "--trials: must be at least 1, got 0" in capsys.readouterr().err

@@ -1,0 +1,125 @@
+"""A world model's encoder inside an agent: which gradients reach it, and how fast it may move."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch import nn
+
+from palaestra.networks.memories.none import NoMemory
+from palaestra.networks.nested import VECTOR_FEATURES
+from palaestra.networks.optimizer import FlatAdam
+from palaestra.networks.torso import build_torso
+from palaestra.training.imagination import fits as world_models
+from palaestra.training.imagination.model_encoder import ModelEncoder, ModelEncoderConfig, for_run
+from palaestra.world_models.autoencoder import Autoencoder, AutoencoderConfig
+
+VECTOR = spaces.Box(-10, 10, (5,), np.float32)
+PICTURE = spaces.Box(0, 255, (16, 16, 1), np.uint8)
+
+
+@pytest.fixture
+def make(monkeypatch):
+    """Build encoders whose fitted model is an autoencoder that nobody has fitted."""
+
+    def build(space=VECTOR, **options):
+        coder = Autoencoder(space, AutoencoderConfig(latent_size=3, hidden=(8,), depth=2))
+        model = type("Model", (), {"observation_space": space, "coder": coder})
+        config = type("Config", (), {"env": "There-v0"})
+        fitted = world_models.FittedModel(config, model, None)
+        monkeypatch.setattr(world_models, "load_world_model", lambda *_: fitted)
+        return for_run("world-model:there")(space, ModelEncoderConfig(hidden=(4,), **options))
+
+    return build
+
+
+def gradients(encoder, obs):
+    """Gradient of the coder under an agent's loss, and of that agent's own layers."""
+    encoder(obs).square().sum().backward()
+    coder = [p.grad for p in encoder.coder.parameters()]
+    return coder, [p.grad for p in encoder.layers.parameters()]
+
+
+def test_joint_learning_is_reconstruction_and_nothing_of_the_agents(make):
+    encoder = make(mode="joint", reconstruction_weight=0.5)
+    obs = torch.randn(6, 5)
+    loss = encoder.reconstruction_loss(obs, encoder.coder.encode(obs))
+    by_hand = torch.autograd.grad(loss, list(encoder.coder.parameters()))
+    coder, layers = gradients(encoder, obs)
+    for got, expected in zip(coder, by_hand, strict=True):
+        torch.testing.assert_close(got, expected)
+    assert all(gradient.abs().sum() > 0 for gradient in layers)
+    decoded = encoder.coder.decode(encoder.coder.encode(obs))
+    length = encoder.coder.encode(obs).square().sum(-1).mean()
+    torch.testing.assert_close(loss, 0.25 * ((decoded - obs).square().mean() + 1e-6 * length))
+
+
+def test_only_what_may_change_has_gradients(make):
+    obs = torch.randn(6, 5)
+    coder, layers = gradients(make(mode="frozen"), obs)
+    assert all(gradient is None for gradient in coder) and all(gradient is not None for gradient in layers)
+    encoder = make(mode="finetune")
+    gradients(encoder, obs)
+    assert all(p.grad.abs().sum() > 0 for p in encoder.coder.encoder.parameters())
+    assert all(p.grad is None for p in encoder.coder.decoder.parameters())
+    with torch.no_grad():
+        assert make(mode="joint")(obs).shape == (6, 4)
+
+
+def test_the_encoder_takes_smaller_steps(make):
+    encoder = make(mode="finetune", learning_rate_scale=0.01)
+    optimizer = FlatAdam(nn.ModuleDict({"encoder": encoder}))
+    before = [p.clone() for p in encoder.parameters()]
+    obs = torch.randn(64, 5)
+    optimizer.step(lambda: (encoder(obs).sum(), {}), (), 0.1)
+    moved = {
+        name: (p - b).abs().max().item()
+        for (name, p), b in zip(encoder.named_parameters(), before, strict=True)
+    }
+    # The first step of Adam is as long as the learning rate, whatever the gradient.
+    assert moved["layers.0.bias"] == pytest.approx(0.1, rel=1e-3)
+    assert moved["coder.encoder.0.bias"] == pytest.approx(0.001, rel=1e-2)
+    assert FlatAdam(make(mode="finetune", learning_rate_scale=1.0)).pace is None
+
+
+def test_pictures_are_seen_too(make):
+    # It can see before it learns: layers that policy and value share would only make one the other's noise.
+    assert not make(PICTURE).shared_by_default
+    assert make(PICTURE, mode="joint")(torch.zeros(2, 16, 16, 1, dtype=torch.uint8)).shape == (2, 4)
+
+
+def test_of_nested_observations_it_sees_what_the_model_was_fitted_to(make):
+    coder = make()
+    space = spaces.Dict(obs=VECTOR, model_memory=spaces.Box(-np.inf, np.inf, (2,), np.float32))
+    torso = build_torso(space, type(coder), NoMemory, ModelEncoderConfig(hidden=(4,)))
+    assert not torso.shared_by_default and torso.size == 4 + VECTOR_FEATURES
+    obs = {"obs": torch.randn(6, 5), "model_memory": torch.randn(6, 2)}
+    other = {**obs, "model_memory": torch.randn(6, 2)}
+    for rows, alike in ((slice(0, 4), True), (slice(4, None), False)):
+        assert torch.equal(torso.see(obs)[:, rows], torso.see(other)[:, rows]) is alike
+    with pytest.raises(ValueError, match="encodes observations Box"):
+        build_torso(spaces.Dict(x=spaces.Box(0, 1, (3,))), type(coder), NoMemory)
+
+
+def test_it_needs_a_folder():
+    with pytest.raises(ValueError, match="world-model:DIR"):
+        ModelEncoder(VECTOR, ModelEncoderConfig())
+    assert for_run("world-model:a/b").run_dir == Path("a/b")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_joint_learning_is_the_same(make):
+    torch.manual_seed(0)
+    obs = torch.randn(16, 5)
+    after = []
+    for compile in (False, True):
+        torch.manual_seed(1)
+        encoder = make(mode="joint")
+        optimizer = FlatAdam(nn.ModuleDict({"encoder": encoder}), compile=compile)
+        for _ in range(3):
+            optimizer.step(lambda x, encoder=encoder: (encoder(x).square().sum(), {}), (obs,), 0.01)
+        after.append(optimizer.vector.clone())
+    torch.testing.assert_close(after[0], after[1], rtol=1e-4, atol=1e-5)

@@ -1,0 +1,45 @@
+"""Is the true state in a latent?"""
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from palaestra.envs.make import EnvSpec
+from palaestra.envs.tasks.classic import draw_cartpole
+from palaestra.training.imagination.probe import true_states
+from palaestra.world_models.dynamics.ensemble import Ensemble, EnsembleConfig
+from palaestra.world_models.identity import Identity
+from palaestra.world_models.report import probe_states
+from palaestra.world_models.world_model import WorldModel
+
+
+def test_states_belong_to_what_was_seen():
+    spec = EnvSpec("palaestra/CartPolePixels-v0", 1, kwargs={"size": 20}, frame_stack=2)
+    obs, states = true_states(spec, 60)
+    assert obs.shape == (60, 2, 20, 20, 1) and states.shape == (60, 4)
+    np.testing.assert_array_equal(obs[:, 1, :, :, 0], draw_cartpole(states.astype(np.float64), 20))
+    begins = [t for t in range(60) if (obs[t, 0] == obs[t, 1]).all() and abs(states[t]).max() <= 0.05]
+    assert len(begins) >= 2
+    for t in set(range(1, 60)) - set(begins):
+        np.testing.assert_array_equal(obs[t, 0], obs[t - 1, 1])
+    assert true_states(EnvSpec("CartPole-v1", 1), 5) is None
+
+
+def test_a_pendulums_angle_has_no_jump():
+    _, states = true_states(EnvSpec("palaestra/PendulumPixels-v0", 1, kwargs={"size": 16}), 30)
+    np.testing.assert_allclose(np.hypot(states[:, 0], states[:, 1]), 1, atol=1e-6)
+
+
+def test_a_linear_map_finds_what_is_there_and_less_under_noise():
+    space = spaces.Box(-9, 9, (3,), np.float32)
+    config = EnsembleConfig(members=2, elites=1, hidden=(4,))
+    model = WorldModel(space, spaces.Discrete(2), Identity, Ensemble, dynamics_config=config)
+    rng = np.random.default_rng(0)
+    obs = rng.normal(size=(2000, 3)).astype(np.float32) * [1, 2, 1]
+    model.coder.scaler.fit(torch.as_tensor(obs))
+    states = np.stack([obs @ [1.0, -2.0, 0.0], rng.normal(size=2000)], 1)
+    found, nothing = probe_states(model, obs.astype(np.float32), states)
+    assert found > 0.9999 and abs(nothing) < 0.02
+    # Signal and noise of the same size, in units of each number's deviation: half is found.
+    assert probe_states(model, obs.astype(np.float32), states, noise=1.0)[0] == pytest.approx(0.5, abs=0.06)

@@ -1,0 +1,192 @@
+"""A run that is killed and resumed is, bit for bit, the run that was left alone."""
+
+import json
+import multiprocessing
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from palaestra.training.cli import main as cli
+from palaestra.training.run.checkpoint import STATE, TENSORS, latest_checkpoint
+from palaestra.training.run.runs import resume_run, start_run
+from palaestra.training.settings.config import load_config
+from palaestra.training.settings.usage import UsageError
+from palaestra.training.tracking.metrics_file import METRICS_FILE, read_metrics
+
+TRAIN = [sys.executable, "-m", "palaestra.training.cli.main", "train"]
+# Small clocks, so that a kill falls between all kinds of events.
+CLOCKS = ["--checkpoint-every", "1500", "--log-every", "400", "--evaluate-every", "4000", "--track", "none"]
+RECALL = ["--env", "palaestra/Recall-v0", "--env-kwargs", "delay=3"]
+RUNS = {
+    "vector backend": ["ppo", "--env", "CartPole-v1", "--steps", "20k"],
+    "sync backend, normalisers, noise": [
+        *["ppo", "--env", "Pendulum-v1", "--steps", "8k", "--num-envs", "3", "--agent.rollout-length", "100"],
+        *["--agent.normalize-reward", "--encoder.normalize", "--agent.noise-correlation", "0.5"],
+    ],
+    "a ring that goes round, priorities, noisy layers": [
+        *["dqn", "--env", "CartPole-v1", "--config", "rainbow", "--steps", "5k", "--num-envs", "2"],
+        *["--agent.replay-capacity", "1000", "--agent.learning-starts", "500", "--agent.gradient-steps", "1"],
+    ],
+    "pqn": ["pqn", "--env", "CartPole-v1", "--steps", "12k"],
+    "episodes under way": ["reinforce", "--env", "CartPole-v1", "--steps", "20k"],
+    "targets, delayed actor, persistent noise": [
+        *["ddpg", "--env", "Pendulum-v1", "--config", "td3", "--steps", "5k", "--num-envs", "2"],
+        *["--agent.noise", "ornstein-uhlenbeck", "--agent.train-every", "9", "--agent.learning-starts", "99"],
+    ],
+    "ppo with a transformer, last action and reward shown": [
+        *["ppo", *RECALL, "--steps", "8k", "--memory", "transformer", "--memory.size", "8"],
+        *["--memory.heads", "2", "--memory.window", "8", "--show-previous"],
+    ],
+    "reinforce with a GRU": ["reinforce", *RECALL, "--steps", "8k", "--memory", "gru"],
+    "dqn with an LSTM, states in a ring that goes round": [
+        *["dqn", *RECALL, "--steps", "4500", "--memory", "lstm", "--agent.replay-capacity", "1000"],
+        *["--agent.learning-starts", "500", "--agent.train-every", "64"],
+    ],
+    "ddpg with two LSTMs": [
+        *["ddpg", *RECALL, "continuous=true", "--steps", "4500", "--memory", "lstm", "--memory.hidden", "16"],
+        *["--agent.learning-starts", "500", "--agent.train-every", "64"],
+    ],
+}
+
+
+def everything(run_dir):
+    """All that a run leaves, but for the clock on the wall."""
+    state = json.loads((latest_checkpoint(run_dir) / STATE).read_text())
+    del state["clock"]["seconds"]
+    rows = [
+        {name: value for name, value in row.items() if not name.startswith("time/")}
+        for row in read_metrics(run_dir)
+    ]
+    evaluations = json.loads((run_dir / "evaluations.json").read_text())
+    return (latest_checkpoint(run_dir) / TENSORS).read_bytes(), state, json.dumps(rows), evaluations
+
+
+@pytest.fixture(scope="module")
+def start():
+    """Start a command in a process of its own: a fork of one that has imported everything and done nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["palaestra.training.settings.train_options", "palaestra.training.run.runs"]
+    )
+
+    def start(*words):
+        process = context.Process(target=cli.run, args=(["train", *words],))
+        process.start()
+        return process
+
+    return start
+
+
+def kill_when(process, run_dir, rows) -> bool:
+    """SIGKILL a process once its run has this many rows of metrics; False if it ended before."""
+    path = run_dir / METRICS_FILE
+    while process.is_alive():
+        if path.exists() and path.read_bytes().count(b"\n") >= rows:
+            time.sleep(random.Random(rows).uniform(0, 0.05))
+            process.kill()
+            process.join()
+            return process.exitcode == -signal.SIGKILL
+        time.sleep(0.002)
+    return False
+
+
+@pytest.mark.parametrize("options", RUNS.values(), ids=RUNS)
+def test_a_run_killed_again_and_again_equals_one_left_alone(options, start, tmp_path):
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    start(*options, *CLOCKS, "--out", str(alone)).join()
+
+    words, kills = [*options, *CLOCKS, "--out", str(killed)], 0
+    total = len(read_metrics(alone))
+    for rows in sorted(random.Random(0).sample(range(1, total - 2), 2)):
+        kills += kill_when(start(*words), killed, rows)
+        words = ["--resume", str(killed)]
+    start(*words).join()
+
+    assert kills == 2
+    for left, right in zip(everything(alone), everything(killed), strict=True):
+        assert left == right
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(number, code, tmp_path):
+    run_dir = tmp_path / "run"
+    command = [
+        *TRAIN,
+        "ppo",
+        "--env",
+        "CartPole-v1",
+        "--steps",
+        "10M",
+        "--log-every",
+        "500",
+        "--track",
+        "none",
+    ]
+    process = subprocess.Popen(
+        [*command, "--out", str(run_dir)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not (run_dir / METRICS_FILE).exists() or len(read_metrics(run_dir)) < 3:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert f"--resume {run_dir}" in output and "Traceback" not in errors
+    assert int(latest_checkpoint(run_dir).name) >= 1500
+
+
+@pytest.fixture
+def finished(tmp_path, small_config):
+    start_run(small_config(steps=1000), tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_more_steps_can_be_asked_for(finished):
+    result = resume_run(finished, steps=2000)
+    assert result.step >= 2000 and load_config(finished).steps == 2000
+    steps = [row["step"] for row in read_metrics(finished)]
+    assert steps == sorted(steps) and steps[-1] >= 2000
+    with pytest.raises(UsageError, match="--steps must be more"):
+        resume_run(finished, steps=500)
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(finished, small_config, tmp_path):
+    for checkpoint in (finished / "checkpoints").iterdir():
+        for file in checkpoint.iterdir():
+            file.unlink()
+        checkpoint.rmdir()
+    resume_run(finished)
+    start_run(small_config(steps=1000), tmp_path / "other")
+    assert everything(finished)[0] == everything(tmp_path / "other")[0]
+
+
+def test_a_damaged_checkpoint_is_passed_over(finished, capsys):
+    newest = latest_checkpoint(finished)
+    tensors = newest / TENSORS
+    data = bytearray(tensors.read_bytes())
+    data[len(data) // 2] ^= 1
+    tensors.write_bytes(data)
+    older = latest_checkpoint(finished)
+    assert older.name < newest.name
+    assert "has changed since it was written" in capsys.readouterr().err
+    assert resume_run(finished).step >= 1000
+
+
+def test_two_processes_do_not_share_a_run(finished):
+    import fcntl
+
+    with (finished / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="another process"):
+            resume_run(finished, steps=2000)
+
+
+def test_nothing_is_overwritten(finished, small_config):
+    before = sorted((path, path.stat().st_mtime_ns) for path in finished.rglob("*") if path.is_file())
+    with pytest.raises(UsageError, match="not empty"):
+        start_run(small_config(), finished)
+    assert before == sorted((path, path.stat().st_mtime_ns) for path in finished.rglob("*") if path.is_file())

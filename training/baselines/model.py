@@ -1,0 +1,206 @@
+"""Models of Stable-Baselines3: built for our environments, acting as our agents do, saved and loaded."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from ...envs.vector import Envs, Episode
+from ...networks.observations import is_picture
+from ..run.build import choose_device
+from ..settings.components import find_component
+from ..settings.config import RunConfig
+from ..settings.usage import UsageError, nearest
+from .config import constructor_arguments
+from .vec_env import as_vec_env
+
+MODEL_FILE, NORMALIZATION_FILE = "model.zip", "normalization.npz"
+
+
+class BaselineActor:
+    """A trained model that acts as our agents do."""
+
+    def __init__(self, model: Any, normalizer: ObservationNormalizer | None):
+        self.model = model
+        self.normalizer = normalizer
+        lstm = getattr(model.policy, "lstm_actor", None)
+        # Layers and width of the LSTM's two states.
+        self.state_shape = (0, 0) if lstm is None else (lstm.num_layers, lstm.hidden_size)
+
+    def initial_state(self, num_envs: int) -> np.ndarray:
+        """Memory `[num_envs, 2 * layers * width]`; of width 0 for models without one."""
+        return np.zeros((num_envs, 2 * int(np.prod(self.state_shape))), np.float32)
+
+    def act(
+        self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Choose actions `[B, ...]`: SB3's deterministic ones unless `explore`."""
+        options: dict[str, Any] = {"deterministic": not explore}
+        if takes_masks(type(self.model)):
+            options["action_masks"] = obs["action_mask"] != 0
+        if state.shape[1]:
+            layers, width = self.state_shape
+            both = state.reshape(len(state), 2, layers, width).transpose(1, 2, 0, 3)
+            options |= {"state": (both[0], both[1]), "episode_start": first}
+        if self.normalizer is not None:
+            obs = self.normalizer(obs)
+        action, after = self.model.predict(obs, **options)
+        if state.shape[1]:
+            state = np.stack(after).transpose(2, 0, 1, 3).reshape(len(state), -1)
+        return action, state
+
+
+class ObservationNormalizer:
+    """`(obs - mean) / deviation`, clipped, with the statistics of training, as VecNormalize does it."""
+
+    def __init__(self, mean: np.ndarray, variance: np.ndarray, epsilon: float, clip: float):
+        self.mean, self.variance, self.epsilon, self.clip = mean, variance, epsilon, clip
+
+    def __call__(self, obs: np.ndarray) -> np.ndarray:
+        """Normalise `[B, ...]`."""
+        scaled = (obs - self.mean) / np.sqrt(self.variance + self.epsilon)
+        return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
+
+
+def build_model(config: RunConfig, envs: Envs, episodes: list[Episode]) -> tuple[Any, Any]:
+    """Return a new model in `envs`, and its VecNormalize if it has one; ended episodes are put into `episodes`.
+
+    Raises:
+        UsageError: the algorithm does not take these spaces or options.
+    """
+    from stable_baselines3.common.vec_env import VecNormalize
+
+    algorithm, options = find_component("agent", config.agent).algorithm, config.agent_config
+    for problem in unsuited(algorithm, options, envs):
+        raise UsageError(f"{config.agent} on {config.env}: {problem}")
+    view = as_vec_env(envs, episodes.extend)
+    normalizer = None
+    if options.normalize_obs or options.normalize_reward:
+        normalizer = VecNormalize(
+            view,
+            norm_obs=options.normalize_obs,
+            norm_reward=options.normalize_reward,
+            gamma=getattr(options, "gamma", 0.99),
+        )
+    arguments = constructor_arguments(options, int(np.prod(envs.action_space.shape or (1,))))
+    policy = choose_policy(options.policy, algorithm, envs.observation_space)
+    try:
+        model = algorithm(
+            policy,
+            view if normalizer is None else normalizer,
+            seed=config.seed,
+            device=choose_device(config.device),
+            **arguments,
+        )
+    except Exception as error:  # whatever it is, this request is not what the algorithm can be built for
+        said = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", " ".join(str(error).split()))
+        known = isinstance(error, AssertionError | ValueError | TypeError)
+        raise UsageError(
+            f"{config.agent} on {config.env}: {said if known else f'{type(error).__name__}: {said}'}"
+        ) from error
+    return model, normalizer
+
+
+def unsuited(algorithm: type[Any], options: Any, envs: Envs) -> Iterator[str]:
+    """Yield what Stable-Baselines3 would only say while it trains, or never."""
+    space, actions = envs.observation_space, envs.action_space
+    if np.any(getattr(actions, "start", 0)):
+        yield f"it takes discrete actions that begin at 0, got {actions}"
+    if takes_masks(algorithm) and not (isinstance(space, spaces.Dict) and "action_mask" in space.spaces):
+        yield "it needs observations that are a Dict with an action_mask; use sb3/ppo"
+    if options.normalize_obs and not isinstance(space, spaces.Box):
+        yield "normalize_obs: only Box observations can be normalised"
+    if getattr(options, "train_freq", None) == "episode" and envs.num_envs > 1:
+        yield f"train_freq: episode needs --num-envs 1, got {envs.num_envs}"
+
+
+def takes_masks(algorithm: type[Any]) -> bool:
+    """Whether an algorithm chooses among the actions that a mask allows."""
+    return "action_masks" in inspect.signature(algorithm.predict).parameters
+
+
+def choose_policy(name: str, algorithm: type[Any], space: spaces.Space) -> str:
+    """Return the policy class for observations: MlpPolicy, CnnPolicy or MultiInputPolicy, or their recurrent kin.
+
+    Raises:
+        UsageError: the algorithm has none of that name.
+    """
+    known = list(algorithm.policy_aliases)
+    if name != "auto":
+        if name not in known:
+            raise UsageError(f"policy: unknown policy {name!r}; {nearest(name, known)}")
+        return name
+    beginning = "MultiInput" if isinstance(space, spaces.Dict) else "Cnn" if is_picture(space) else "Mlp"
+    fitting = [alias for alias in known if alias.startswith(beginning)]
+    if not fitting:
+        got = " ".join(str(space).split())
+        raise UsageError(
+            f"{algorithm.__name__} has no policy for {got} (policies: {', '.join(known) or 'none'})"
+        )
+    return fitting[0]
+
+
+def frozen(normalizer: Any) -> ObservationNormalizer | None:
+    """Observation statistics of a VecNormalize as they are now; None where there are none."""
+    if normalizer is None or not normalizer.norm_obs:
+        return None
+    statistics = normalizer.obs_rms
+    return ObservationNormalizer(
+        statistics.mean.copy(), statistics.var.copy(), normalizer.epsilon, normalizer.clip_obs
+    )
+
+
+def save_model(run_dir: Path, model: Any, normalizer: ObservationNormalizer | None) -> None:
+    """Write `model.zip`, Stable-Baselines3's own format, whole or not at all; statistics lie beside it before."""
+    temporary = run_dir / "unfinished.zip"
+    if normalizer is not None:
+        with temporary.open("wb") as file:
+            np.savez(file, **vars(normalizer))
+        _put(temporary, run_dir / NORMALIZATION_FILE)
+    model.save(temporary)
+    _put(temporary, run_dir / MODEL_FILE)
+
+
+def _put(temporary: Path, path: Path) -> None:
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def load_baseline(run_dir: Path, config: RunConfig) -> tuple[BaselineActor, int]:
+    """Return what a finished run has learned, and the steps it was trained for.
+
+    Raises:
+        UsageError: the run has not finished, or its files are damaged.
+    """
+    path = run_dir / MODEL_FILE
+    if not path.is_file():
+        raise UsageError(
+            f"{run_dir} has not finished, and baselines save no checkpoints: palaestra train --resume {run_dir}"
+        )
+    algorithm = find_component("agent", config.agent).algorithm
+    statistics = run_dir / NORMALIZATION_FILE
+    normalized = config.agent_config.normalize_obs
+    try:
+        model = algorithm.load(path, device=choose_device(config.device))
+        return BaselineActor(model, read_normalizer(statistics) if normalized else None), int(
+            model.num_timesteps
+        )
+    except Exception as error:  # zip, pickle and torch have an error each for what is damaged
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"{path} cannot be loaded: {said}") from error
+
+
+def read_normalizer(path: Path) -> ObservationNormalizer:
+    """Return the statistics that `save_model` wrote."""
+    with np.load(path) as arrays:
+        return ObservationNormalizer(
+            arrays["mean"], arrays["variance"], float(arrays["epsilon"]), float(arrays["clip"])
+        )

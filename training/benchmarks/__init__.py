@@ -1,0 +1,1 @@
+"""Imported as `palaestra.training.benchmarks`: speed beside peers."""

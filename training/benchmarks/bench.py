@@ -1,0 +1,223 @@
+"""Throughput and memory, side by side with the baselines: alternating runs on one machine, in one process tree."""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from ..settings.seeds import EVALUATION_SEED
+from ..settings.usage import UsageError, nearest
+from ..tracking.metrics_file import read_metrics
+from ..tracking.provenance import surroundings
+from .tasks import BENCHMARKS, Benchmark, ReplayBenchmark
+
+# Steps whose time is not counted: compiling, first allocations, filling a replay buffer.
+WARM_UP = 0.2
+
+
+def bench(names: list[str], repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Run benchmarks by name (all when none is named); see the command's help for the result's fields."""
+    for name in names:
+        if name not in BENCHMARKS:
+            raise UsageError(f"unknown benchmark {name!r}; {nearest(name, BENCHMARKS)}")
+    results = []
+    for name in names or list(BENCHMARKS):
+        runs: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
+        for repeat in range(repeats):
+            for side, done in runs.items():
+                done.append(_run_worker(name, side, seed=repeat))
+                say(f"{name} {side} {repeat + 1}/{repeats}: {done[-1]['per_second']:,.0f} a second")
+        results.append(_summarize(name, runs))
+    return {"results": results, **surroundings()}
+
+
+def _summarize(name: str, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    def median(side: str, key: str) -> float | None:
+        values = [value for run in runs[side] if (value := run[key]) is not None]
+        return statistics.median(values) if values else None
+
+    pairs = zip(runs["ours"], runs["theirs"], strict=True)
+    return {
+        "name": name,
+        "peer": f"stable-baselines3 {BENCHMARKS[name].algorithm}",
+        "unit": BENCHMARKS[name].unit,
+        "ours": median("ours", "per_second"),
+        "theirs": median("theirs", "per_second"),
+        "ratio": statistics.median(a["per_second"] / b["per_second"] for a, b in pairs),
+        "return_ours": median("ours", "return"),
+        "return_theirs": median("theirs", "return"),
+        "peak_mb_ours": median("ours", "peak_mb"),
+        "peak_mb_theirs": median("theirs", "peak_mb"),
+        "seconds_ours": median("ours", "seconds"),
+        "seconds_theirs": median("theirs", "seconds"),
+        "threads": getattr(BENCHMARKS[name], "threads", 1),
+        "runs": len(runs["ours"]),
+    }
+
+
+def format_bench(report: dict[str, Any]) -> str:
+    """Lay a report out for reading."""
+    lines = [
+        f"{'benchmark':<24}{'ours':>12}{'theirs':>12}{'ratio':>8}   return ours/theirs   peak MB ours/theirs"
+    ]
+    for row in report["results"]:
+        has_return = row["return_ours"] is not None
+        returns = f"{row['return_ours']:.1f} / {row['return_theirs']:.1f}" if has_return else "-"
+        memory = f"{row['peak_mb_ours']:.0f} / {row['peak_mb_theirs']:.0f}"
+        speed = f"{row['ours']:>12,.0f}{row['theirs']:>12,.0f}{row['ratio']:>8.2f}"
+        lines.append(f"{row['name']:<24}{speed}   {returns:<20} {memory}")
+    units = {
+        f"{row['name']}: {row['unit']} ({row['threads']} torch threads)": None for row in report["results"]
+    }
+    return "\n".join([*lines, *units])
+
+
+# (environment steps, seconds on some clock)
+Ticks = list[tuple[int, float]]
+
+
+def _run_worker(name: str, side: str, seed: int) -> dict[str, Any]:
+    """Measure one side in a process of its own, so that peak memory is its own too."""
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "palaestra.training.benchmarks.bench",
+        name,
+        side,
+        str(seed),
+    ]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    if finished.returncode != 0:
+        raise RuntimeError(f"benchmark {name} ({side}) failed:\n{finished.stderr}")
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
+def _worker(name: str, side: str, seed: int) -> dict[str, float | None]:
+    benchmark = BENCHMARKS[name]
+    started = time.perf_counter()
+    if isinstance(benchmark, ReplayBenchmark):
+        measured = (_draw_ours if side == "ours" else _draw_theirs)(benchmark, seed)
+    else:
+        measured = _train(benchmark, side, seed)
+    return {
+        "seconds": time.perf_counter() - started,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        **measured,
+    }
+
+
+def _train(benchmark: Benchmark, side: str, seed: int) -> dict[str, float | None]:
+    import torch
+
+    torch.set_num_threads(benchmark.threads)
+    ticks, evaluate = (_train_ours if side == "ours" else _train_theirs)(benchmark, seed)
+    late = [tick for tick in ticks if tick[0] >= WARM_UP * benchmark.steps]
+    return {"per_second": (late[-1][0] - late[0][0]) / (late[-1][1] - late[0][1]), "return": evaluate()}
+
+
+def _train_ours(benchmark: Benchmark, seed: int) -> tuple[Ticks, Callable[[], float]]:
+    from ..run.build import evaluation_spec
+    from ..run.evaluate import evaluate
+    from ..run.runs import load_run, start_run
+    from ..settings.config import run_config
+
+    config = run_config(
+        {
+            "agent": {"name": benchmark.agent, **benchmark.ours.get("agent", {})},
+            "env": benchmark.env,
+            "steps": benchmark.steps,
+            "seed": seed,
+            "num_envs": benchmark.num_envs,
+            "encoder": benchmark.ours.get("encoder", {"name": "mlp"}),
+            "memory": benchmark.ours.get("memory", {"name": "none"}),
+            "log_every": benchmark.steps // 50,
+            # Only training counts, on both sides.
+            "evaluate_every": benchmark.steps,
+            "checkpoint_every": benchmark.steps,
+            "compile": "on",
+            "threads": benchmark.threads,
+            "track": "none",
+        }
+    )
+    with TemporaryDirectory() as folder:
+        run_dir = Path(folder) / "run"
+        start_run(config, run_dir)
+        run = load_run(run_dir)
+        seconds = [
+            (int(row["step"]), row["time/total"]) for row in read_metrics(run_dir) if "time/total" in row
+        ]
+    return seconds, lambda: float(np.mean(evaluate(run.agent, evaluation_spec(config), 20).returns))
+
+
+def _train_theirs(benchmark: Benchmark, seed: int) -> tuple[Ticks, Callable[[], float]]:
+    from .baseline_speed import evaluate_baseline, train_baseline
+
+    model, ticks = train_baseline(
+        benchmark.algorithm,
+        benchmark.env,
+        num_envs=benchmark.num_envs,
+        steps=benchmark.steps,
+        seed=seed,
+        options=benchmark.theirs,
+        log_every=benchmark.steps // 50,
+    )
+    return ticks, lambda: evaluate_baseline(model, benchmark.env, episodes=20, seed=EVALUATION_SEED)
+
+
+def _draw_ours(benchmark: ReplayBenchmark, seed: int) -> dict[str, float | None]:
+    from ...agents.agent import Transition
+    from ...agents.replay import Replay
+
+    num_envs, generator = benchmark.num_envs, np.random.default_rng(seed)
+    replay = Replay(benchmark.frames)
+    for obs, next_obs, reward, done in _frames(benchmark, generator):
+        numbers = np.zeros(num_envs, np.int64)
+        never = np.zeros(num_envs, bool)
+        state = np.zeros((num_envs, 0), np.float32)
+        replay.add(Transition(obs, numbers, reward, done, never, next_obs, never, state))
+    return _draw(benchmark, lambda: replay.sample(benchmark.batch_size, generator))
+
+
+def _draw_theirs(benchmark: ReplayBenchmark, seed: int) -> dict[str, float | None]:
+    from .baseline_speed import make_replay
+
+    num_envs, generator = benchmark.num_envs, np.random.default_rng(seed)
+    replay = make_replay(benchmark.frames, num_envs)
+    for obs, next_obs, reward, done in _frames(benchmark, generator):
+        replay.add(obs, next_obs, np.zeros(num_envs, np.int64), reward, done, [{}] * num_envs)
+    return _draw(benchmark, lambda: replay.sample(benchmark.batch_size))
+
+
+def _frames(benchmark: ReplayBenchmark, generator: np.random.Generator) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield (obs, next_obs, reward, done) until a replay of `frames` is full."""
+    frames = generator.integers(0, 256, (64, benchmark.num_envs, 1, 84, 84), np.uint8)
+    reward = np.zeros(benchmark.num_envs, np.float32)
+    for t in range(benchmark.frames // benchmark.num_envs):
+        done = generator.random(benchmark.num_envs) < 0.001
+        yield frames[t % 64], frames[(t + 1) % 64], reward, done
+
+
+def _draw(benchmark: ReplayBenchmark, sample: Callable[[], Any]) -> dict[str, float | None]:
+    count, started = 5000, time.perf_counter()
+    for _ in range(count):
+        sample()
+    return {
+        "per_second": count * benchmark.batch_size / (time.perf_counter() - started),
+        "return": None,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(_worker(sys.argv[1], sys.argv[2], int(sys.argv[3]))))

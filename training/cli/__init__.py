@@ -1,0 +1,1 @@
+"""Imported as `palaestra.training.cli`: the command line, one file a command."""

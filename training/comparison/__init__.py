@@ -1,0 +1,1 @@
+"""Imported as `palaestra.training.comparison`: suites, statistics, reports and sweeps."""

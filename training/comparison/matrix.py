@@ -1,0 +1,156 @@
+"""What every combination of agent, encoder and memory has reached, as a page: a table a task, a command a cell."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..baselines.algorithms import is_baseline
+from ..run.listing import find_runs
+from ..run.runs import CYCLE_FILE
+from ..settings.components import find_component
+from ..settings.config import TELLING, RunConfig, load_config, to_dict
+from ..settings.train_options import read_train_options
+from ..settings.typed import option_name
+from ..settings.usage import UsageError
+from .findings import reference_scores
+from .suites import flat
+
+# What is no part of the command that makes a run: where it went, how it was watched and computed.
+LEFT_OUT = TELLING | {"seed", "device", "compile", "threads"}
+MEMORIES = ("none", "lstm", "gru", "transformer")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Runs that differ in their seeds only."""
+
+    task: str
+    """Environment and its arguments."""
+    env: str
+    agent: str
+    encoder: str
+    memory: str
+    steps: int
+    command: str
+    scores: dict[int, float]
+    """Mean return of the evaluation at the end, by seed."""
+
+
+def find_cells(folders: Iterable[Path]) -> list[Cell]:
+    """Group the finished runs of our own agents in some folders, those that went round between world and dreams apart.
+
+    Raises:
+        UsageError: there are none.
+    """
+    cells: dict[str, Cell] = {}
+    for info in (info for folder in folders for info in find_runs(folder)):
+        config = load_config(Path(info.path))
+        if not info.finished or is_baseline(find_component("agent", config.agent)):
+            continue
+        if (Path(info.path) / CYCLE_FILE).exists():
+            continue
+        command = shlex.join(["palaestra", *command_of(config)])
+        if command not in cells:
+            shown = " ".join(f"{name}={value}" for name, value in sorted(config.env_kwargs.items()))
+            frames = f"{config.frame_stack} frames" if config.frame_stack > 1 else ""
+            memory = config.memory if config.memory != "none" or not frames else frames
+            cells[command] = Cell(
+                *(f"{config.env} {shown}".strip(), config.env, config.agent, config.encoder, memory),
+                *(config.steps, command, {}),
+            )
+        assert info.return_mean is not None
+        cells[command].scores[config.seed] = info.return_mean
+    if not cells:
+        raise UsageError("there are no finished runs; see palaestra runs")
+    return list(cells.values())
+
+
+def command_of(config: RunConfig) -> list[str]:
+    """Return the words behind `palaestra` that ask for a config, seed apart: what differs from presets and defaults."""
+    words = ["--env", config.env]
+    usual = read_train_options(config.agent, words)[0].env_kwargs
+    if kwargs := {name: value for name, value in config.env_kwargs.items() if usual.get(name) != value}:
+        words += ["--env-kwargs", *(f"{name}={value}" for name, value in kwargs.items())]
+    for block in ("encoder", "memory"):
+        # Named where it is not what this environment gets anyway, for its options hang on it.
+        if getattr(read_train_options(config.agent, words)[0], block) != getattr(config, block):
+            words += [f"--{block}", getattr(config, block)]
+    asked, found = (flat(to_dict(each)) for each in (read_train_options(config.agent, words)[0], config))
+    for name, value in found.items():
+        chosen = type(asked.get(name)) in (str, int) and asked[name] in ("auto", 0)  # by the run itself
+        if name not in LEFT_OUT and name.partition(".")[0] != "env_kwargs" and asked.get(name) != value:
+            words += [] if chosen else option(name, value)
+    return ["train", config.agent, *words]
+
+
+def option(name: str, value: Any) -> list[str]:
+    """An option as it is typed."""
+    name = option_name(name)
+    if isinstance(value, bool):
+        *above, last = name.split(".")
+        return ["--" + ".".join([*above, last if value else f"no-{last}"])]
+    values = value if isinstance(value, list | tuple) else [value]
+    return [f"--{name}", *map(str, values)]
+
+
+def page(cells: list[Cell]) -> str:
+    """Lay cells out in Markdown."""
+    references = reference_scores()
+    lines = [
+        "# Which agent learns with which encoder and memory",
+        "",
+        "Written by `palaestra matrix` from finished runs. A cell is the mean return of the evaluation at the end of",
+        "training, best actions, over the seeds whose number stands behind it. Below each table is the command of",
+        "every cell, to which `--seed N` belongs.",
+        "",
+    ]
+    for task in sorted({cell.task for cell in cells}):
+        group = [cell for cell in cells if cell.task == task]
+        lines += [f"## {task}", ""]
+        if group[0].env in references:
+            low, high = references[group[0].env]
+            lines += [f"Random actions get {low:g}, a good agent {high:g}.", ""]
+        lines += [*table(group), "", "```", *(cell.command for cell in ordered(group)), "```", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def table(cells: list[Cell]) -> list[str]:
+    """One task: a row for each agent with an encoder, a column for each memory."""
+    memories = sorted({cell.memory for cell in cells}, key=place)
+    rows = dict.fromkeys((cell.agent, cell.encoder) for cell in ordered(cells))
+    lines = [
+        f"| agent | encoder | {' | '.join(memories)} |",
+        f"| --- | --- |{' --- |' * len(memories)}",
+    ]
+    for agent, encoder in rows:
+        found = [
+            "<br>".join(score(cell) for cell in cells if cell_key(cell) == (agent, encoder, memory)) or "-"
+            for memory in memories
+        ]
+        lines.append(f"| {agent} | {encoder} | {' | '.join(found)} |")
+    return lines
+
+
+def score(cell: Cell) -> str:
+    """Mean over seeds, how many they are, and after how many steps."""
+    mean = sum(cell.scores.values()) / len(cell.scores)
+    return f"{mean:.2f} ({len(cell.scores)})" if abs(mean) < 10 else f"{mean:.1f} ({len(cell.scores)})"
+
+
+def ordered(cells: list[Cell]) -> list[Cell]:
+    """By agent, encoder and memory."""
+    return sorted(cells, key=lambda cell: (cell.agent, cell.encoder, place(cell.memory)))
+
+
+def cell_key(cell: Cell) -> tuple[str, str, str]:
+    """Where a cell stands."""
+    return cell.agent, cell.encoder, cell.memory
+
+
+def place(memory: str) -> tuple[int, str]:
+    """None first, then frames, then memories."""
+    return (MEMORIES.index(memory) * 2 if memory in MEMORIES else 1), memory

@@ -1,0 +1,167 @@
+"""Scored runs: read from their folders, or from the comparisons of several machines."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..run.listing import RunInfo, evaluations
+from ..settings.usage import UsageError
+from ..tracking.metrics_file import read_metrics
+from ..tracking.provenance import made_with
+
+# Return of random actions and of a good agent, by environment.
+References = dict[str, tuple[float, float]]
+# Names of two that are compared.
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that was trained and scored."""
+
+    contestant: str
+    agent: str
+    env: str
+    steps: int
+    seed: int
+    score: float
+    """Mean return of the final evaluation."""
+    episodes: int
+    """Episodes of the final evaluation."""
+    curve: list[tuple[int, float]]
+    """Step and mean return of each evaluation on the way."""
+    curve_seconds: list[float]
+    """Seconds of training, evaluations included, at each of them."""
+    seconds: float
+    """Seconds of the whole run, over all its sessions."""
+    commands: list[str]
+    """What a user would type for it."""
+    made_with: list[dict[str, Any]]
+    """Versions, commit and machine of each session."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """Scored runs, and who is compared with whom."""
+
+    name: str
+    runs: list[FinishedRun]
+    pairs: list[Pair]
+    references: References = field(default_factory=dict)
+    """Beside those that ship."""
+    missing: list[str] = field(default_factory=list)
+    """Runs that failed, and why."""
+
+
+def finished_run(
+    contestant: str, info: RunInfo, score: dict[str, float], commands: list[list[str]]
+) -> FinishedRun:
+    """Read what a run's folder says of it."""
+    folder = Path(info.path)
+    reached = evaluations(folder)
+    return FinishedRun(
+        contestant=contestant,
+        agent=info.agent,
+        env=info.env,
+        steps=info.steps,
+        seed=info.seed,
+        score=score["return_mean"],
+        episodes=int(score["episodes"]),
+        curve=reached,
+        curve_seconds=evaluation_seconds(folder, [step for step, _ in reached]),
+        seconds=float(json.loads((folder / "summary.json").read_text())["seconds"]),
+        commands=["palaestra " + " ".join(words) for words in commands],
+        made_with=made_with(folder),
+    )
+
+
+def evaluation_seconds(run_dir: Path, steps: list[int]) -> list[float]:
+    """Seconds of training, evaluations included, when it came to these steps."""
+    rows = [row for row in read_metrics(run_dir) if "time/total" in row]
+    if not rows:
+        return [0.0] * len(steps)
+    return np.interp(steps, [row["step"] for row in rows], [row["time/total"] for row in rows]).tolist()
+
+
+def read_results(path: Path) -> Results:
+    """Read a `comparison.json` back.
+
+    Raises:
+        UsageError: there is none, or it was written by another version.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        rows = {(row["environment"], row["contestant"]): row for row in found["table"]}
+        curves, timing = found["curves"], found["timing"]
+        runs = [
+            _run(rows[curve["environment"], curve["contestant"]], curve, found, spent, seconds)
+            for curve, spent, seconds in zip(curves, timing["curve_seconds"], timing["seconds"], strict=True)
+        ]
+        pairs = [(pair["first"], pair["second"]) for pair in found["pairs"]]
+        references = {env: (low, high) for env, (low, high) in found["references"].items()}
+        return Results(found["name"], runs, pairs, references, found["missing"])
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{path} is not a comparison.json that this version has written ({error!r})"
+        ) from error
+
+
+def _run(
+    row: dict[str, Any],
+    curve: dict[str, Any],
+    found: dict[str, Any],
+    curve_seconds: list[float],
+    seconds: float,
+) -> FinishedRun:
+    return FinishedRun(
+        contestant=row["contestant"],
+        agent=row["agent"],
+        env=row["environment"],
+        steps=row["steps"],
+        seed=curve["seed"],
+        score=dict(zip(row["seeds"], row["runs"], strict=True))[curve["seed"]],
+        episodes=found["episodes"],
+        curve=list(zip(curve["steps"], curve["returns"], strict=True)),
+        curve_seconds=curve_seconds,
+        seconds=seconds,
+        commands=row["commands"],
+        made_with=found["made_with"],
+    )
+
+
+def merge_results(parts: dict[str, Results]) -> Results:
+    """Put comparisons together as if all had been run in one.
+
+    Raises:
+        UsageError: they were scored differently, call different agents the same, or have a run in common.
+    """
+    if len({run.episodes for part in parts.values() for run in part.runs}) > 1:
+        raise UsageError(f"{' and '.join(parts)} were scored over different numbers of episodes")
+    where: dict[tuple[str, str, int], str] = {}
+    agents: dict[tuple[str, str], tuple[str, int, str]] = {}
+    for path, part in parts.items():
+        for run in part.runs:
+            named = f"{run.contestant} on {run.env}"
+            agent, steps, first = agents.setdefault((run.contestant, run.env), (run.agent, run.steps, path))
+            if (agent, steps) != (run.agent, run.steps):
+                raise UsageError(
+                    f"{named} is {agent} for {steps:,} steps in {first}, {run.agent} for {run.steps:,} in {path}"
+                )
+            twin = where.setdefault((run.contestant, run.env, run.seed), path)
+            if twin != path:
+                raise UsageError(f"{named} with seed {run.seed} is in both {twin} and {path}: name one")
+    every = list(parts.values())
+    return Results(
+        name=" and ".join(dict.fromkeys(part.name for part in every)),
+        runs=[run for part in every for run in part.runs],
+        pairs=list(dict.fromkeys(pair for part in every for pair in part.pairs)),
+        references={env: scale for part in every for env, scale in part.references.items()},
+        missing=[line for part in every for line in part.missing],
+    )

@@ -1,0 +1,204 @@
+"""Suites: which agents meet in which environments, for how many steps and seeds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, MinLen
+
+from ..settings.components import find_component
+from ..settings.config import TELLING, RunConfig, run_config, to_dict
+from ..settings.presets import find_preset, merge, read_config
+from ..settings.typed import build
+from ..settings.usage import UsageError, nearest
+from ..settings.yaml_files import load_yaml, parse_yaml
+from .findings import read_references
+from .results import References
+
+Count = Annotated[int, Gt(0)]
+# How many, from 0 on, or which.
+Seeds = Count | Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """An agent with its options."""
+
+    agent: str
+    """Name of the agent: ours, sb3/NAME, or package.module:Class."""
+    name: str = ""
+    """What it is called in the report; the agent's name by default."""
+    config: str | None = None
+    """Preset of the agent, such as td3, or file, on top of the environment's preset."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """More options, in the layout of a run's config.yaml."""
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+        return self.name or (f"{self.agent} {self.config}" if self.config else self.agent)
+
+
+@dataclass(frozen=True)
+class Match:
+    """Agents that meet in the same environments, with the same steps and seeds."""
+
+    agents: tuple[Contestant, ...]
+    """The first one is compared with each of the others."""
+    environments: dict[str, Count]
+    """Environment steps by environment."""
+    seeds: tuple[int, ...]
+    """Seeds of each agent's runs in each environment."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Some matches."""
+
+    name: str
+    matches: tuple[Match, ...]
+    episodes: int
+    """Evaluation episodes that a run's score is the mean of."""
+    references: References
+    """Return of random actions and of a good agent, for environments that the package has none of."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a suite."""
+
+    contestant: Contestant
+    env: str
+    steps: int
+    seed: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class _SuiteFile:
+    matches: Annotated[tuple[dict[str, Any], ...], MinLen(1)]
+    seeds: Seeds = 5
+    episodes: Count = 100
+    references: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _MatchFile:
+    agents: Annotated[tuple[str | dict[str, Any], ...], MinLen(1)]
+    environments: Annotated[dict[str, Count], MinLen(1)]
+    seeds: Seeds | None = None
+
+
+def suite_names() -> list[str]:
+    """Names of the suites that ship with the package."""
+    folder = files("palaestra.configs").joinpath("suites")
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+def read_suite(name: str) -> Suite:
+    """Read a suite: a file, or the name of one that ships with the package.
+
+    Raises:
+        UsageError: there is none, or something in it is wrong; one line that names the place.
+    """
+    if Path(name).is_file():
+        values, where = load_yaml(Path(name)), f"{name}: "
+    elif name in suite_names():
+        entry = files("palaestra.configs").joinpath(f"suites/{name}.yaml")
+        values, where = parse_yaml(entry.read_text(encoding="utf-8"), name), f"{name}: "
+    else:
+        raise UsageError(f"there is no suite {name!r}; {nearest(name, suite_names())}")
+    suite = build(_SuiteFile, values, where)
+    matches = tuple(
+        _read_match(match, suite.seeds, f"{where}matches[{index}].")
+        for index, match in enumerate(suite.matches)
+    )
+    references = read_references(suite.references, f"{where}references.")
+    return Suite(Path(name).stem, matches, suite.episodes, references)
+
+
+def _read_match(values: dict[str, Any], seeds: Seeds, where: str) -> Match:
+    match = build(_MatchFile, values, where)
+    agents = tuple(
+        build(Contestant, {"agent": agent} if isinstance(agent, str) else agent, f"{where}agents[{index}].")
+        for index, agent in enumerate(match.agents)
+    )
+    labels = [agent.label for agent in agents]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UsageError(f"{where}agents: two are called {label!r}; give them a name")
+    seeds = match.seeds or seeds
+    if not isinstance(seeds, int) and len(set(seeds)) < len(seeds):
+        raise UsageError(f"{where}seeds: {list(seeds)} names a seed twice; each is one run")
+    return Match(agents, match.environments, tuple(range(seeds)) if isinstance(seeds, int) else seeds)
+
+
+def plan(suite: Suite, out: Path) -> list[PlannedRun]:
+    """Return every run of a suite, each once, in an order that finishes all contestants of an environment together."""
+    runs: dict[Path, PlannedRun] = {}
+    budgets: dict[tuple[str, str], int] = {}
+    for match in suite.matches:
+        for env, steps in match.environments.items():
+            for contestant in match.agents:
+                if budgets.setdefault((contestant.label, env), steps) != steps:
+                    raise UsageError(
+                        f"{suite.name}: {contestant.label!r} has two numbers of steps on {env}; give one of them a name"
+                    )
+            for seed in match.seeds:
+                for contestant in match.agents:
+                    folder = out / "runs" / slug(env) / f"{slug(contestant.label)}-{steps}" / f"seed{seed}"
+                    run = PlannedRun(contestant, env, steps, seed, folder)
+                    if runs.setdefault(folder, run).contestant != contestant:
+                        raise UsageError(
+                            f"{suite.name}: two contestants are called {contestant.label!r}, with other options"
+                        )
+    return list(runs.values())
+
+
+def slug(name: str) -> str:
+    """A name that can be one of a folder."""
+    return re.sub(r"[^\w.-]+", "_", name)
+
+
+def requested_config(run: PlannedRun) -> RunConfig:
+    """The complete config of a run.
+
+    Raises:
+        UsageError: the contestant's options are wrong.
+    """
+    contestant = run.contestant
+    find_component("agent", contestant.agent)
+    given = read_config(contestant.agent, contestant.config) if contestant.config else {}
+    preset = find_preset(contestant.agent, run.env)
+    named = {"agent": {"name": contestant.agent}, "env": run.env, "steps": run.steps, "seed": run.seed}
+    # One thread each: runs share the machine, and results do not depend on how many there are at once.
+    settled = {"threads": 1, "track": "none"}
+    layers = merge(preset, given, settled, contestant.options, named)
+    return run_config(layers, f"{contestant.label} on {run.env}: ")
+
+
+def differences(run: PlannedRun, config: RunConfig, existing: RunConfig) -> list[str]:
+    """Where an existing run is not what a suite asks for; what the run chose for `auto` and 0 is no difference."""
+    asked, found = flat(to_dict(config)), flat(to_dict(existing))
+    open_choices = {"auto", 0}
+    return [
+        f"{name} is {found.get(name)!r}, not {value!r}"
+        for name, value in asked.items()
+        if found.get(name) != value
+        and name not in TELLING
+        and not (type(value) in (str, int) and value in open_choices)  # False is no 0 here
+    ]
+
+
+def flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Name every value of nested mappings by its path: `agent.gamma`."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{path}{name}.") if isinstance(value, dict) else {path + name: value}
+    return found

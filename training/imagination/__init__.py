@@ -1,0 +1,1 @@
+"""Imported as `palaestra.training.imagination`: training with world models."""

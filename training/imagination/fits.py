@@ -1,0 +1,237 @@
+"""World models from their folder's point of view: collect, fit, go on with it, load what was fitted."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...envs.make import make_envs
+from ...world_models.coding import is_picture
+from ...world_models.episodes import Episodes
+from ...world_models.fit import Fit, Phase
+from ...world_models.report import open_loop_example, probe_states, report_on, traversals
+from ...world_models.world_model import WorldModel
+from ..run.checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
+from ..run.collect import collect_episodes
+from ..run.lock import locked
+from ..run.loop import caught_signals
+from ..run.runs import load_run
+from ..settings.usage import UsageError, as_usage_errors
+from ..settings.yaml_files import save_yaml
+from ..tracking.progress import Progress, say
+from ..tracking.trackers import check_tracking, open_tracker, step_to_resume
+from .model_report import write_report
+from .probe import true_states
+from .world_model_config import (
+    MODEL_FILE,
+    WorldModelConfig,
+    build_world_model,
+    env_spec,
+    load_model_config,
+    to_dict,
+)
+
+DATA_FOLDER = "data"
+
+
+def start_fit(config: WorldModelConfig, run_dir: Path) -> dict[str, Any]:
+    """Collect data and fit a world model to them, into a folder that must be new or empty; returns the report."""
+    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+        raise UsageError(f"{run_dir} is not empty; choose another --out, or go on with --resume {run_dir}")
+    check_tracking(config.track)
+    copies = env_spec(config).num_envs
+    if config.steps < copies:
+        raise UsageError(f"--steps: {config.steps} are too few for {copies} copies of the environment")
+    with as_usage_errors(), closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
+        build_world_model(config, envs.observation_space, envs.action_space)
+    if config.data != "random":
+        load_run(Path(config.data))
+    run_dir.mkdir(parents=True, exist_ok=True)
+    save_yaml(run_dir / MODEL_FILE, to_dict(config))
+    return resume_fit(run_dir)
+
+
+def resume_fit(run_dir: Path) -> dict[str, Any]:
+    """Go on with a fit, bit for bit as if it had never stopped; returns the report."""
+    config = load_model_config(run_dir)
+    set_threads(config)
+    with locked(run_dir):
+        checkpoint = latest_checkpoint(run_dir) if list_checkpoints(run_dir) else None
+        tracker = open_tracker(
+            run_dir,
+            config.track,
+            env=config.env,
+            agent=f"{config.coder}+{config.dynamics}",
+            seed=config.seed,
+            config=to_dict(config),
+            resume_step=step_to_resume(run_dir, checkpoint),
+        )
+        code = 1
+        try:
+            report = _fit(config, run_dir, checkpoint, tracker.log)
+            tracker.summary({name: x for name, x in report.items() if isinstance(x, int | float)})
+            tracker.artifact(latest_checkpoint(run_dir), "checkpoint", "world-model")
+            code = 0
+        except (KeyboardInterrupt, SystemExit) as stop:
+            code = int(stop.code or 1) if isinstance(stop, SystemExit) else 128 + signal.SIGINT
+            say(f"stopped; go on with: palaestra world-model fit --resume {run_dir}")
+            raise SystemExit(code) from None
+        finally:
+            tracker.close(code)
+    return report
+
+
+def _fit(
+    config: WorldModelConfig,
+    run_dir: Path,
+    checkpoint: Path | None,
+    log: Callable[[dict[str, float], int], None],
+) -> dict[str, Any]:
+    if list_checkpoints(run_dir / DATA_FOLDER):
+        episodes = load_data(run_dir)
+    else:
+        actor = None if config.data == "random" else load_run(Path(config.data)).agent
+        say(f"collecting {config.steps:,} steps of {config.env}")
+        episodes, _ = collect_episodes(env_spec(config), config.steps, actor)
+        save_data(run_dir, 0, episodes)
+    with closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
+        model = build_world_model(config, envs.observation_space, envs.action_space)
+    with as_usage_errors():
+        fit = Fit(model, episodes, config.fit, config.seed)
+    parts: dict[str, Part] = {**fit.parts()}
+    if checkpoint is not None:
+        load_checkpoint(checkpoint, parts)
+    run_fit(fit, log, run_dir, parts)
+    report = _head(config) | report_on(model, fit.train, fit.held_out)
+    _write(run_dir, report, model, fit.held_out)
+    return report
+
+
+def save_data(run_dir: Path, step: int, episodes: Episodes) -> None:
+    """Leave the real episodes beside a world model: once, since checkpoints come often and pictures are large."""
+    save_checkpoint(run_dir / DATA_FOLDER, step, {"episodes": episodes}, keep=1)
+
+
+def load_data(run_dir: Path) -> Episodes:
+    """Read the real episodes of a world model."""
+    episodes = Episodes()
+    load_checkpoint(latest_checkpoint(run_dir / DATA_FOLDER), {"episodes": episodes})
+    return episodes
+
+
+def run_fit(
+    fit: Fit,
+    log: Callable[[dict[str, float], int], None],
+    run_dir: Path | None = None,
+    parts: dict[str, Part] | None = None,
+) -> None:
+    """Fit to the end, with progress and checkpoints; a signal leaves a checkpoint and ends the program."""
+    limit = fit.config.updates * (2 if fit.model.coder.learns else 1)
+    progress = Progress(limit, start_step=fit.progress.total)
+
+    def report(metrics: dict[str, float], update: int) -> None:
+        log(metrics, update)
+        progress.update(update)
+
+    with caught_signals() as caught:
+
+        def looked() -> bool:
+            if run_dir is not None and parts is not None:
+                save_checkpoint(run_dir, fit.progress.total, parts)
+            return not caught
+
+        try:
+            fit.run(report, looked)
+        finally:
+            progress.close()
+    if caught:
+        raise SystemExit(128 + caught[0])
+
+
+def set_threads(config: WorldModelConfig) -> None:
+    """Use as many torch threads as the config says."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A world model and the real episodes that it has learned from."""
+
+    config: WorldModelConfig
+    model: WorldModel
+    run_dir: Path
+
+    @cached_property
+    def episodes(self) -> Episodes:
+        """The real episodes, read when they are wanted: pictures are large."""
+        return load_data(self.run_dir)
+
+
+def load_world_model(run_dir: Path, device: torch.device | None = None) -> FittedModel:
+    """Load what a fit has left.
+
+    Raises:
+        UsageError: it is no world model, or its fit has not ended.
+    """
+    config = load_model_config(run_dir)
+    not_done = (
+        f"{run_dir} has not been fitted to the end; go on with: palaestra world-model fit --resume {run_dir}"
+    )
+    with as_usage_errors(), closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
+        model = build_world_model(config, envs.observation_space, envs.action_space)
+    phase = Phase("")
+    if not list_checkpoints(run_dir):
+        raise UsageError(not_done)
+    load_checkpoint(latest_checkpoint(run_dir), {"model": model, "progress": phase}, only_these=True)
+    if phase.phase != "done":
+        raise UsageError(not_done)
+    model.eval()
+    return FittedModel(config, model.to(device) if device else model, run_dir)
+
+
+def evaluate_model(
+    run_dir: Path, returns: dict[str, Any] | None = None, noise: float = 0.0
+) -> dict[str, Any]:
+    """Judge a world model by the episodes that it has not learned from; the report is left in its folder, too.
+
+    `returns` is what `dream_to_real` has found out, if it was asked. With `noise`, the true state is looked for in
+    latents of noisy observations, too.
+    """
+    fitted = load_world_model(run_dir)
+    set_threads(fitted.config)
+    train, held_out = fitted.episodes.split()
+    report = _head(fitted.config) | report_on(fitted.model, train, held_out) | probe(fitted, noise)
+    report |= returns or {}
+    _write(run_dir, report, fitted.model, held_out)
+    return report
+
+
+def _write(run_dir: Path, report: dict[str, Any], model: WorldModel, held_out: Episodes) -> None:
+    """Leave a report and its pictures."""
+    moved = traversals(model, held_out) if is_picture(model.observation_space) else None
+    write_report(run_dir, report, open_loop_example(model, held_out), moved)
+
+
+def probe(fitted: FittedModel, noise: float) -> dict[str, Any]:
+    """How well a linear map finds the true state, where an environment of ours tells it; in fresh, random play."""
+    seen = true_states(env_spec(fitted.config))
+    if seen is None:
+        return {}
+    report: dict[str, Any] = {}
+    for suffix, deviation in {"": 0.0, "_noisy": noise}.items():
+        if not suffix or noise:
+            each = probe_states(fitted.model, *seen, noise=deviation)
+            report |= {f"probe_r2{suffix}": sum(each) / len(each), f"probe_r2_each{suffix}": each}
+    return report
+
+
+def _head(config: WorldModelConfig) -> dict[str, Any]:
+    return {"env": config.env, "encoder": config.coder, "dynamics": config.dynamics}

@@ -1,0 +1,187 @@
+"""Settings of a world model: from options and files to a config, and from a config to the model."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import torch
+from annotated_types import Ge, Gt
+from gymnasium import spaces
+
+from ...envs.make import EnvSpec, make_envs
+from ...world_models.coding import is_picture
+from ...world_models.fit import FitConfig
+from ...world_models.heads import HeadsConfig
+from ...world_models.world_model import WorldModel
+from ..run.build import choose_device
+from ..settings.components import find_component
+from ..settings.seeds import DATA_SEED
+from ..settings.typed import build, plain, shallow_dict
+from ..settings.usage import UsageError, as_usage_errors, nearest
+from ..settings.yaml_files import load_yaml
+
+MODEL_FILE = "world_model.yaml"
+
+
+@dataclass(frozen=True)
+class WorldModelConfig:
+    """Everything that decides a world model."""
+
+    env: str
+    """Gymnasium id of the environment; module:Id imports the module first."""
+    coder_config: Any
+    """The encoder's settings."""
+    dynamics_config: Any
+    """The dynamics' settings."""
+    steps: Annotated[int, Gt(0)] = 10_000
+    """Real steps to learn from, summed over environments."""
+    data: str = "random"
+    """Where they come from: random actions, or the folder of a run whose agent explores."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Everything random follows from it."""
+    num_envs: Annotated[int, Gt(0)] = 8
+    """Copies of the environment that data are collected with."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the environment."""
+    frame_stack: Annotated[int, Gt(0)] = 1
+    """Show this many of the last observations together, the newest last; pictures of two steps show velocities."""
+    coder: str = "auto"
+    """What an observation is encoded by; auto is a VAE for pictures and nothing for vectors."""
+    dynamics: str = "auto"
+    """What predicts the next latent; auto is an MDN-RNN for pictures and an ensemble for vectors."""
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
+    """Predicting reward and termination."""
+    fit: FitConfig = field(default_factory=FitConfig)
+    """Learning."""
+    track: Literal["auto", "wandb", "tensorboard", "none"] = "auto"
+    """Where metrics go besides the folder; auto is W&B for whoever is logged in."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks run."""
+    threads: Annotated[int, Ge(0)] = 1
+    """Threads of torch; 0 leaves it to torch."""
+
+
+# Names of the nested blocks and the kinds of component that they are.
+PARTS: dict[str, Literal["coder", "dynamics"]] = {"encoder": "coder", "dynamics": "dynamics"}
+
+
+def config_class(coder: type[Any], dynamics: type[Any]) -> type[Any]:
+    """Return `WorldModelConfig` with the config classes of these components in place of `Any`."""
+    typed = {"coder_config": coder.Config, "dynamics_config": dynamics.Config}
+    hints = get_type_hints(WorldModelConfig, include_extras=True)
+    fields: list[tuple[str, Any, Any]] = []
+    for item in dataclasses.fields(WorldModelConfig):
+        kind = typed.get(item.name, hints[item.name])
+        default: Any = item.default
+        if item.name in typed:
+            default = kind()
+        factory = item.default_factory
+        made = (
+            dataclasses.field(default=default)
+            if factory is dataclasses.MISSING
+            else field(default_factory=factory)
+        )
+        required = default is dataclasses.MISSING and factory is dataclasses.MISSING
+        fields.append((item.name, kind, dataclasses.field() if required else made))
+    return dataclasses.make_dataclass("WorldModelConfig", fields, frozen=True)
+
+
+def world_model_config(values: dict[str, Any], where: str = "") -> WorldModelConfig:
+    """Build a config from a mapping as it stands in `world_model.yaml`; what is left out takes its default.
+
+    Raises:
+        UsageError: a key, a name or a value is wrong.
+    """
+    flat: dict[str, Any] = dict(values)
+    names: dict[str, str] = {}
+    for block, kind in PARTS.items():
+        given = flat.pop(block, None)
+        options = dict(given) if isinstance(given, dict) else {"name": given} if given else {}
+        names[kind] = str(options.pop("name", "auto"))
+        flat |= {kind: names[kind], f"{kind}_config": options}
+    if "env" not in flat:
+        raise UsageError(f"{where}env: is missing")
+    if "auto" in names.values():
+        frames = flat.get("frame_stack", 1)
+        with as_usage_errors():
+            spec = EnvSpec(str(flat["env"]), 1, kwargs=flat.get("env_kwargs") or {}, frame_stack=frames)
+        names = resolve_names(names, observation_space(spec))
+        flat |= names
+    components = {kind: find_component(kind, names[kind]) for kind in PARTS.values()}
+    for block, kind in PARTS.items():
+        flat[f"{kind}_config"] = build(components[kind].Config, flat[f"{kind}_config"], where, f"{block}.")
+    known = [item.name for item in dataclasses.fields(WorldModelConfig)]
+    for key in flat:
+        if key not in known:
+            shown = [name for name in known if not name.endswith("_config") and name != "coder"]
+            raise UsageError(f"{where}{key}: unknown key; {nearest(key, [*shown, 'encoder'])}")
+    typed = build(config_class(components["coder"], components["dynamics"]), flat, where)
+    return WorldModelConfig(**shallow_dict(typed))
+
+
+def resolve_names(names: dict[str, str], space: spaces.Space) -> dict[str, str]:
+    """Replace `auto` by what fits an observation space."""
+    fitting = (
+        {"coder": "vae", "dynamics": "mdn_rnn"}
+        if is_picture(space)
+        else {"coder": "identity", "dynamics": "ensemble"}
+    )
+    return {kind: fitting[kind] if name == "auto" else name for kind, name in names.items()}
+
+
+def observation_space(spec: EnvSpec) -> spaces.Space:
+    """Look at what an environment shows."""
+    with as_usage_errors(), closing(make_envs(replace(spec, backend="sync"))) as envs:
+        return envs.observation_space
+
+
+def to_dict(config: WorldModelConfig) -> dict[str, Any]:
+    """Return a config as plain values, in the layout of `world_model.yaml`."""
+    values = plain(config)
+    blocks = {
+        block: {"name": values.pop(kind), **values.pop(f"{kind}_config")} for block, kind in PARTS.items()
+    }
+    return values | blocks
+
+
+def build_world_model(
+    config: WorldModelConfig, observation_space: spaces.Space, action_space: spaces.Space
+) -> WorldModel:
+    """Build the model; its initial weights depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return WorldModel(
+            observation_space,
+            action_space,
+            find_component("coder", config.coder),
+            find_component("dynamics", config.dynamics),
+            config.coder_config,
+            config.dynamics_config,
+            config.heads,
+        ).to(choose_device(config.device))
+
+
+def env_spec(config: WorldModelConfig) -> EnvSpec:
+    """Environments to collect data in; `sync`, which spends no step on resetting."""
+    seed = DATA_SEED + config.seed
+    return EnvSpec(
+        config.env,
+        config.num_envs,
+        seed=seed,
+        kwargs=dict(config.env_kwargs),
+        backend="sync",
+        frame_stack=config.frame_stack,
+    )
+
+
+def load_model_config(run_dir: Path) -> WorldModelConfig:
+    """Read the config of a world model's folder."""
+    path = run_dir / MODEL_FILE
+    if not path.is_file():
+        why = f"it has no {MODEL_FILE}" if run_dir.is_dir() else "there is no such folder"
+        raise UsageError(f"{run_dir} is not a world model: {why}")
+    return world_model_config(load_yaml(path), f"{path}: ")

@@ -1,0 +1,1 @@
+"""Imported as `palaestra.training.run`: one run, from loop to folder."""

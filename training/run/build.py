@@ -1,0 +1,183 @@
+"""From a run's config to its parts: environments and agent."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import torch
+import yaml
+from gymnasium import spaces
+
+from ...agents.agent import Agent
+from ...envs.make import EnvSpec, make_envs, make_single
+from ...envs.registry import find_environment
+from ...envs.vector import Envs
+from ...envs.wrappers.companion import Companion
+from ...networks.nested import NestedEncoder
+from ...networks.observations import is_picture, leaf_spaces
+from ...networks.torso import Encoder, Torso, build_torso
+from ..settings.components import component_names, find_component
+from ..settings.config import RunConfig
+from ..settings.seeds import EVALUATION_SEED
+from ..settings.typed import shallow_dict
+from ..settings.usage import in_one_line
+
+# Compiling costs 10 to 30 seconds and saves about 0.7 ms an optimiser step.
+COMPILE_FROM_UPDATES = 50_000
+
+
+def env_spec(config: RunConfig) -> EnvSpec:
+    """Environments to train in."""
+    return EnvSpec(
+        config.env,
+        config.num_envs,
+        seed=config.seed,
+        kwargs=dict(config.env_kwargs),
+        backend=config.backend,
+        **shallow_dict(config.env_options),
+        frame_stack=config.frame_stack,
+        show_previous=config.show_previous,
+        companion=companion(config),
+    )
+
+
+def companion(config: RunConfig) -> Callable[[spaces.Space, spaces.Space], Companion] | None:
+    """Return what makes the world model whose memory is shown, once the spaces are known; None without one."""
+    if not config.show_model_memory:
+        return None
+    from ..imagination.model_memory import ModelMemory
+
+    return partial(ModelMemory, Path(config.show_model_memory), choose_device(config.device))
+
+
+def evaluation_spec(config: RunConfig, seed: int | None = None) -> EnvSpec:
+    """The same environments for evaluation, with seeds of their own."""
+    return replace(env_spec(config), num_envs=1, seed=EVALUATION_SEED + config.seed if seed is None else seed)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device for `auto`, `cpu` or `cuda`."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device 'cuda' is not available here; use --device cpu or auto")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def choose_compile(name: str, updates: int) -> bool:
+    """Whether to compile updates; `auto` does where enough of them are planned and a C++ compiler is there."""
+    if name != "auto":
+        return name == "on"
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    return updates >= COMPILE_FROM_UPDATES and compiler is not None
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """Replace every `auto` and 0 by what it stands for here, so that the saved config says all.
+
+    Raises:
+        ValueError: the device is not there.
+    """
+    steps = config.steps
+    # An agent from outside need not say it; it can be compiled on request only.
+    planned = getattr(config.agent_config, "planned_updates", None)
+    updates = planned(steps, config.num_envs) if planned else 0
+    return replace(
+        config,
+        log_every=config.log_every or max(1, steps // 200),
+        evaluate_every=config.evaluate_every or max(1, steps // 10),
+        checkpoint_every=config.checkpoint_every or max(1, steps // 20),
+        device=choose_device(config.device).type,  # type: ignore[arg-type]
+        compile="on" if choose_compile(config.compile, updates) else "off",
+        threads=config.threads or (os.cpu_count() if sees_pictures(config.encoder) else None) or 1,
+    )
+
+
+def sees_pictures(encoder: str) -> bool:
+    """Whether an encoder is one of pictures, which many threads make faster; small networks get slower."""
+    return bool(find_component("encoder", encoder).shared_by_default)
+
+
+def torso_factory(config: RunConfig, observation_space: spaces.Space) -> Callable[[], Torso]:
+    """Return what an agent calls for each torso that it needs."""
+    encoder = find_component("encoder", config.encoder)
+    check_encoder(config.encoder, encoder, observation_space)
+    memory = find_component("memory", config.memory)
+    return lambda: build_torso(
+        observation_space, encoder, memory, config.encoder_config, config.memory_config
+    )
+
+
+def check_encoder(name: str, encoder: type[Encoder], space: spaces.Space) -> None:
+    """Raise `TypeError` with the encoders that do take observations of a space, unless this one does."""
+    if takes(encoder, space):
+        return
+    others = [other for other in component_names("encoder") if takes(find_component("encoder", other), space)]
+    raise refusal(f"encoder '{name}' takes {encoder.takes}", space, others)
+
+
+def check_actions(name: str, agent: type[Agent], space: spaces.Space) -> None:
+    """Raise `TypeError` with the agents that do take actions of a space, unless this one does."""
+    if agent.takes.include(space):
+        return
+    others = [
+        other for other in component_names("agent") if find_component("agent", other).takes.include(space)
+    ]
+    raise refusal(f"agent '{name}' takes {agent.takes.name}", space, others)
+
+
+def refusal(what: str, space: spaces.Space, others: list[str]) -> TypeError:
+    """What is said of a space that a component does not take, but `others` do."""
+    advice = f"use {' or '.join(others)}" if others else "none of ours does"
+    return TypeError(f"{what}, got {in_one_line(space)}; {advice}")
+
+
+def takes(encoder: type[Encoder], space: spaces.Space) -> bool:
+    """Whether an encoder takes observations of a space, alone or one of it for each picture in there."""
+    return encoder.accepts(space) or NestedEncoder.fits(space, encoder)
+
+
+def default_encoder(
+    env: str, kwargs: dict[str, Any], wrappers: tuple[str, ...] = (), backend: str = "auto"
+) -> str:
+    """Name of the encoder for an environment: `cnn` where its observations are pictures or hold some, else `mlp`."""
+    return _default_encoder(env, yaml.safe_dump(kwargs), wrappers, backend)
+
+
+@cache
+def _default_encoder(env: str, kwargs: str, wrappers: tuple[str, ...], backend: str) -> str:
+    made: Envs | gymnasium.Env
+    try:
+        spec = EnvSpec(env, 1, kwargs=yaml.safe_load(kwargs))
+        match backend:
+            case "envpool" | "ale":
+                made = make_envs(replace(spec, backend=backend, workers=1))
+            case _:
+                made = make_single(replace(spec, wrappers=wrappers), find_environment(env))
+    except Exception:  # whatever it is, it is reported where the environment is made to be used
+        return "mlp"
+    space = made.observation_space
+    made.close()
+    return "cnn" if any(is_picture(leaf) for leaf in leaf_spaces(space)) else "mlp"
+
+
+def build_agent(config: RunConfig, observation_space: spaces.Space, action_space: spaces.Space) -> Agent:
+    """Build the agent of a run; its initial weights depend on the run's seed alone."""
+    agent_class = find_component("agent", config.agent)
+    check_actions(config.agent, agent_class, action_space)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return agent_class(
+            config.agent_config,
+            action_space,
+            torso_factory(config, observation_space),
+            seed=config.seed,
+            total_steps=config.steps,
+            device=choose_device(config.device),
+            compile=config.compile == "on",
+        )

@@ -1,0 +1,297 @@
+"""Checkpoints: folders of safetensors and JSON, whole or not there at all. Nothing is ever unpickled.
+
+`checkpoints/000100000/` holds `tensors.safetensors` (every array, by its path), `state.json` (everything else) and
+`manifest.json` (schema version, step, SHA-256 of the other two and of itself: a flipped bit loads silently otherwise).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ...networks.stateful import Stateful
+from ..settings.usage import UsageError
+
+SCHEMA = 2  # 1 had no seal
+TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+# Keys that mark, in JSON, what JSON has no word for.
+TENSOR, ARRAY, SCALAR, TUPLE, ITEMS = "__tensor__", "__array__", "__scalar__", "__tuple__", "__items__"
+MARKS = {TENSOR, ARRAY, SCALAR, TUPLE, ITEMS}
+# What safetensors can hold.
+DTYPES = {
+    *(torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+    *(torch.int8, torch.int16, torch.int32, torch.int64, torch.complex64),
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+}
+
+Part = Stateful | np.random.Generator | torch.Generator
+
+
+class CheckpointCorruptError(Exception):
+    """A checkpoint is incomplete or has changed since it was written."""
+
+
+# -- Trees of state <-> JSON and tensors ----------------------------------------------------------------------------
+
+
+def pack(tree: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """Return `tree` as JSON values; its tensors and arrays go into `tensors`, under their path."""
+    match tree:
+        case torch.Tensor():
+            return {TENSOR: _add(tree, path, tensors)}
+        case np.ndarray():
+            return {ARRAY: _add(tree, path, tensors)}
+        case np.generic():
+            return {SCALAR: _add(np.asarray(tree), path, tensors)}
+        case dict() if all(isinstance(key, str) for key in tree) and not MARKS & set(tree):
+            return {key: pack(value, f"{path}/{key}", tensors) for key, value in tree.items()}
+        case dict():
+            return {ITEMS: [pack(list(item), f"{path}/{n}", tensors) for n, item in enumerate(tree.items())]}
+        case tuple():
+            return {TUPLE: [pack(value, f"{path}/{n}", tensors) for n, value in enumerate(tree)]}
+        case list():
+            return [pack(value, f"{path}/{n}", tensors) for n, value in enumerate(tree)]
+        case None | bool() | int() | float() | str():
+            return tree
+    raise TypeError(f"{path}: a checkpoint cannot hold {type(tree).__name__}")
+
+
+def _add(value: torch.Tensor | np.ndarray, path: str, tensors: dict[str, torch.Tensor]) -> str:
+    """Put a tensor or an array into `tensors`; returns its name there, which is `path` unless that is taken."""
+    try:
+        if isinstance(value, np.ndarray):
+            tensor = torch.from_numpy(np.require(value, requirements=["C", "W"]))
+        else:
+            tensor = value.detach().cpu().contiguous()
+    except (TypeError, ValueError, RuntimeError):
+        tensor = None
+    if tensor is None or tensor.dtype not in DTYPES:
+        kind = f"{type(value).__name__} of {value.dtype}"
+        raise TypeError(f"{path}: a checkpoint cannot hold a {kind}")
+    while path in tensors:  # {"a/b": ...} beside {"a": {"b": ...}}
+        path += "'"
+    tensors[path] = tensor
+    return path
+
+
+def _unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copy the tensors that share memory with one before them: safetensors refuses those."""
+    seen: set[int] = set()
+    alone = {}
+    for name, tensor in tensors.items():
+        address = tensor.untyped_storage().data_ptr()
+        alone[name] = tensor.clone() if address in seen else tensor
+        seen.add(address)
+    return alone
+
+
+def unpack(tree: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """Undo `pack`; takes what it needs out of `tensors`."""
+    match tree:
+        case {"__tensor__": name}:
+            return tensors.pop(name).clone()  # the original is a mapping that would keep the file on the disk
+        case {"__array__": name}:
+            return tensors.pop(name).clone().numpy()
+        case {"__scalar__": name}:
+            return tensors.pop(name).numpy()[()]
+        case {"__tuple__": values}:
+            return tuple(unpack(value, tensors) for value in values)
+        case {"__items__": items}:
+            return dict(unpack(item, tensors) for item in items)
+        case dict():
+            return {key: unpack(value, tensors) for key, value in tree.items()}
+        case list():
+            return [unpack(value, tensors) for value in tree]
+    return tree
+
+
+def _state_of(part: Part) -> Any:
+    if isinstance(part, np.random.Generator):
+        return part.bit_generator.state
+    if isinstance(part, torch.Generator):
+        return {"state": part.get_state()}
+    return part.state_dict()
+
+
+def _restore(part: Part, state: Any) -> None:
+    if isinstance(part, np.random.Generator):
+        part.bit_generator.state = state
+    elif isinstance(part, torch.Generator):
+        part.set_state(state["state"])
+    else:
+        part.load_state_dict(state)
+
+
+# -- Folders --------------------------------------------------------------------------------------------------------
+
+
+def save_checkpoint(run_dir: Path, step: int, parts: Mapping[str, Part], keep: int = 2) -> Path:
+    """Write all `parts` as the checkpoint of `step`, then remove all but the newest `keep` up to this step.
+
+    It is written under another name, synced and renamed: a kill or a full disk leaves the older ones as they are.
+    Checkpoints of later steps are left alone: a run comes by here again only where those are damaged.
+
+    Raises:
+        TypeError: a part holds something that has no place in a checkpoint.
+        OSError: it cannot be written.
+    """
+    if keep < 1:
+        raise ValueError(f"keep must be at least 1, got {keep}")
+    folder = run_dir / "checkpoints"
+    target, temporary = folder / f"{step:09d}", folder / f"{step:09d}.tmp"
+    tensors: dict[str, torch.Tensor] = {}
+    tree = {name: pack(_state_of(part), name, tensors) for name, part in parts.items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        _write(temporary, step, tree, tensors)
+        if target.exists():
+            _retire(target)
+        temporary.rename(target)
+        _sync(folder)
+        _sync(run_dir)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise OSError(f"cannot write {target}, older checkpoints are as they were: {error}") from error
+    for old in [path for path in list_checkpoints(run_dir) if int(path.name) <= step][:-keep]:
+        _retire(old)
+    _sweep(folder)
+    return target
+
+
+def _write(folder: Path, step: int, tree: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write the files of a checkpoint into a new folder and make sure that they are on the disk."""
+    folder.mkdir()
+    save_file(_unshared(tensors), folder / TENSORS)
+    (folder / STATE).write_text(json.dumps(tree))
+    manifest = {
+        "schema": SCHEMA,
+        "step": step,
+        "sha256": {name: _sha256(folder / name) for name in (TENSORS, STATE)},
+        "versions": {"palaestra": version("palaestra"), "torch": torch.__version__, "numpy": np.__version__},
+    }
+    (folder / MANIFEST).write_text(_sealed(manifest))
+    for path in (*folder.iterdir(), folder):
+        _sync(path)
+
+
+def _sealed(manifest: dict[str, Any]) -> str:
+    """Return a manifest as text that ends in the SHA-256 of everything before."""
+    seal = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
+    return json.dumps({**manifest, "seal": seal}, indent=2) + "\n"
+
+
+def _retire(path: Path) -> None:
+    """Give a checkpoint a name that is never loaded, so that a kill cannot leave half of it."""
+    path.rename(path.with_suffix(".old.tmp"))
+
+
+def _sweep(folder: Path) -> None:
+    """Remove retired checkpoints and what an interrupted write has left."""
+    for leftover in folder.glob("*.tmp"):
+        shutil.rmtree(leftover)
+
+
+def load_checkpoint(path: Path, parts: Mapping[str, Part], only_these: bool = False) -> None:
+    """Put a checkpoint back into `parts`, which must be the same ones, or with `only_these` some of them.
+
+    Raises:
+        CheckpointCorruptError: a file is missing or has changed.
+        UsageError: the checkpoint holds other parts.
+    """
+    verify(path)
+    tree = json.loads((path / STATE).read_text())
+    missing = [name for name in parts if name not in tree]
+    if missing:
+        raise UsageError(f"{path} does not fit: it lacks {', '.join(missing)}")
+    extra = [name for name in tree if name not in parts]
+    if extra and not only_these:
+        raise UsageError(f"{path} does not fit: it holds {', '.join(extra)}, which this run has not")
+    tensors = load_file(path / TENSORS)
+    try:
+        states = {name: unpack(tree[name], tensors) for name in parts}
+    except KeyError as error:
+        raise CheckpointCorruptError(f"{path} is damaged: there is no tensor {error}") from None
+    if tensors and not only_these:
+        raise CheckpointCorruptError(f"{path} is damaged: nothing refers to tensor {min(tensors)!r}")
+    for name, part in parts.items():
+        try:
+            _restore(part, states[name])
+        except (RuntimeError, LookupError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise UsageError(f"{path} does not fit {name}: {type(error).__name__}: {reason}") from error
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """Return the manifest of a checkpoint whose files are as they were written.
+
+    Raises:
+        CheckpointCorruptError: they are not, or a newer version of the format wrote them.
+    """
+    try:
+        text = (path / MANIFEST).read_text()
+        manifest = json.loads(text)
+        schema = int(manifest["schema"])
+        if schema > SCHEMA:
+            raise CheckpointCorruptError(
+                f"{path} has format {schema}, this version reads up to {SCHEMA}; update palaestra"
+            )
+        if schema > 1:
+            del manifest["seal"]
+            if _sealed(manifest) != text:
+                raise CheckpointCorruptError(f"{path / MANIFEST} has changed since it was written")
+        for name in (TENSORS, STATE):
+            if _sha256(path / name) != manifest["sha256"][name]:
+                raise CheckpointCorruptError(f"{path / name} has changed since it was written")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointCorruptError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+    return manifest
+
+
+def latest_checkpoint(run_dir: Path) -> Path:
+    """Return the newest checkpoint that is whole; damaged ones are skipped with a warning.
+
+    Raises:
+        UsageError: there is none.
+    """
+    damage = []
+    for path in reversed(list_checkpoints(run_dir)):
+        try:
+            verify(path)
+            return path
+        except CheckpointCorruptError as error:
+            damage.append(str(error))
+            print(f"warning: {error}; trying an older checkpoint", file=sys.stderr)
+    raise UsageError(f"{run_dir} has no checkpoint to go on from{': ' + damage[0] if damage else ''}")
+
+
+def list_checkpoints(run_dir: Path) -> list[Path]:
+    """Checkpoints, oldest first, damaged ones included."""
+    found = (path for path in (run_dir / "checkpoints").glob("*") if path.name.isdecimal())
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Make sure that a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

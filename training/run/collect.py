@@ -1,0 +1,105 @@
+"""Stepping an agent, or random actions, together with environments: the start of training, and of world models."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+from gymnasium.vector.utils import batch_space
+
+from ...agents.agent import Transition
+from ...envs.make import EnvSpec, make_envs
+from ...envs.vector import Envs
+from ...envs.vector import Episode as Ended
+from ...world_models.episodes import Episode, Episodes, Recorder
+from .evaluate import Actor
+
+
+class Collector:
+    """Steps an agent and its environments together, one Transition at a time; its place can be saved."""
+
+    def __init__(self, agent: Actor, envs: Envs):
+        self.agent = agent
+        self.envs = envs
+        self.obs = envs.reset()
+        self.first = np.ones(envs.num_envs, bool)
+        self.state = agent.initial_state(envs.num_envs)
+        # What was chosen for a step that failed; a run that goes on after it takes that step first.
+        self.chosen: tuple[np.ndarray, np.ndarray] | None = None
+
+    def step(self) -> tuple[Transition, list[Ended]]:
+        """Act once in every environment; returns what happened and the episodes that ended."""
+        obs, first, state = self.obs, self.first, self.state
+        self.chosen = action, next_state = self.chosen or self.agent.act(obs, state, first)
+        result = self.envs.step(action)
+        self.obs, self.first, self.state, self.chosen = result.obs, result.first, next_state, None
+        transition = Transition(
+            obs=obs,
+            action=action,
+            reward=result.reward,
+            terminated=result.terminated,
+            truncated=result.truncated,
+            next_obs=result.next_obs,
+            first=first,
+            state=state,
+            next_state=self.state,
+            valid=result.valid,
+        )
+        return transition, result.episodes
+
+    def state_dict(self) -> dict[str, Any]:
+        """Place of the environments and the agent's memory."""
+        chosen = None if self.chosen is None else list(self.chosen)
+        return {"envs": self.envs.state_dict(), "memory": self.state, "chosen": chosen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Bring the environments back to where they were."""
+        self.envs.load_state_dict(state["envs"])
+        self.obs, self.first, self.state = self.envs.obs, self.envs.first, state["memory"]
+        # For what was shown before a step that failed; in new episodes nothing has been chosen.
+        chosen = state["chosen"] if self.envs.exact_resume else None
+        self.chosen = None if chosen is None else tuple(chosen)
+
+
+class RandomActor:
+    """Draws actions from their space; without bounds, from a normal distribution."""
+
+    def __init__(self, action_space: Any, num_envs: int, seed: int):
+        self.space = batch_space(action_space, num_envs)
+        self.space.seed(seed)
+
+    def initial_state(self, num_envs: int) -> np.ndarray:
+        """No memory."""
+        return np.zeros((num_envs, 0), np.float32)
+
+    def act(
+        self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw `[B, ...]`; an agent's memory goes through as it was, for the agent to go on with."""
+        return np.asarray(self.space.sample()), state
+
+
+def collect_episodes(spec: EnvSpec, steps: int, actor: Actor | None = None) -> tuple[Episodes, list[float]]:
+    """Act in new environments, at random by default, as `record` does."""
+    with closing(make_envs(spec)) as envs:
+        return record(
+            Collector(actor or RandomActor(envs.action_space, envs.num_envs, spec.seed), envs), steps
+        )
+
+
+def record(collector: Collector, steps: int) -> tuple[Episodes, list[float]]:
+    """Act for at most `steps` real steps, summed over environments, and never one more.
+
+    Returns:
+        What was seen, running episodes cut off at the end, where the next call goes on with them; and the returns of
+        the episodes that ended.
+    """
+    num_envs = collector.envs.num_envs
+    recorder, episodes, returns = Recorder(num_envs), list[Episode](), list[float]()
+    for _ in range(steps // num_envs):
+        seen, ended = collector.step()
+        step = (seen.terminated, seen.truncated, seen.next_obs, seen.valid, seen.first)
+        episodes += recorder.add(seen.obs, seen.action, seen.reward, *step)
+        returns += [episode.episode_return for episode in ended]
+    return Episodes(episodes + recorder.cut()), returns

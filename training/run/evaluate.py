@@ -1,0 +1,93 @@
+"""How good is an agent? Full episodes, fixed seeds, the same number from every environment copy."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from ...envs.make import EnvSpec, make_envs
+from ...envs.vector import Envs, Episode
+
+MAX_COPIES = 25
+
+
+class Actor(Protocol):
+    """The half of an agent that evaluation needs."""
+
+    def initial_state(self, num_envs: int) -> np.ndarray:
+        """Memory before anything was seen."""
+        ...
+
+    def act(
+        self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Choose actions."""
+        ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Returns and lengths of some full episodes, in the order of their environment copies."""
+
+    returns: list[float]
+    lengths: list[int]
+
+    def summary(self) -> dict[str, float]:
+        """Mean, deviation, interquartile mean, extremes of the return, and the mean length."""
+        returns = np.asarray(self.returns)
+        return {
+            "episodes": len(returns),
+            "return_mean": float(returns.mean()),
+            "return_std": float(returns.std()),
+            "return_iqm": interquartile_mean(returns),
+            "return_min": float(returns.min()),
+            "return_max": float(returns.max()),
+            "length_mean": float(np.mean(self.lengths)),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Summary and the single episodes."""
+        return self.summary() | asdict(self)
+
+
+def evaluate(agent: Actor, spec: EnvSpec, episodes: int, *, explore: bool = False) -> Evaluation:
+    """Play `episodes` full episodes; actions are the agent's best ones unless `explore`.
+
+    Each copy plays a number of episodes fixed beforehand: taking whichever end first would favour short ones.
+    """
+    copies = min(episodes, MAX_COPIES)
+    envs = make_envs(replace(spec, num_envs=copies))
+    try:
+        played = play(agent, envs, quotas(episodes, copies), explore=explore)
+    finally:
+        envs.close()
+    finished = [episode for copy in played for episode in copy]
+    return Evaluation([e.episode_return for e in finished], [e.length for e in finished])
+
+
+def play(agent: Actor, envs: Envs, quota: list[int], *, explore: bool) -> list[list[Episode]]:
+    """Step all copies until each has finished its quota; later episodes of a copy are not counted."""
+    obs, first, state = envs.reset(), np.ones(envs.num_envs, bool), agent.initial_state(envs.num_envs)
+    played: list[list[Episode]] = [[] for _ in quota]
+    while any(len(done) < wanted for done, wanted in zip(played, quota, strict=True)):
+        action, state = agent.act(obs, state, first, explore)
+        step = envs.step(action)
+        obs, first = step.obs, step.first
+        for episode in step.episodes:
+            if len(played[episode.env_index]) < quota[episode.env_index]:
+                played[episode.env_index].append(episode)
+    return played
+
+
+def quotas(episodes: int, copies: int) -> list[int]:
+    """Share `episodes` among `copies`, as equally as they divide."""
+    each, more = divmod(episodes, copies)
+    return [each + (index < more) for index in range(copies)]
+
+
+def interquartile_mean(values: np.ndarray) -> float:
+    """Mean of the middle half; a quarter of the values, rounded down, is cut off at each end."""
+    cut = len(values) // 4
+    return float(np.sort(values)[cut : len(values) - cut].mean())

@@ -1,0 +1,1 @@
+"""Imported as `palaestra.training.settings`: what a run is asked to be."""

@@ -1,0 +1,108 @@
+"""The file system is the registry: `ppo` is `agents/ppo.py`, `gru` is `networks/memories/gru.py`."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import re
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from .config import Kind
+from .usage import UsageError, closest, nearest
+
+# Package of our own components, and module and name of the base class.
+_HOMES = {
+    "agent": ("palaestra.agents", "palaestra.agents.agent", "Agent"),
+    "encoder": ("palaestra.networks.encoders", "palaestra.networks.torso", "Encoder"),
+    "memory": ("palaestra.networks.memories", "palaestra.networks.torso", "Memory"),
+    "coder": ("palaestra.world_models", "palaestra.world_models.world_model", "Coder"),
+    "dynamics": ("palaestra.world_models.dynamics", "palaestra.world_models.world_model", "Dynamics"),
+}
+_PLURALS = {
+    "agent": "agents",
+    "encoder": "encoders",
+    "memory": "memories",
+    "coder": "coders",
+    "dynamics": "dynamics",
+}
+
+
+def component_names(kind: Kind) -> list[str]:
+    """Names of our own components, found by their source: importing them would import torch."""
+    package, _, base = _HOMES[kind]
+    subclass = re.compile(rf"^class \w+\((?:.*[ ,.])?{base}\b.*\):", re.MULTILINE)
+    sources = (entry for entry in files(package).iterdir() if entry.name.endswith(".py"))
+    return sorted(
+        entry.name.removesuffix(".py")
+        for entry in sources
+        if subclass.search(entry.read_text(encoding="utf-8"))
+    )
+
+
+def find_component(kind: Kind, name: str) -> type[Any]:
+    """Return the class called `name`: ours, or `package.module:Class` from outside.
+
+    An encoder may also be `world-model:RUN_DIR`, an agent `sb3/NAME`.
+
+    Raises:
+        UsageError: there is none, its module cannot be imported, or it is of another kind.
+    """
+    package, base_module, base_name = _HOMES[kind]
+    base = getattr(importlib.import_module(base_module), base_name)
+    if kind == "encoder" and name.startswith("world-model:"):
+        from ..imagination.model_encoder import for_run
+
+        return for_run(name)
+    if kind == "agent" and name.startswith("sb3/"):
+        from ..baselines.algorithms import find_baseline
+
+        return find_baseline(name)
+    if ":" in name:
+        return _outside(kind, name, base)
+    names = component_names(kind)
+    if name not in names:
+        close = closest(name, names)
+        hint = f"; did you mean {close!r}?" if close else ""
+        more = ", and Stable-Baselines3's as sb3/NAME" if kind == "agent" else ""
+        raise UsageError(f"unknown {kind} {name!r}{hint} ({_PLURALS[kind]}: {', '.join(names)}{more})")
+    module = importlib.import_module(f"{package}.{name}")
+    # Not what the module imports, nor its helpers: components are defined where they are named.
+    own = (value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__)
+    return next(value for value in own if _is_component(value, base))
+
+
+def _outside(kind: Kind, name: str, base: type) -> type[Any]:
+    module_name, _, class_name = name.partition(":")
+    # As `python -m` does: the user's own folder is the most natural place for a plug-in.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"{kind} {name!r}: cannot import {module_name}: {cause}") from error
+    found = getattr(module, class_name, None)
+    from ..baselines.algorithms import as_baseline, is_algorithm
+
+    if found is None:
+        known = [
+            key for key, value in vars(module).items() if _is_component(value, base) or is_algorithm(value)
+        ]
+        raise UsageError(f"{kind} {name!r}: {module_name} has no {class_name}; {nearest(class_name, known)}")
+    if kind == "agent" and is_algorithm(found):
+        return as_baseline(found)
+    if not _is_component(found, base):
+        raise UsageError(
+            f"{kind} {name!r}: {class_name} is not a concrete subclass of {base.__module__}.{base.__name__}"
+        )
+    if not dataclasses.is_dataclass(getattr(found, "Config", None)):
+        raise UsageError(f"{kind} {name!r}: {class_name} has no Config, a frozen dataclass of its settings")
+    return found
+
+
+def _is_component(value: Any, base: type) -> bool:
+    return inspect.isclass(value) and issubclass(value, base) and not inspect.isabstract(value)

@@ -1,0 +1,199 @@
+"""Everything that decides a run, and the file that keeps it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+from annotated_types import Ge, Gt, Interval
+
+from ...world_models.dream_config import DreamConfig
+from .typed import build, plain, shallow_dict
+from .usage import UsageError, nearest
+from .yaml_files import load_yaml, save_yaml
+
+CONFIG_FILE = "config.yaml"
+# Options that tell of a run and decide nothing in it.
+TELLING = {"track", "video", "log_every"}
+
+
+@dataclass(frozen=True)
+class EnvOptions:
+    """How environments are wrapped and stepped."""
+
+    wrappers: tuple[str, ...] = ()
+    """Wrappers by name, innermost first: module:Wrapper, or module:Wrapper(name=value)."""
+    on_error: Literal["stop", "restart"] = "stop"
+    """What to do when a copy raises, dies, hangs or returns NaN: stop after a checkpoint, or make that copy anew,
+    mark its episode as truncated and go on."""
+    timeout: Annotated[float, Ge(0)] = 60.0
+    """Seconds that a worker process of the async backend may take for a step; 0 waits for ever."""
+    workers: Annotated[int, Ge(0)] = 0
+    """Processes of the async backend; 0 is one a core. Results do not depend on it."""
+    clip_reward: bool = False
+    """Agents see the sign of each reward only (Mnih et al. 2015); returns of episodes are of the whole rewards."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run."""
+
+    agent: str
+    """Name of the agent: a file in `agents/`, or package.module:Class."""
+    env: str
+    """Gymnasium id of the environment; module:Id imports the module first."""
+    agent_config: Any
+    """The agent's hyper-parameters."""
+    encoder_config: Any
+    """The encoder's settings."""
+    memory_config: Any
+    """The memory's settings."""
+    steps: Annotated[int, Gt(0)] = 100_000
+    """Environment steps to train for, summed over environments; 1e5, 100k and 100_000 are the same."""
+    seed: Annotated[int, Interval(ge=0, lt=2**63)] = 0
+    """Everything random follows from it."""
+    num_envs: Annotated[int, Gt(0)] = 8
+    """Copies of the environment that are stepped together."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the environment."""
+    frame_stack: Annotated[int, Gt(0)] = 1
+    """Show this many of the last observations together, the newest last."""
+    show_previous: bool = False
+    """Show the last action and reward beside each observation (zeros in a first step), for memories."""
+    show_model_memory: str = ""
+    """Folder of a fitted world model whose memory is shown beside each observation (zeros in a first step)."""
+    env_options: EnvOptions = EnvOptions()
+    """How environments are wrapped and stepped."""
+    backend: Literal["auto", "sync", "async", "vector", "envpool", "ale"] = "auto"
+    """What steps the environments; auto follows a fixed rule and is recorded in the run's config."""
+    encoder: str = "mlp"
+    """Name of the encoder: what one observation is seen with. By default cnn for pictures, mlp for all else."""
+    memory: str = "none"
+    """Name of the memory: what is carried from step to step."""
+    log_every: Annotated[int, Ge(0)] = 0
+    """Environment steps between rows of metrics; 0 chooses about 200 rows a run."""
+    evaluate_every: Annotated[int, Ge(0)] = 0
+    """Environment steps between evaluations; 0 chooses ten a run."""
+    evaluate_episodes: Annotated[int, Gt(0)] = 20
+    """Full episodes of each evaluation."""
+    checkpoint_every: Annotated[int, Ge(0)] = 0
+    """Environment steps between checkpoints; 0 chooses twenty a run."""
+    track: Literal["auto", "wandb", "tensorboard", "none"] = "auto"
+    """Where metrics go besides the run folder; auto is W&B for whoever is logged in."""
+    video: bool = False
+    """Film an episode at the end, into the run's videos/; W&B shows it, and keeps it as an artifact."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks run."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile updates with torch.compile; auto does so where enough of them are planned to pay for it."""
+    threads: Annotated[int, Ge(0)] = 0
+    """Threads of torch; 0 is one for vectors (more make small networks slower) and every core for images."""
+    dream: DreamConfig = field(default_factory=DreamConfig)
+    """Train in the dream of a world model instead; evaluations are always in the real environment."""
+
+
+Kind = Literal["agent", "encoder", "memory", "coder", "dynamics"]
+# Names of the nested blocks, in YAML and on the command line, and the fields that they fill.
+BLOCKS: dict[Kind, str] = {"agent": "agent_config", "encoder": "encoder_config", "memory": "memory_config"}
+
+
+def run_config_class(agent: type[Any], encoder: type[Any], memory: type[Any]) -> type[Any]:
+    """Return `RunConfig` with the config classes of these components in place of `Any`."""
+    typed = {"agent_config": agent.Config, "encoder_config": encoder.Config, "memory_config": memory.Config}
+    hints = get_type_hints(RunConfig, include_extras=True)
+    return dataclasses.make_dataclass(
+        "RunConfig",
+        [
+            (item.name, typed.get(item.name, hints[item.name]), dataclasses.field(**_default(item)))
+            for item in dataclasses.fields(RunConfig)
+        ],
+        frozen=True,
+    )
+
+
+def _default(item: dataclasses.Field) -> dict[str, Any]:
+    if item.default_factory is not dataclasses.MISSING:
+        return {"default_factory": item.default_factory}
+    return {} if item.default is dataclasses.MISSING else {"default": item.default}
+
+
+def names_of(values: dict[str, Any]) -> dict[str, str]:
+    """Return which agent, encoder and memory a mapping names, in `agent: {name: ...}` or as `agent: ...`."""
+    names: dict[str, str] = {}
+    for block in BLOCKS:
+        value = values.get(block)
+        name = value.get("name") if isinstance(value, dict) else value
+        if name is not None:
+            names[block] = str(name)
+    return names
+
+
+def run_config(values: dict[str, Any], where: str = "") -> RunConfig:
+    """Build a run's config from a mapping as it stands in `config.yaml`; what is left out takes its default."""
+    from ..baselines.algorithms import is_baseline
+    from ..run.build import default_encoder
+    from .components import find_component
+
+    names = {"memory": "none"} | names_of(values)
+    if "agent" not in names:
+        raise UsageError(f"{where}agent: is missing")
+    if "encoder" not in names:
+        options = values.get("env_options")
+        wrappers = options.get("wrappers") if isinstance(options, dict) else ()
+        names["encoder"] = default_encoder(
+            str(values.get("env")),
+            values.get("env_kwargs") or {},
+            # Values of the wrong type are refused below.
+            tuple(wrappers) if isinstance(wrappers, list | tuple) else (),
+            str(values.get("backend", "auto")),
+        )
+    components = [find_component(kind, names[kind]) for kind in ("agent", "encoder", "memory")]
+    known = [item.name for item in dataclasses.fields(RunConfig) if item.name not in BLOCKS.values()]
+    for key in values:
+        if key not in known:
+            raise UsageError(f"{where}{key}: unknown key; {nearest(str(key), known)}")
+    flat = {key: value for key, value in values.items() if key not in BLOCKS} | names
+    if is_baseline(components[0]):
+        flat = components[0].run_defaults | flat
+    suited = {"encoder": components[0].encoder_defaults.get(names["encoder"], {})}
+    for (block, target), component in zip(BLOCKS.items(), components, strict=True):
+        given = values.get(block)
+        options = suited.get(block, {}) | (given if isinstance(given, dict) else {})
+        options.pop("name", None)
+        flat[target] = build(component.Config, options, where, f"{block}.")
+    typed = build(run_config_class(*components), flat, where)
+    return RunConfig(**shallow_dict(typed))
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """Return a run's config as plain values, in the layout of `config.yaml`."""
+    values = plain(config)
+    blocks = {block: {"name": values.pop(block), **values.pop(target)} for block, target in BLOCKS.items()}
+    return values | blocks
+
+
+def save_config(run_dir: Path, config: RunConfig) -> None:
+    """Write `config.yaml`, complete: `--config` with it trains the same run again.
+
+    Raises:
+        UsageError: an argument of the environment is something that YAML cannot say.
+    """
+    try:
+        save_yaml(run_dir / CONFIG_FILE, to_dict(config))
+    except TypeError as error:
+        raise UsageError(f"env_kwargs: {error}") from None
+
+
+def load_config(run_dir: Path) -> RunConfig:
+    """Read the config of a run folder.
+
+    Raises:
+        UsageError: it is not a run folder, or its config is broken.
+    """
+    path = run_dir / CONFIG_FILE
+    if not path.is_file():
+        why = f"it has no {CONFIG_FILE}" if run_dir.is_dir() else "there is no such folder"
+        raise UsageError(f"{run_dir} is not a run: {why}")
+    return run_config(load_yaml(path), f"{path}: ")

@@ -1,0 +1,149 @@
+"""Options of `palaestra train`: which there are depends on the agent, the encoder and the memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import tyro
+
+from ...envs.make import BackendName
+from ..baselines.algorithms import is_baseline
+from .arguments import option_value, option_words, parse
+from .components import find_component
+from .config import BLOCKS, RunConfig, names_of, run_config, run_config_class, to_dict
+from .presets import find_preset, merge, read_config
+from .typed import shallow_dict
+from .usage import UsageError, nearest
+from .yaml_files import parse_yaml
+
+# Baselines bring their own networks, and save no checkpoints.
+NOT_OF_BASELINES = {"encoder", "encoder_config", "memory", "memory_config", "checkpoint_every", "compile"}
+
+
+def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Path | None]:
+    """Return a run's config and its folder, if one was given.
+
+    Later ones win: defaults, the preset for agent and environment, `--config FILE`, options.
+
+    Raises:
+        UsageError: an option, a name or a value is wrong.
+    """
+    if is_baseline(find_component("agent", agent)):
+        for block in ("encoder", "memory"):
+            if option_words(arguments, block) or option_value(arguments, block):
+                raise UsageError(
+                    f"--{block}: {agent} brings its own networks; see --agent.policy and --agent.net-arch"
+                )
+    config_file = option_value(arguments, "config")
+    given = read_config(agent, config_file) if config_file else {}
+    env = option_value(arguments, "env") or given.get("env")
+    if env is None and not {"-h", "--help"} & set(arguments):
+        raise UsageError("which environment? give --env, for example --env CartPole-v1")
+    env = str(env or "CartPole-v1")
+
+    names = {"agent": agent}
+    names |= {block: name for block in ("encoder", "memory") if (name := option_value(arguments, block))}
+    preset = _for_components(find_preset(agent, env), names)
+    given = _for_components(given, names)
+    # Checked one by one, so that a mistake is reported with the place where it stands.
+    run_config(merge(preset, {"env": env}), f"preset {agent}/{env}: ")
+    default = run_config(
+        merge(preset, given, what_decides_the_view(env, arguments)), f"{config_file}: " if config_file else ""
+    )
+
+    components = [find_component(kind, getattr(default, kind)) for kind in BLOCKS]
+    hidden = NOT_OF_BASELINES if is_baseline(components[0]) else set()
+    options = _options_class(run_config_class(*components), default, hidden)
+    parsed = shallow_dict(parse(options, arguments, f"train {agent}"))
+    parsed |= {name: getattr(default, name) for name in hidden}
+    run_dir = parsed.pop("out")
+    del parsed["config"]
+    parsed["env_kwargs"] = default.env_kwargs | parse_assignments(parsed["env_kwargs"], "--env-kwargs")
+    # Ranges are checked by reading the result once more, as if it stood in a file.
+    return run_config(to_dict(RunConfig(agent=agent, **parsed)), "--"), run_dir
+
+
+def what_decides_the_view(env: str, arguments: list[str]) -> dict[str, Any]:
+    """Return the options on which it depends what an environment shows, and with that the default encoder."""
+    shown: dict[str, Any] = {
+        "env": env,
+        "env_kwargs": parse_assignments(option_words(arguments, "env-kwargs") or (), "--env-kwargs"),
+    }
+    wrappers = option_words(arguments, "env.wrappers")
+    if wrappers is not None:
+        shown["env_options"] = {"wrappers": wrappers}
+    if backend := option_value(arguments, "backend"):
+        if backend not in get_args(BackendName):
+            known = nearest(backend, get_args(BackendName))
+            raise UsageError(f"--backend: unknown choice {backend!r}; {known}")
+        shown["backend"] = backend
+    return shown
+
+
+def _for_components(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """Give every block its component's name; options that were written for another component fall away."""
+    written = names_of(values)
+    merged = dict(values)
+    for block, name in names.items():
+        given = values.get(block)
+        options = given if isinstance(given, dict) and written.get(block, name) == name else {}
+        merged[block] = {**options, "name": name}
+    return merged
+
+
+def _options_class(config_class: type[Any], default: RunConfig, hidden: set[str]) -> type[Any]:
+    """Return a dataclass for the option parser: a run's config without its agent, and where to write."""
+    renamed = {target: block for block, target in BLOCKS.items()} | {"env_options": "env"}
+    fields: list[tuple[str, Any, Any]] = []
+    docs = field_docs(RunConfig)
+    for item in dataclasses.fields(config_class):
+        if item.name == "agent" or item.name in hidden:
+            continue
+        kind, value = item.type, getattr(default, item.name)
+        extra: dict[str, Any] = {"help": docs.get(item.name)}
+        if item.name in renamed:
+            extra = {"name": renamed[item.name]}
+        if item.name == "env_kwargs":
+            kind, value = tuple[str, ...], ()
+            extra["help"] = "Arguments of the environment, NAME=VALUE each."
+        fields.append((item.name, Annotated[kind, tyro.conf.arg(**extra)], dataclasses.field(default=value)))
+    paths = {
+        "out": "Folder of the run, new or empty. By default runs/ENV/AGENT-seedN.",
+        "config": "YAML file with options, in the layout of a preset or of a run's config.yaml; or the name of a "
+        "preset of the agent that fits any environment, such as td3 for ddpg.",
+    }
+    for name, text in paths.items():
+        fields.append(
+            (name, Annotated[Path | None, tyro.conf.arg(help=text)], dataclasses.field(default=None))
+        )
+    made = dataclasses.make_dataclass("TrainOptions", fields, frozen=True)
+    made.__doc__ = f"Train {default.agent}."
+    return made
+
+
+def field_docs(cls: type[Any]) -> dict[str, str]:
+    """Docstrings that stand under the fields of a dataclass."""
+    import ast
+    import inspect
+
+    body = ast.parse(inspect.getsource(cls)).body[0].body  # type: ignore[attr-defined]
+    docs = {}
+    for statement, after in itertools.pairwise(body):
+        if isinstance(statement, ast.AnnAssign) and isinstance(after, ast.Expr):
+            docs[statement.target.id] = after.value.value  # type: ignore[union-attr,attr-defined]
+    return docs
+
+
+def parse_assignments(words: Iterable[str], option: str) -> dict[str, Any]:
+    """Read `NAME=VALUE` words; values are YAML, so that `true`, `3` and `[1, 2]` are what they look like."""
+    values: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"{option}: expected NAME=VALUE, got {word!r}")
+        values |= parse_yaml(f"{name}: {text}", option)
+    return values

@@ -1,0 +1,1 @@
+"""Imported as `palaestra.training.tracking`: where numbers and pictures go."""
