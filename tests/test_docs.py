@@ -6,6 +6,7 @@ import functools
 import importlib
 import io
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -198,6 +199,8 @@ def test_command_lines_name_commands_and_options_that_exist(page):
         if words in ([], ["COMMAND"]) or words[0].startswith("-"):
             continue
         assert re.search(rf"^  {words[0]}\b", printed("--help"), flags=re.MULTILINE), f"no command {words[0]}"
+        if words[0] in COMMANDS_OF_TWO_WORDS and len(words) > 1:
+            options_of(*words[:2])
         given = {word.partition("=")[0] for word in words if re.match(r"--[a-z]", word)} - {"--help"}
         if len(words) > 1 and given:
             unknown = given - known_options(words)
@@ -211,6 +214,27 @@ def test_options_that_are_named_exist():
             name = re.match(r"--[a-z][\w.-]*(?=[ =]|$)", code)
             if name and not name[0].endswith("."):
                 assert name[0] in known, f"{page.name}: no option {name[0]}"
+
+
+def test_contributing_has_the_rooms_as_they_are_tested():
+    """Its table says the same as ALLOWED in test_layers.py, read from below."""
+    layers = runpy.run_path(str(ROOT / "tests" / "test_layers.py"))
+    allowed = {room.removeprefix("training/"): rooms for room, rooms in layers["ALLOWED"].items()}
+    in_training = {
+        room.removeprefix("training/") for room in layers["ALLOWED"] if room.startswith("training/")
+    }
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("| room |")[2].partition("\n\n")[0]
+    rows = [row.split("|")[1:3] for row in table.splitlines()[2:]]
+    found = {}
+    for rooms, importers in rows:
+        names = set(re.findall(r"`(\w+)`", importers))
+        names = names - {"training"} | in_training if "training" in names else names
+        found |= dict.fromkeys(re.findall(r"`(\w+)`", rooms), names)
+    expected = {room: set() for room in allowed}
+    for room, below in allowed.items():
+        for name in below:
+            expected[name.removeprefix("training/")].add(room)
+    assert found == expected
 
 
 @pages
