@@ -50,6 +50,11 @@ def known_failure(row: dict[str, Any]) -> str | None:
     )
 
 
+def unexplained(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of environments that cannot be stepped for no known reason."""
+    return [row for row in rows if row["failed"] and known_failure(row) is None]
+
+
 def survey(patterns: Iterable[str], say: Callable[[str], None]) -> list[dict[str, Any]]:
     """Check every installed environment whose id fits one of the patterns, and take random steps through `make_envs`.
 

@@ -16,18 +16,13 @@ import numpy as np
 import pytest
 
 from palaestra.training.cli import main as cli
-from palaestra.training.comparison import launch, report
+from palaestra.training.comparison import jobs
+from palaestra.training.comparison.caveats import notes
 from palaestra.training.comparison.comparison import AT_WORK
-from palaestra.training.comparison.findings import notes
-from palaestra.training.comparison.launch import (
-    Job,
-    LocalLauncher,
-    StoppedError,
-    perform,
-    score_of,
-    steps_left,
-)
-from palaestra.training.comparison.report_charts import short
+from palaestra.training.comparison.jobs import Job, perform, score_of, steps_left
+from palaestra.training.comparison.launchers import LocalLauncher, StoppedError
+from palaestra.training.comparison.report import report
+from palaestra.training.comparison.report.tables import short
 from palaestra.training.comparison.suites import plan, read_suite, requested_config, suite_names
 from palaestra.training.run.lock import locked
 from palaestra.training.settings.usage import UsageError
@@ -66,7 +61,7 @@ def in_process(monkeypatch):
         job.log.write_text(errors.getvalue())
         return code, output.getvalue()
 
-    monkeypatch.setattr(launch, "_palaestra", palaestra)
+    monkeypatch.setattr(jobs, "_palaestra", palaestra)
     return commands
 
 
@@ -255,7 +250,7 @@ def test_a_suite_is_run_reported_and_not_run_again(suite, tmp_path, in_process, 
 def test_a_run_that_fails_does_not_stop_the_others(
     suite, tmp_path, in_process, monkeypatch, capsys, no_charts
 ):
-    working = launch._palaestra
+    working = jobs._palaestra
 
     def fail(words, job, started):
         if words[0] == "train" and "seed1" in str(words) and "pqn" in str(words):
@@ -263,7 +258,7 @@ def test_a_run_that_fails_does_not_stop_the_others(
             return 1, ""
         return working(words, job, started)
 
-    monkeypatch.setattr(launch, "_palaestra", fail)
+    monkeypatch.setattr(jobs, "_palaestra", fail)
     assert compare(suite, "--out", tmp_path / "out") == 1
     said = capsys.readouterr()
     assert "error: the cat sat on it (exit code 1" in said.err.splitlines()[-1]

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from palaestra.training.cli.main import run as palaestra
-from palaestra.training.comparison.sweep import Range, Sweep, nested, read_space
+from palaestra.training.comparison.search_space import Range, nested, read_space
+from palaestra.training.comparison.sweep import Sweep
 from palaestra.training.settings.config import load_config
 from palaestra.training.settings.usage import UsageError
 

@@ -9,6 +9,7 @@ import pytest
 
 from palaestra.training.settings.usage import UsageError
 from palaestra.training.tracking import trackers as tracking
+from palaestra.training.tracking import wandb_publish
 from palaestra.training.tracking import wandb_tracker as tracking_wandb
 from palaestra.training.tracking.metrics_file import read_metrics
 from palaestra.training.tracking.tracker import Tracker
@@ -344,10 +345,10 @@ def test_findings_become_a_report(server, monkeypatch, capsys):
     monkeypatch.setattr(reports.Report, "save", lambda self: saved.append(self._to_model()))
     monkeypatch.setattr(reports.Report, "url", "http://example.org/report")
     lines = {"ppo": ([1.0, 2.0], [3.0, 4.0]), "sb3/ppo": ([1.0, 2.0], [3.0, 5.0])}
-    findings = tracking_wandb.Findings(
+    findings = wandb_publish.Publication(
         *("comparison", "quick", ["- ppo wins", "## Scores"], {}, {}, {}, {"CartPole-v1": lines}, [], [])
     )
-    tracking_wandb.write_report(SimpleNamespace(entity="me", project="palaestra", id="abc"), findings)
+    wandb_publish.write_report(SimpleNamespace(entity="me", project="palaestra", id="abc"), findings)
     spec = saved[0].spec.model_dump_json(by_alias=True)
     assert saved[0].display_name == "quick"
     for text in ("- ppo wins", "## Scores", "CartPole-v1/ppo", "CartPole-v1/sb3/ppo", "abc"):

@@ -6,7 +6,9 @@ import base64
 from html import escape
 from typing import Any
 
-from .report_charts import VERDICT_COLORS, Chart, short
+from .chart_style import VERDICT_COLORS
+from .charts import Chart
+from .tables import Table, short
 
 STYLE = """
 :root { --ink: #1f2328; --soft: #59636e; --line: #d9dee3; --better: #0072b2; --worse: #d55e00; --tie: #667; }
@@ -31,13 +33,11 @@ pre { background: #f5f7f9; padding: .9rem; overflow-x: auto; font-size: .8rem; l
 summary { cursor: pointer; color: var(--soft); } ul { padding-left: 1.2rem; }
 @media print { details > * { display: block; } h2 { break-after: avoid; } img, table { break-inside: avoid; } }
 """
-# Marks beside the words, so that colour is not all that tells verdicts apart.
-MARKS = {"better": "▲ better", "worse": "▼ worse", "tie": "= tie", "too few runs": "? too few runs"}
-
-Table = tuple[list[str], list[list[str]]]
+# Marks next to the words, so that colour is not all that tells verdicts apart.
+VERDICT_MARKS = {"better": "▲ better", "worse": "▼ worse", "tie": "= tie", "too few runs": "? too few runs"}
 
 
-def page(
+def html_page(
     findings: dict[str, Any],
     said: list[tuple[str, str]],
     charts: list[Chart],
@@ -56,8 +56,8 @@ def page(
         commands: what a user would type.
     """
     body = [f"<h1>{escape(findings['name'])}</h1>", f'<p class="facts">{escape(facts(findings))}</p>']
-    for place, (verdict, line) in enumerate(said):
-        first = " first" if place == 0 else ""
+    for index, (verdict, line) in enumerate(said):
+        first = " first" if index == 0 else ""
         body.append(f'<p class="said {css(verdict)}{first}">{escape(line)}</p>')
     body += [f'<p class="note">{escape(note)}</p>' for note in findings["notes"]]
     if findings["pairs"]:
@@ -105,7 +105,7 @@ def css(verdict: str) -> str:
 
 
 def meetings(findings: dict[str, Any], pair: dict[str, Any]) -> str:
-    """One agent beside another, environment by environment."""
+    """One agent against another, environment by environment."""
     cells = {(row["environment"], row["contestant"]): row for row in findings["table"]}
     rows = []
     for row in pair["environments"]:
@@ -131,7 +131,7 @@ def cell(mean: list[float | None]) -> str:
 
 def judged(row: dict[str, Any]) -> list[str]:
     """A probability of improvement as a small picture and a number, and the verdict."""
-    word = f'<span class="chip {css(row["verdict"])}">{MARKS[row["verdict"]]}</span>'
+    word = f'<span class="chip {css(row["verdict"])}">{VERDICT_MARKS[row["verdict"]]}</span>'
     return [f"{bar(row['probability'], row['verdict'])} {row['probability'][0]:.2f}", word]
 
 
