@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..run.listing import describe_run
+from ..run.listing import SUMMARY_FILE, describe_run
 from ..run.lock import LOCK_FILE, only_mine
 from ..settings.config import CONFIG_FILE
 from ..settings.seeds import FINAL_SEED
@@ -31,6 +31,8 @@ class Job:
     episodes: int
     home: str = field(default_factory=os.getcwd)
     """Where paths begin, and the user's own modules lie."""
+    environment: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """Environment variables that another machine may lack."""
 
     @property
     def commands(self) -> list[list[str]]:
@@ -64,10 +66,10 @@ def score_of(job: Job) -> dict[str, float] | None:
     """A run's final evaluation, if it has been made of what the run has learned by now."""
     try:
         score = json.loads((job.path / SCORE_FILE).read_text())
-        steps = json.loads((job.path / "summary.json").read_text())["step"]
-    except FileNotFoundError:
+        steps = json.loads((job.path / SUMMARY_FILE).read_text())["step"]
+        found = (score["episodes"], score["seed"], score["steps_trained"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # damaged files are written again
         return None
-    found = (score["episodes"], score["seed"], score["steps_trained"])
     return score if found == (job.episodes, FINAL_SEED + job.seed, steps) else None
 
 
@@ -123,7 +125,7 @@ def wait_until_free(run_dir: Path, stopped: Callable[[], bool]) -> None:
 
 def _palaestra(words: list[str], job: Job, started: Callable[[subprocess.Popen], None]) -> tuple[int, str]:
     """Run one command; returns its exit code and stdout."""
-    with begin(words, job.log, job.home) as process:
+    with begin(words, job.log, job.home, job.environment) as process:
         started(process)
         assert process.stdout is not None
         output = process.stdout.read()

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ..baselines.algorithms import is_baseline
-from ..run.listing import find_runs
+from ..run.listing import EVALUATIONS_FILE, find_runs
 from ..run.runs import CYCLE_FILE
 from ..settings.components import find_component
 from ..settings.config import TELLING, RunConfig, load_config, to_dict
 from ..settings.train_options import read_train_options
 from ..settings.typed import option_name
 from ..settings.usage import UsageError
+from ..tracking.progress import say
 from .references import reference_scores
 from .suites import flat
 
@@ -53,6 +54,9 @@ def find_cells(folders: Iterable[Path]) -> list[Cell]:
             continue
         if (Path(info.path) / CYCLE_FILE).exists():
             continue
+        if info.damaged or info.return_mean is None:
+            say(f"note: {info.path} is left out: {info.damaged or EVALUATIONS_FILE} is damaged or missing")
+            continue
         command = shlex.join(["palaestra", *command_of(config)])
         if command not in cells:
             arguments = " ".join(f"{name}={value}" for name, value in sorted(config.env_kwargs.items()))
@@ -62,7 +66,6 @@ def find_cells(folders: Iterable[Path]) -> list[Cell]:
                 *(f"{config.env} {arguments}".strip(), config.env, config.agent, config.encoder, memory),
                 *(config.steps, command, {}),
             )
-        assert info.return_mean is not None
         cells[command].scores[config.seed] = info.return_mean
     if not cells:
         raise UsageError("there are no finished runs; see palaestra runs")

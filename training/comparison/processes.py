@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..run.doctor import usable_cores
@@ -13,8 +14,17 @@ from ..run.doctor import usable_cores
 COMMAND_LINE = "palaestra.training.cli.child"
 
 
-def begin(words: list[str], log: Path, home: str | None = None) -> subprocess.Popen:
-    """Start one command with one thread; its stderr goes to a log. It ends when this process does."""
+def begin(
+    words: list[str], log: Path, home: str | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen:
+    """Start one command with one thread; its stderr goes to a log. It ends when this process does.
+
+    Args:
+        words: the command.
+        log: file that stderr is added to.
+        home: folder to work in; by default this process's own.
+        environment: environment variables to set where this process has none of that name.
+    """
     command = [sys.executable, "-m", COMMAND_LINE, *words]
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     with log.open("a") as errors:
@@ -24,7 +34,7 @@ def begin(words: list[str], log: Path, home: str | None = None) -> subprocess.Po
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env=os.environ | threads,
+            env={**(environment or {}), **os.environ, **threads},
             cwd=home,
             # A Ctrl-C at the terminal is passed on by us, once: a second signal would cost the checkpoint.
             start_new_session=True,

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ..settings.usage import UsageError
@@ -14,6 +15,8 @@ from .launchers import Launcher, StoppedError
 
 # How often a task of Ray whose worker is lost is done again.
 RAY_RETRIES = 100
+# Seconds that the result of a finished task may take to arrive.
+GET_SECONDS = 60.0
 
 
 class RayLauncher(Launcher):
@@ -31,14 +34,17 @@ class RayLauncher(Launcher):
         ray = self._start()
         try:
             task = ray.remote(num_cpus=1, max_retries=RAY_RETRIES)(perform)
-            pending = {task.remote(job): job for job in jobs}
+            pending = {task.remote(replace(job, environment=own_variables())): job for job in jobs}
             done: list[Outcome] = []
             while pending:
                 ended, _ = ray.wait(list(pending), timeout=1.0)
                 for reference in ended:
                     job = pending.pop(reference)
                     try:
-                        done.append(ray.get(reference))
+                        # The result is there, but its node may be gone by now.
+                        done.append(ray.get(reference, timeout=GET_SECONDS))
+                    except ray.exceptions.GetTimeoutError:
+                        done.append(Outcome(job.folder, f"Ray kept its result back for {GET_SECONDS:.0f} s"))
                     except ray.exceptions.RayError as error:
                         done.append(Outcome(job.folder, str(error).splitlines()[0]))
                 watch(done)
@@ -62,3 +68,8 @@ class RayLauncher(Launcher):
         except (ConnectionError, ValueError) as error:
             raise UsageError(f"--ray-address {self.address}: {str(error).splitlines()[0]}") from None
         return ray
+
+
+def own_variables() -> dict[str, str]:
+    """Environment variables of this process for the runs, as Ray's workers have those of their own node alone."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}

@@ -96,6 +96,8 @@ def check_alike(infos: dict[str, RunInfo]) -> None:
     options: dict[Pair, tuple[str, dict[str, Any]]] = {}
     seeds: dict[tuple[str, str, int], str] = {}
     for path, info in infos.items():
+        if info.damaged:
+            raise UsageError(f"{path} cannot be compared: its {info.damaged} is damaged")
         if not info.finished:
             raise UsageError(f"{path} has not finished; go on with: palaestra train --resume {path}")
         twin = seeds.setdefault((info.agent, info.env, info.seed), path)

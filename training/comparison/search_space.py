@@ -11,7 +11,7 @@ from annotated_types import Gt, MinLen
 
 from ...envs.registry import find_environment
 from ..settings.config import BLOCKS, RunConfig, run_config
-from ..settings.presets import find_preset, merge
+from ..settings.presets import find_preset, merge, nested
 from ..settings.typed import build
 from ..settings.usage import UsageError, as_usage_errors
 from ..settings.yaml_files import load_yaml
@@ -143,16 +143,6 @@ def is_whole(annotation: Any, given: dict[str, Any]) -> bool:
     is_union = get_origin(annotation) in (Union, UnionType)
     members = get_args(annotation) if is_union else (annotation,)
     return int in members and float not in members
-
-
-def nested(values: dict[str, Any]) -> dict[str, Any]:
-    """`{"agent.gamma": 1}` as `{"agent": {"gamma": 1}}`."""
-    layers = []
-    for name, value in values.items():
-        for part in reversed(name.replace("-", "_").split(".")):
-            value = {part: value}
-        layers.append(value)
-    return merge(*layers)
 
 
 def trial_values(space: Space, chosen: dict[str, Any]) -> dict[str, Any]:

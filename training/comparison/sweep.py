@@ -14,11 +14,12 @@ from ..run.listing import describe_run, evaluations
 from ..run.lock import only_mine
 from ..run.signals import handled_signals
 from ..settings.config import RunConfig, load_config
+from ..settings.presets import nested
 from ..settings.usage import UsageError
 from ..settings.yaml_files import dump_yaml, save_yaml
 from ..tracking.progress import say
 from .processes import begin, last_line, worker_count
-from .search_space import SearchedOption, Space, nested, trial_values
+from .search_space import SearchedOption, Space, trial_values
 
 if TYPE_CHECKING:
     import optuna

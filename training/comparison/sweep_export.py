@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..settings.presets import merge
 from ..settings.yaml_files import dump_yaml
-from .search_space import SearchedOption, Space, nested
+from .search_space import SearchedOption, Space
+from .suites import flat
 
 
 def wandb_sweep(space: Space, searched: dict[str, SearchedOption]) -> str:
-    """The same search for `wandb sweep`: what is searched, what all trials have, and one run for each seed.
+    """The same search for `wandb sweep`: what is searched, what all trials have, and the seeds.
 
-    Options reach `palaestra train` as a file, in the layout of a run's config: lists and switches, which W&B cannot
-    write as options, stay what they are.
+    Options reach `palaestra train` as a file, not as words: W&B writes lists and switches in a way that no command
+    line reads.
     """
-    ranges = nested({name: distribution(option) for name, option in searched.items()})
     seeds = {"value": 0} if space.seeds == 1 else {"values": list(range(space.seeds))}
-    parameters = merge(constants(space.options), {"seed": seeds}, nest_parameters(ranges))
+    constants = {name: {"value": value} for name, value in flat(space.options).items()}
+    ranges = {name: distribution(option) for name, option in searched.items()}
     command = ["palaestra", "train", space.agent, "--env", space.env, "--steps", str(space.steps)]
     values = {
         "program": "palaestra",
         "method": "bayes" if space.sampler == "tpe" else "random",
         "metric": {"name": "eval/return", "goal": "maximize"},
-        "parameters": parameters,
+        "parameters": {"seed": seeds, **constants, **ranges},
         "command": [*command, "--track", "wandb", "--config", "${args_json_file}"],
     }
     return dump_yaml(values)
@@ -41,19 +41,3 @@ def distribution(option: SearchedOption) -> dict[str, Any]:
     }[option.whole, option.range.log]
     low, high = (int(end) if option.whole else float(end) for end in option.range.ends)
     return {"distribution": kind, "min": low, "max": high}
-
-
-def constants(options: dict[str, Any]) -> dict[str, Any]:
-    """Parameters of one value each; those of a block stand below its `parameters`."""
-    return {
-        name: {"parameters": constants(value)} if isinstance(value, dict) and value else {"value": value}
-        for name, value in options.items()
-    }
-
-
-def nest_parameters(blocks: dict[str, Any]) -> dict[str, Any]:
-    """Distributions by nested option names as W&B nests them, below `parameters` of each block."""
-    return {
-        name: value if {"values", "distribution"} & value.keys() else {"parameters": nest_parameters(value)}
-        for name, value in blocks.items()
-    }

@@ -153,23 +153,31 @@ def finish_wandb(run: Any, exit_code: int = 0) -> None:
 
     Raises:
         RuntimeError: the server does not answer, or W&B's own process is gone.
+        KeyboardInterrupt: Ctrl-C, which ends the waiting for W&B, too.
     """
     import wandb
 
     process = wandb_process()
+    failure: BaseException
     # wandb's own time-outs (tried with 0.31) do not end all of its waiting; the end of its process does. Left alone it
     # would go on trying, and the program would wait for that at its end.
     with killed_after(process, WANDB_FINISH_TIMEOUT + WANDB_GRACE):
         try:
             run.finish(exit_code=exit_code)
             return
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             failure = error
-    # What the process has not written to disk by its end is lost, so it is asked to end first.
-    with killed_after(process, WANDB_GRACE), suppress(Exception, SystemExit):
-        wandb.teardown()
-    process.kill()
-    raise RuntimeError(f"{first_line(failure)}; upload with: wandb sync {Path(run.dir).parent}") from failure
+    try:
+        # What the process has not written to disk by its end is lost, so it is asked to end first.
+        with killed_after(process, WANDB_GRACE), suppress(Exception, SystemExit):
+            wandb.teardown()
+    finally:
+        process.kill()
+    upload = f"upload with: wandb sync {Path(run.dir).parent}"
+    if isinstance(failure, KeyboardInterrupt):
+        say(f"W&B: interrupted; {upload}")
+        raise failure
+    raise RuntimeError(f"{first_line(failure)}; {upload}") from failure
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 import math
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -61,13 +62,28 @@ def log_steps(tracker: Tracker, steps: range) -> None:
 
 def test_a_row_is_a_line_with_the_step_first_and_on_disk_at_once(run_dir):
     tracker = JsonlTracker(run_dir)
-    tracker.log({"episode/return": 12.5, "loss/policy": math.nan}, 128)
+    tracker.log({"episode/return": 12.5, "loss/policy": 0.25}, 128)
     assert (run_dir / "metrics.jsonl").read_text() == (
-        '{"step": 128, "episode/return": 12.5, "loss/policy": NaN}\n'
+        '{"step": 128, "episode/return": 12.5, "loss/policy": 0.25}\n'
     )
-    row = read_metrics(run_dir)[0]
-    assert row["step"] == 128 and row["episode/return"] == 12.5 and math.isnan(row["loss/policy"])
+    assert read_metrics(run_dir) == [{"step": 128, "episode/return": 12.5, "loss/policy": 0.25}]
     tracker.close()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_left_out_as_json_cannot_hold_it(run_dir, value):
+    tracker = JsonlTracker(run_dir)
+    tracker.log({"episode/return": 12.5, "value/explained_variance": value}, 128)
+    tracker.close()
+    assert (run_dir / "metrics.jsonl").read_text() == '{"step": 128, "episode/return": 12.5}\n'
+
+
+def test_a_row_without_what_is_not_finite_is_not_doubled_on_resume(run_dir):
+    for resume_step in (None, 10):
+        tracker = open_tracker(run_dir, "none", **RUN, resume_step=resume_step)
+        tracker.log({"eval/return": 7.0, "eval/length": math.inf}, 10)
+        tracker.close()
+    assert read_metrics(run_dir) == [{"step": 10, "eval/return": 7.0}]
 
 
 def test_a_run_without_metrics_has_no_rows(run_dir):
@@ -336,6 +352,24 @@ def test_a_server_that_is_lost_costs_neither_time_nor_data(run_dir, server, trou
         == rows
         == [(row["step"], row["episode/return"]) for row in read_metrics(run_dir)]
     )
+    assert "wandb sync" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_ctrl_c_ends_the_waiting_for_a_server_that_hangs(run_dir, server, capsys, monkeypatch):
+    monkeypatch.setattr(tracking_wandb, "WANDB_FINISH_TIMEOUT", 60)
+    monkeypatch.setattr(tracking_wandb, "WANDB_GRACE", 1)
+    tracker = open_tracker(run_dir, "auto", **RUN)
+    process = tracking_wandb.wandb_process()
+    server.hang()
+    log_steps(tracker, range(5))
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    started = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        tracker.close()
+    assert time.perf_counter() - started < 30
+    # Whoever waits for it at the end of the program waits for nothing.
+    assert process.wait(timeout=10) is not None
     assert "wandb sync" in capsys.readouterr().err.splitlines()[-1]
 
 
