@@ -26,7 +26,7 @@ class Launcher(Protocol):
         """Do all jobs; `watch` gets what has ended so far, about once a second.
 
         Raises:
-            StoppedError: a signal came; the running jobs were told to write checkpoints.
+            StoppedError: a signal came; the running jobs were asked to write checkpoints.
         """
         ...
 

@@ -104,7 +104,7 @@ def read_suite(name: str) -> Suite:
     """Read a suite: a file, or the name of one that ships with the package.
 
     Raises:
-        UsageError: there is none, or something in it is wrong; one line that names the place.
+        UsageError: there is none, or something in it is wrong; one line that names where.
     """
     if Path(name).is_file():
         values, where = load_yaml(Path(name)), f"{name}: "

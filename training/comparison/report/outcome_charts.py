@@ -33,26 +33,28 @@ def improvement(findings: dict[str, Any]) -> Figure | None:
         return None
     figure, (axes,) = grid(1, 9, 0.29 * len(rows) + 1.3)
     axes.axvline(0.5, color="#444444", linewidth=1)
-    places = np.cumsum([0.0] + [1.5 if level < 2 else 1.0 for _, _, level in rows[1:]])
-    for place, (_, row, level) in zip(places, rows, strict=True):
+    positions = np.cumsum([0.0] + [1.5 if level < 2 else 1.0 for _, _, level in rows[1:]])
+    for position, (_, row, level) in zip(positions, rows, strict=True):
         value, low, high = row["probability"]
         color, size = VERDICT_COLORS[row["verdict"]], (10, 8, 6)[level]
         if low is not None:
             axes.plot(
                 [low, high],
-                [place, place],
+                [position, position],
                 color=color,
                 linewidth=size / 2,
                 alpha=0.5,
                 solid_capstyle="round",
             )
-        axes.plot(value, place, "D" if level == 0 else "o", color=color, markersize=size)
+        axes.plot(value, position, "D" if level == 0 else "o", color=color, markersize=size)
         text = f"{value:.2f}  {row['verdict']}"
-        axes.text(1.05, place, text, color=color, va="center", fontweight="bold" if level < 2 else "normal")
-    axes.set_yticks(places, [("    " if level == 2 else "") + name for name, _, level in rows])
+        axes.text(
+            1.05, position, text, color=color, va="center", fontweight="bold" if level < 2 else "normal"
+        )
+    axes.set_yticks(positions, [("    " if level == 2 else "") + name for name, _, level in rows])
     for label, (_, _, level) in zip(axes.get_yticklabels(), rows, strict=True):
         label.set_fontweight("bold" if level < 2 else "normal")
-    axes.set_ylim(places[-1] + 0.7, -0.7)
+    axes.set_ylim(positions[-1] + 0.7, -0.7)
     axes.set(xlim=(-0.02, 1.02), xlabel="probability of improvement")
     axes.text(0.0, -0.9, "second is better", color=VERDICT_COLORS["worse"], va="bottom")
     axes.text(1.0, -0.9, "first is better", color=VERDICT_COLORS["better"], va="bottom", ha="right")
@@ -66,15 +68,17 @@ def returns(findings: dict[str, Any]) -> Figure:
     figure, panels = grid(len(environments), 4.2 if len(environments) > 1 else 7, 0.3 * most + 1.1)
     for axes, env in zip(panels, environments, strict=True):
         rows = [row for row in findings["table"] if row["environment"] == env]
-        for place, row in enumerate(rows):
+        for position, row in enumerate(rows):
             number = style_number(findings, row["contestant"]) % len(COLORS)
             value, low, high = row["mean"]
-            spread = place + np.linspace(-0.22, 0.22, len(row["runs"])) if len(row["runs"]) > 1 else [place]
+            spread = (
+                position + np.linspace(-0.22, 0.22, len(row["runs"])) if len(row["runs"]) > 1 else [position]
+            )
             axes.plot(row["runs"], spread, ".", color=COLORS[number], alpha=0.45, markersize=5)
             if low is not None:
-                axes.plot([low, high], [place, place], color=COLORS[number], linewidth=3, alpha=0.6)
+                axes.plot([low, high], [position, position], color=COLORS[number], linewidth=3, alpha=0.6)
             axes.plot(
-                value, place, MARKS[number], color=COLORS[number], markersize=8, markeredgecolor="white"
+                value, position, MARKS[number], color=COLORS[number], markersize=8, markeredgecolor="white"
             )
         axes.set_yticks(range(len(rows)), [f"{row['contestant']} ({short(row['steps'])})" for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)

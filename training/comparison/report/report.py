@@ -29,21 +29,21 @@ def write_report(findings: dict[str, Any], out: Path) -> Written:
     (out / "comparison.json").write_text(json.dumps(findings, indent=1) + "\n")
     tables_written = write_csvs(findings, out)
     charts = draw_charts(findings, out)
-    said, found = headline(findings), tables(findings)
-    (out / "report.md").write_text(markdown(findings, said, charts, found), encoding="utf-8")
+    sentences, found = headline(findings), tables(findings)
+    (out / "report.md").write_text(markdown(findings, sentences, charts, found), encoding="utf-8")
     path = out / "report.html"
     path.write_text(
-        html_page(findings, said, charts, found, made(findings), commands(findings)), encoding="utf-8"
+        html_page(findings, sentences, charts, found, made(findings), commands(findings)), encoding="utf-8"
     )
     others = [path, out / "report.md", out / "comparison.json", *tables_written]
     return Written(path, [file for chart in charts for file in chart.files], others)
 
 
 def markdown(
-    findings: dict[str, Any], said: list[tuple[str, str]], charts: list[Chart], found: dict[str, Table]
+    findings: dict[str, Any], sentences: list[tuple[str, str]], charts: list[Chart], found: dict[str, Table]
 ) -> str:
     """The report in Markdown."""
-    lines = [f"# {findings['name']}", "", *(f"- {line}" for _, line in said), ""]
+    lines = [f"# {findings['name']}", "", *(f"- {line}" for _, line in sentences), ""]
     lines += [f"> {note}\n" for note in findings["notes"]]
     for pair in findings["pairs"]:
         header, rows = meetings_table(findings, pair)

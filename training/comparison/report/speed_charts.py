@@ -80,11 +80,11 @@ def efficiency(findings: dict[str, Any], unit: str) -> Figure | None:
         return None
     figure, (axes,) = grid(1, 9, 0.34 * len(rows) + 1.4)
     never = max(reached) * 2.5
-    for place, (env, team) in enumerate(rows):
+    for position, (env, team) in enumerate(rows):
         known = [value for name in team if (value := when[env, name])]
         if len(known) > 1:
-            axes.plot([min(known), max(known)], [place, place], color="#C4C4C4", linewidth=2, zorder=1)
-        for number, (name, height) in enumerate(zip(team, spread(place, len(team)), strict=True)):
+            axes.plot([min(known), max(known)], [position, position], color="#C4C4C4", linewidth=2, zorder=1)
+        for number, (name, height) in enumerate(zip(team, spread(position, len(team)), strict=True)):
             value, color = when[env, name], COLORS[number % len(COLORS)]
             face = color if value else "white"
             axes.plot(
@@ -116,6 +116,6 @@ def efficiency(findings: dict[str, Any], unit: str) -> Figure | None:
     return figure
 
 
-def spread(place: float, count: int, width: float = 0.3) -> np.ndarray:
+def spread(position: float, count: int, width: float = 0.3) -> np.ndarray:
     """Heights around a line for marks that would hide each other."""
-    return place + (np.linspace(-width / 2, width / 2, count) if count > 1 else np.zeros(1))
+    return position + (np.linspace(-width / 2, width / 2, count) if count > 1 else np.zeros(1))

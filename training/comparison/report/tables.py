@@ -79,7 +79,7 @@ def whole_runs(findings: dict[str, Any], env: str, contestant: str) -> float:
 
 
 def meetings_table(findings: dict[str, Any], pair: dict[str, Any]) -> Table:
-    """One agent beside another, environment by environment."""
+    """One agent against another, environment by environment."""
     first, second = pair["first"], pair["second"]
     cells = {(row["environment"], row["contestant"]): row for row in findings["table"]}
     rows = []

@@ -10,19 +10,19 @@ from .tables import measured, scores_table
 
 def headline(findings: dict[str, Any]) -> list[tuple[str, str]]:
     """The result in plain words: verdict and sentence, of all first, then of each pair of agents."""
-    said = []
+    sentences = []
     if overall := findings["overall"]:
         count = overall["verdicts"]
         unclear = f", {count['too few runs']} with too few runs to say" if count["too few runs"] else ""
-        said.append(
+        sentences.append(
             f"{sentence(overall)}, over {overall['meetings']} meetings of an agent with its counterpart in an "
             f"environment: {count['better']} won, {count['tie']} tied, {count['worse']} lost{unclear}."
         )
     for pair in findings["pairs"]:
         environments = len(pair["environments"])
-        said.append(f"{sentence(pair)}, over {environments} environment{'s' * (environments > 1)}.")
+        sentences.append(f"{sentence(pair)}, over {environments} environment{'s' * (environments > 1)}.")
     verdicts = [row["verdict"] for row in [findings["overall"], *findings["pairs"]] if row]
-    return list(zip(verdicts, said, strict=True))
+    return list(zip(verdicts, sentences, strict=True))
 
 
 def sentence(row: dict[str, Any]) -> str:
@@ -74,5 +74,7 @@ def terminal_text(findings: dict[str, Any], path: Path) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in [header, *rows]
     ]
-    said = [line for _, line in headline(findings)]
-    return "\n".join([*lines, "", *said, *(f"note: {note}" for note in findings["notes"]), f"report: {path}"])
+    sentences = [line for _, line in headline(findings)]
+    return "\n".join(
+        [*lines, "", *sentences, *(f"note: {note}" for note in findings["notes"]), f"report: {path}"]
+    )
