@@ -9,7 +9,7 @@ import numpy as np
 
 from ..tracking.provenance import distinct
 from .caveats import notes
-from .meetings import grouped, overall, pair_row, plain, shared
+from .meetings import grouped, overall, pair_row, rounded, shared
 from .references import References, reference_scores
 from .results import FinishedRun, Pair, Results
 from .statistics import estimate, first_reaching, mean_interval, normalized, pooled_interquartile_mean
@@ -70,8 +70,8 @@ def table(runs: list[FinishedRun]) -> list[dict[str, Any]]:
                 "agent": group[0].agent,
                 "steps": group[0].steps,
                 "seeds": [run.seed for run in group],
-                "mean": plain(mean_interval(values)),
-                "iqm": plain(estimate(pooled_interquartile_mean, {env: values})),
+                "mean": rounded(mean_interval(values)),
+                "iqm": rounded(estimate(pooled_interquartile_mean, {env: values})),
                 "runs": values.tolist(),
                 "commands": group[0].commands,
             }

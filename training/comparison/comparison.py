@@ -62,12 +62,12 @@ def run_comparison(
     if all(path.suffix == ".json" for path in paths):
         merged = merge_results({str(path): read_results(path) for path in paths})
         with working_in(out, "merged") as folder:
-            return report(merged, folder, [], wandb)
+            return write_findings(merged, folder, [], wandb)
     if all(path.is_dir() for path in paths):
         with working_in(out, "runs") as folder:
             finished = score_runs(paths, episodes, launcher, say)
             name = " and ".join(targets)
-            return report(Results(name, finished, natural_pairings(finished)), folder, [], wandb)
+            return write_findings(Results(name, finished, natural_pairings(finished)), folder, [], wandb)
     if len(paths) > 1:
         odd = next(path for path in paths if not path.is_dir())
         raise UsageError(
@@ -80,7 +80,7 @@ def run_comparison(
             raise UsageError(f"no run could be finished; the first one: {failed[0].error}")
         missing = [f"{each.folder} ({each.error})" for each in failed]
         results = Results(suite.name, finished, pairings(suite), suite.references, missing)
-        return report(results, folder, failed, wandb)
+        return write_findings(results, folder, failed, wandb)
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def working_in(out: Path | None, name: str) -> Iterator[Path]:
         yield folder
 
 
-def report(results: Results, out: Path, failed: list[Outcome], wandb: bool) -> Compared:
+def write_findings(results: Results, out: Path, failed: list[Outcome], wandb: bool) -> Compared:
     """Write the report, to W&B too where that is wanted."""
     findings = analyze(results)
     written = write_report(findings, out)

@@ -26,7 +26,7 @@ def grouped(runs: Iterable[FinishedRun]) -> Grouped:
     return {c: {env: np.array(x) for env, x in by_env.items()} for c, by_env in found.items()}
 
 
-def plain(value: Estimate) -> list[float | None]:
+def rounded(value: Estimate) -> list[float | None]:
     """Value, low and high end as they are written."""
     return [None if number is None else round(float(number), 6) for number in value]
 
@@ -39,13 +39,13 @@ def shared(first: str, second: str, scores: Grouped) -> list[str]:
 def compared(first: Scores, second: Scores) -> dict[str, Any]:
     """Probability of improvement and verdict."""
     improvement = probability_of_improvement(first, second)
-    return {"probability": plain(improvement), "verdict": verdict(improvement, first, second)}
+    return {"probability": rounded(improvement), "verdict": verdict(improvement, first, second)}
 
 
 def aggregates(scores: Scores) -> dict[str, list[float | None]]:
     """Every aggregate of normalised scores."""
     return (
-        {title: plain(estimate(statistic, scores)) for title, statistic in AGGREGATES.items()}
+        {title: rounded(estimate(statistic, scores)) for title, statistic in AGGREGATES.items()}
         if scores
         else {}
     )
