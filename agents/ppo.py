@@ -188,7 +188,8 @@ class PPO(Agent):
                 break
 
         metrics = mean_metrics(steps)
-        metrics["value/explained_variance"] = explained_variance(value, returns, rollout.valid)
+        if returns[rollout.valid].var() > 0:  # nothing to explain in equal returns
+            metrics["value/explained_variance"] = explained_variance(value, returns, rollout.valid)
         metrics["policy/learning_rate"] = learning_rate
         return metrics
 

@@ -162,9 +162,9 @@ def _train_ours(benchmark: Benchmark, seed: int) -> tuple[Ticks, Callable[[], fl
 
 
 def _train_theirs(benchmark: Benchmark, seed: int) -> tuple[Ticks, Callable[[], float]]:
-    from .baseline_speed import evaluate_baseline, train_baseline
+    from ..baselines.speed import evaluate_peer, train_peer
 
-    model, ticks = train_baseline(
+    model, ticks = train_peer(
         benchmark.algorithm,
         benchmark.env,
         num_envs=benchmark.num_envs,
@@ -173,7 +173,7 @@ def _train_theirs(benchmark: Benchmark, seed: int) -> tuple[Ticks, Callable[[], 
         options=benchmark.theirs,
         log_every=benchmark.steps // 50,
     )
-    return ticks, lambda: evaluate_baseline(model, benchmark.env, episodes=20, seed=EVALUATION_SEED)
+    return ticks, lambda: evaluate_peer(model, benchmark.env, episodes=20, seed=EVALUATION_SEED)
 
 
 def _draw_ours(benchmark: ReplayBenchmark, seed: int) -> dict[str, float | None]:
@@ -191,10 +191,10 @@ def _draw_ours(benchmark: ReplayBenchmark, seed: int) -> dict[str, float | None]
 
 
 def _draw_theirs(benchmark: ReplayBenchmark, seed: int) -> dict[str, float | None]:
-    from .baseline_speed import make_replay
+    from ..baselines.speed import make_peer_replay
 
     num_envs, generator = benchmark.num_envs, np.random.default_rng(seed)
-    replay = make_replay(benchmark.frames, num_envs)
+    replay = make_peer_replay(benchmark.frames, num_envs)
     for obs, next_obs, reward, done in _frames(benchmark, generator):
         replay.add(obs, next_obs, np.zeros(num_envs, np.int64), reward, done, [{}] * num_envs)
     return _draw(benchmark, lambda: replay.sample(benchmark.batch_size))

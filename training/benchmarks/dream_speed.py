@@ -112,7 +112,7 @@ def format_bench_dream(report: dict[str, Any]) -> str:
         f"{'dynamics':<14}{'dreams':>8}  {'arrays':<9}{'steps/s':>12}{'steps/CPU s':>13}{'us a vector step':>18}"
     ]
     for row in report["results"]:
-        place = f"{row['model']:<14}{row['num_envs']:>8}  {row['arrays']:<9}"
+        label = f"{row['model']:<14}{row['num_envs']:>8}  {row['arrays']:<9}"
         speeds = f"{row['steps_per_second']:>12,.0f}{row['steps_per_cpu_second']:>13,.0f}"
-        lines.append(f"{place}{speeds}{row['step_us']:>18,.1f}")
+        lines.append(f"{label}{speeds}{row['step_us']:>18,.1f}")
     return "\n".join([*lines, f"{report['threads']} torch threads"])

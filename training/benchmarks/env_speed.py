@@ -126,12 +126,12 @@ def bare_step(backend: Backend, seed: int) -> Callable[[Any], Any]:
     return step_and_reset
 
 
-def plain_loop(envs: list[gymnasium.Env], shown: Any, seed: int) -> Callable[[Any], None]:
+def plain_loop(envs: list[gymnasium.Env], example: Any, seed: int) -> Callable[[Any], None]:
     """What anybody would write who needs batches from single environments."""
     episode = [0] * len(envs)
 
     def step(action: Any) -> None:
-        obs, reward = tree_map(np.empty_like, shown), np.empty(len(envs))
+        obs, reward = tree_map(np.empty_like, example), np.empty(len(envs))
         terminated, truncated = np.empty(len(envs), bool), np.empty(len(envs), bool)
         rows = action_rows(action, len(envs))
         for i, env in enumerate(envs):
@@ -160,11 +160,11 @@ def format_bench_envs(report: dict[str, Any]) -> str:
     """Lay a report out for reading."""
     lines = [f"{'backend':<10}{'copies':>7}{'steps/s':>14}{'us a vector step':>18}{'our layer':>12}"]
     for row in report["results"]:
-        place = f"{row['backend']:<10}{row['num_envs']:>7}"
+        label = f"{row['backend']:<10}{row['num_envs']:>7}"
         if "error" in row:
-            lines.append(f"{place}  {row['error']}")
+            lines.append(f"{label}  {row['error']}")
         else:
             layer = f"{row['layer_us']:>12.1f} us ({row['layer_share']:.0%})"
-            lines.append(f"{place}{row['steps_per_second']:>14,.0f}{row['step_us']:>18,.1f}{layer}")
+            lines.append(f"{label}{row['steps_per_second']:>14,.0f}{row['step_us']:>18,.1f}{layer}")
     chosen = ", ".join(f"{backend} for {count}" for count, backend in report["auto"].items())
     return "\n".join([*lines, f"auto takes {chosen}"])

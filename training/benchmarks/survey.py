@@ -24,9 +24,9 @@ class KnownFailure(NamedTuple):
     """Environments that cannot be stepped for a reason that lies in their own package."""
 
     beginning: str
-    """Of their ids."""
-    said: str
-    """What stands in the message."""
+    """Beginning of their ids."""
+    message: str
+    """Part of the message."""
     why: str
 
 
@@ -46,8 +46,14 @@ KNOWN_FAILURES = (
 def known_failure(row: dict[str, Any]) -> str | None:
     """Why an environment of the survey cannot be stepped, where that is known."""
     return next(
-        (k.why for k in KNOWN_FAILURES if row["id"].startswith(k.beginning) and k.said in row["failed"]), None
+        (k.why for k in KNOWN_FAILURES if row["id"].startswith(k.beginning) and k.message in row["failed"]),
+        None,
     )
+
+
+def unexplained(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of environments that cannot be stepped for no known reason."""
+    return [row for row in rows if row["failed"] and known_failure(row) is None]
 
 
 def survey(patterns: Iterable[str], say: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -137,6 +143,6 @@ def format_survey(rows: list[dict[str, Any]]) -> str:
                 text = re.sub(r"/\S*/", "", finding.replace(row["id"], "ID")).replace("|", "/")
                 by_finding.setdefault(f"{kind}: {text}", []).append(row["id"])
     for finding, ids in sorted(by_finding.items()):
-        shown = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
-        lines.append(f"| {finding} | {len(ids)}: {shown} |")
+        first_ids = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
+        lines.append(f"| {finding} | {len(ids)}: {first_ids} |")
     return "\n".join(lines) + "\n"

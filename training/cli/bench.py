@@ -1,16 +1,16 @@
-"""Options of `palaestra bench`, and what it calls."""
+"""`palaestra bench`: throughput and memory beside Stable-Baselines3, of backends, and of dreams."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from ..settings.arguments import parse
 from ..settings.usage import UsageError, as_usage_errors
+from .options import Count, Counts, JsonSwitch, Positive, read_options
+from .output import DONE, print_result
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,9 @@ class BenchOptions:
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Benchmarks; all of them when none is named."""
-    repeats: int = 3
+    repeats: Count = 3
     """Runs of each side; the median counts."""
-    json: bool = False
-    """Print one JSON object."""
+    json: JsonSwitch = False
 
 
 def bench(arguments: list[str]) -> int:
@@ -31,16 +30,14 @@ def bench(arguments: list[str]) -> int:
         return bench_envs(arguments[1:])
     if arguments[:1] == ["dream"]:
         return bench_dream(arguments[1:])
-    options = parse(BenchOptions, arguments, "bench")
-    if options.repeats < 1:
-        raise UsageError(f"--repeats: must be at least 1, got {options.repeats}")
+    options = read_options(BenchOptions, arguments, "bench")
     from ..benchmarks.bench import bench as measure
     from ..benchmarks.bench import format_bench
     from ..tracking.progress import say
 
     report = measure(list(options.names), options.repeats, say)
-    print(json.dumps(report) if options.json else format_bench(report))
-    return 0
+    print_result(report, options.json, format_bench)
+    return DONE
 
 
 @dataclass(frozen=True)
@@ -49,36 +46,33 @@ class BenchEnvsOptions:
 
     env: Annotated[str, tyro.conf.Positional] = "CartPole-v1"
     """Gymnasium id; module:Id or module:Class imports the module first."""
-    num_envs: tuple[int, ...] = (1, 8, 64)
+    num_envs: Counts = (1, 8, 64)
     """Numbers of copies."""
-    seconds: float = 1.0
+    seconds: Positive = 1.0
     """Time for each measurement."""
     env_kwargs: tuple[str, ...] = ()
     """Arguments of the environment, NAME=VALUE each."""
     wrappers: tuple[str, ...] = ()
     """Wrappers by name, innermost first."""
-    json: bool = False
-    """Print one JSON object."""
+    json: JsonSwitch = False
 
 
 def bench_envs(arguments: list[str]) -> int:
     """Measure backends."""
-    options = parse(BenchEnvsOptions, arguments, "bench envs")
+    options = read_options(BenchEnvsOptions, arguments, "bench envs")
     from ..benchmarks.env_speed import bench_envs as measure
     from ..benchmarks.env_speed import format_bench_envs
     from ..settings.train_options import parse_assignments
     from ..tracking.progress import say
 
-    if not options.seconds > 0:
-        raise UsageError(f"--seconds: must be above 0, got {options.seconds:g}")
     kwargs = parse_assignments(options.env_kwargs, "--env-kwargs")
     with as_usage_errors():
         counts = list(options.num_envs)
         report = measure(options.env, counts, options.seconds, kwargs, options.wrappers, say)
     if all("error" in row for row in report["results"]):
         raise UsageError(report["results"][0]["error"])
-    print(json.dumps(report) if options.json else format_bench_envs(report))
-    return 0
+    print_result(report, options.json, format_bench_envs)
+    return DONE
 
 
 @dataclass(frozen=True)
@@ -87,26 +81,22 @@ class BenchDreamOptions:
 
     model: Annotated[Path | None, tyro.conf.Positional] = None
     """Folder of a fitted world model; without one, unfitted networks of CartPole's size, one of each dynamics."""
-    num_envs: tuple[int, ...] = (8, 64, 1024)
+    num_envs: Counts = (8, 64, 1024)
     """Dreams side by side."""
-    seconds: float = 2.0
+    seconds: Positive = 2.0
     """Time for each measurement."""
     threads: int = 1
     """Threads of torch; 0 leaves it to torch."""
-    json: bool = False
-    """Print one JSON object."""
+    json: JsonSwitch = False
 
 
 def bench_dream(arguments: list[str]) -> int:
     """Measure dreams."""
-    options = parse(BenchDreamOptions, arguments, "bench dream")
-    for name, given in (("num-envs", options.num_envs), ("seconds", [options.seconds])):
-        if not all(value > 0 for value in given):
-            raise UsageError(f"--{name}: must be above 0")
+    options = read_options(BenchDreamOptions, arguments, "bench dream")
     from ..benchmarks.dream_speed import bench_dream as measure
     from ..benchmarks.dream_speed import format_bench_dream
     from ..tracking.progress import say
 
     report = measure(options.model, list(options.num_envs), options.seconds, options.threads, say)
-    print(json.dumps(report) if options.json else format_bench_dream(report))
-    return 0
+    print_result(report, options.json, format_bench_dream)
+    return DONE

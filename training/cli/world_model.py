@@ -1,34 +1,40 @@
-"""Command line of world models: which options there are depends on encoder, dynamics and agent."""
+"""`palaestra world-model`: fit a world model, judge it, train in its dreams."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from annotated_types import Ge
 
-from ..imagination.fits import evaluate_model, resume_fit, start_fit
-from ..imagination.model_report import model_findings
-from ..imagination.world_model_config import (
-    PARTS,
-    WorldModelConfig,
-    config_class,
-    load_model_config,
-    to_dict,
-    world_model_config,
-)
-from ..settings.arguments import option_value, parse
-from ..settings.components import find_component
-from ..settings.presets import merge
-from ..settings.train_options import field_docs, parse_assignments, read_train_options
-from ..settings.typed import shallow_dict
-from ..settings.usage import UsageError
-from ..settings.yaml_files import load_yaml
-from ..tracking.wandb_tracker import publish
+from ..settings.arguments import option_value
+from ..settings.usage import UsageError, nearest
+from .options import Count, JsonSwitch, read_options
+from .output import BAD_INPUT, DONE, exit_code, format_values, print_result
+
+USAGE = """usage: palaestra world-model COMMAND ...
+
+  fit --env ID --out DIR          collect data and fit a world model
+  fit --resume DIR                go on with a fit that was stopped
+  evaluate DIR                    how good is it? with --policy RUN_DIR: dream return against real return
+  dream DIR --agent NAME          train an agent in its dream alone
+  dream --env ID --agent NAME --real-steps N    collect, fit, dream, and again
+  dream --resume RUN_DIR          go on with that
+
+palaestra train AGENT --env ID --world-model ENCODER+DYNAMICS learns from real steps and from dreams (Dyna)."""
+
+
+def world_model(arguments: list[str]) -> int:
+    """Run one of the commands."""
+    commands = {"fit": fit, "evaluate": evaluate, "dream": dream}
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return DONE if arguments else BAD_INPUT
+    if arguments[0] not in commands:
+        raise UsageError(f"unknown command 'world-model {arguments[0]}'; {nearest(arguments[0], commands)}")
+    return commands[arguments[0]](arguments[1:])
 
 
 @dataclass(frozen=True)
@@ -41,79 +47,18 @@ class ResumeOptions:
 
 def fit(arguments: list[str]) -> int:
     """Fit a world model, or go on with it."""
+    from ..imagination.fit_options import read_fit_options
+    from ..imagination.fits import resume_fit, start_fit
+
     if option_value(arguments, "resume") is not None:
-        run_dir = parse(ResumeOptions, arguments, "world-model fit").resume
-        report = resume_fit(run_dir)
+        model_dir = read_options(ResumeOptions, arguments, "world-model fit").resume
+        report = resume_fit(model_dir)
     else:
-        config, run_dir = read_fit_options(arguments)
-        report = start_fit(config, run_dir)
+        config, model_dir = read_fit_options(arguments)
+        report = start_fit(config, model_dir)
     print(format_report(report))
-    print(f"next            palaestra world-model dream {run_dir} --agent ppo --out {run_dir}-ppo")
-    return 0
-
-
-def read_fit_options(arguments: list[str]) -> tuple[WorldModelConfig, Path]:
-    """Return the config of a world model and its folder; defaults, then `--config FILE`, then options."""
-    helping = bool({"-h", "--help"} & set(arguments))
-    config_file = option_value(arguments, "config")
-    given = load_yaml(Path(config_file)) if config_file else {}
-    env = option_value(arguments, "env") or given.get("env")
-    if env is None and not helping:
-        raise UsageError("which environment? give --env, for example --env CartPole-v1")
-    kwargs = _kwargs(arguments)
-    named: dict[str, Any] = {"env": str(env or "CartPole-v1"), "env_kwargs": kwargs}
-    for block in PARTS:
-        if name := option_value(arguments, block):
-            named[block] = {"name": name}
-    default = world_model_config(merge(given, named), f"{config_file}: " if config_file else "")
-    components = [find_component(kind, getattr(default, kind)) for kind in PARTS.values()]
-    parsed = shallow_dict(
-        parse(_options_class(config_class(*components), default), arguments, "world-model fit")
-    )
-    run_dir = parsed.pop("out")
-    del parsed["config"]
-    if run_dir is None:
-        raise UsageError("where to? give --out, for example --out world-models/cartpole")
-    parsed["env_kwargs"] = default.env_kwargs | kwargs
-    # Ranges are checked by reading the result once more, as if it stood in a file.
-    return world_model_config(to_dict(WorldModelConfig(**parsed)), "--"), run_dir
-
-
-def _kwargs(arguments: list[str]) -> dict[str, Any]:
-    """Read `--env-kwargs A=1 B=2` before the options are really parsed: the spaces may depend on it."""
-    if "--env-kwargs" not in arguments:
-        return {}
-    words = []
-    for word in arguments[arguments.index("--env-kwargs") + 1 :]:
-        if word.startswith("--"):
-            break
-        words.append(word)
-    return parse_assignments(words, "--env-kwargs")
-
-
-def _options_class(config_class: type[Any], default: WorldModelConfig) -> type[Any]:
-    """Return a dataclass for the option parser: the config, and where to write."""
-    renamed = {"coder": "encoder", "coder_config": "encoder", "dynamics_config": "dynamics"}
-    docs = field_docs(WorldModelConfig)
-    fields: list[tuple[str, Any, Any]] = []
-    for item in dataclasses.fields(config_class):
-        kind, value = item.type, getattr(default, item.name)
-        extra: dict[str, Any] = {"help": docs.get(item.name)}
-        if item.name in renamed:
-            extra["name"] = renamed[item.name]
-        if item.name == "env_kwargs":
-            kind, value = tuple[str, ...], ()
-            extra["help"] = "Arguments of the environment, NAME=VALUE each."
-        fields.append((item.name, Annotated[kind, tyro.conf.arg(**extra)], dataclasses.field(default=value)))
-    for name, text in (
-        ("out", "Folder of the world model, new or empty."),
-        ("config", "YAML file with options."),
-    ):
-        kind = Annotated[Path | None, tyro.conf.arg(help=text)]
-        fields.append((name, kind, dataclasses.field(default=None)))
-    made = dataclasses.make_dataclass("FitOptions", fields, frozen=True)
-    made.__doc__ = "Collect data and fit a world model."
-    return made
+    print(f"next            palaestra world-model dream {model_dir} --agent ppo --out {model_dir}-ppo")
+    return DONE
 
 
 @dataclass(frozen=True)
@@ -124,101 +69,55 @@ class EvaluateOptions:
     """Folder of the world model."""
     policy: Path | None = None
     """Folder of a run: compare what its agent gets in dreams with what it really gets."""
-    episodes: int = 50
+    episodes: Count = 50
     """Episodes of that comparison, for each temperature."""
-    noise: float = 0.0
+    noise: Annotated[float, Ge(0)] = 0.0
     """Look for the true state in noisy observations, too: deviation, of pictures from 0 to 1 or of scaled numbers."""
     wandb: bool = False
     """Put the report into a W&B run, too."""
-    json: bool = False
-    """Print one JSON object."""
+    json: JsonSwitch = False
 
 
 def evaluate(arguments: list[str]) -> int:
     """Judge a world model."""
-    options = parse(EvaluateOptions, arguments, "world-model evaluate")
-    if options.episodes < 1:
-        raise UsageError(f"--episodes: must be at least 1, got {options.episodes}")
-    if options.noise < 0:
-        raise UsageError(f"--noise: must be at least 0, got {options.noise}")
-    returns: dict[str, Any] = {}
-    if options.policy is not None:
-        from ..imagination.gap import dream_to_real
+    options = read_options(EvaluateOptions, arguments, "world-model evaluate")
+    from ..imagination.fits import evaluate_model
+    from ..imagination.gap import dream_to_real
+    from ..imagination.model_report import model_publication
+    from ..tracking.wandb_publish import publish
 
-        returns = dream_to_real(options.model, options.policy, options.episodes)
+    returns = {} if options.policy is None else dream_to_real(options.model, options.policy, options.episodes)
     report = evaluate_model(options.model, returns, options.noise)
     if options.wandb:
-        publish(model_findings(options.model, report), options.model)
-    print(json.dumps(report) if options.json else format_report(report))
-    return 0
+        publish(model_publication(options.model, report), options.model)
+    print_result(report, options.json, format_report)
+    return DONE
 
 
 def format_report(report: dict[str, Any]) -> str:
-    """Lay a report out."""
-    lines = []
-    for name, value in report.items():
-        if isinstance(value, dict):
-            value = "  ".join(f"{key}: {_text(part)}" for key, part in value.items())
-        elif isinstance(value, list):
-            value = "  ".join(_text(part) for part in value)
-        lines.append(f"{name:<18} {_text(value)}")
-    return "\n".join(lines)
-
-
-def _text(value: Any) -> str:
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+    """Lay a report out for reading."""
+    return format_values(report, width=18, digits=4)
 
 
 def dream(arguments: list[str]) -> int:
     """Train an agent in a dream alone: of a world model, or of one that is fitted again and again."""
+    from ..imagination.dream_options import read_dream_options, without_option
+    from ..imagination.dyna import dream_cycle, resume_cycle
+    from ..imagination.dyna_options import CycleConfig, read_cycle_options
     from ..run.runs import default_run_dir, describe, start_run
 
     if option_value(arguments, "resume") is not None:
-        from ..imagination.dyna import resume_cycle
-
-        return resume_cycle(parse(ResumeOptions, arguments, "world-model dream").resume)
+        return resume_cycle(read_options(ResumeOptions, arguments, "world-model dream").resume)
     agent = option_value(arguments, "agent")
     if {"-h", "--help"} & set(arguments) and (agent is None or arguments[0].startswith("-")):
-        from ..imagination.dyna_options import CycleConfig
-
-        parse(CycleConfig, ["--help"], "world-model dream --env ID --agent NAME")
+        read_options(CycleConfig, ["--help"], "world-model dream --env ID --agent NAME")
     if agent is None:
         raise UsageError("which agent? palaestra world-model dream DIR --agent ppo --out DIR")
     rest = without_option(arguments, "agent")
     if option_value(rest, "real-steps") is not None:
-        from ..imagination.dyna import dream_cycle
-        from ..imagination.dyna_options import read_cycle_options
-
         return dream_cycle(*read_cycle_options(agent, rest))
-    if not rest or rest[0].startswith("-"):
-        raise UsageError(
-            "which world model? palaestra world-model dream DIR --agent ppo, or --env ID --real-steps N for a new one"
-        )
-    model, rest = rest[0], rest[1:]
-    fitted = load_model_config(Path(model))
-    if env := option_value(rest, "env"):
-        raise UsageError(f"--env {env}: {model} says itself that it is a world model of {fitted.env}")
-    kwargs = [f"{name}={json.dumps(value)}" for name, value in fitted.env_kwargs.items()]
-    words = ["--env", fitted.env, "--dream.model", model, "--frame-stack", str(fitted.frame_stack)]
-    words += ["--env-kwargs", *kwargs] if kwargs else []
-    config, run_dir = read_train_options(agent, [*words, *rest])
-    run_dir = run_dir or default_run_dir(config)
+    config, given = read_dream_options(agent, rest)
+    run_dir = given or default_run_dir(config)
     result = start_run(config, run_dir)
     print(describe(run_dir, result))
-    return 0 if result.signal is None else 128 + result.signal
-
-
-def without_option(arguments: list[str], name: str) -> list[str]:
-    """Leave out `--name VALUE` or `--name=VALUE`."""
-    kept, skip = [], False
-    for word in arguments:
-        if skip:
-            skip = False
-        elif word == f"--{name}":
-            skip = True
-        elif not word.startswith(f"--{name}="):
-            kept.append(word)
-    return kept
-
-
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"fit": fit, "evaluate": evaluate, "dream": dream}
+    return exit_code(result.signal)

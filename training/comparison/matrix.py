@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ..baselines.algorithms import is_baseline
-from ..run.listing import find_runs
+from ..run.listing import EVALUATIONS_FILE, find_runs
 from ..run.runs import CYCLE_FILE
 from ..settings.components import find_component
 from ..settings.config import TELLING, RunConfig, load_config, to_dict
 from ..settings.train_options import read_train_options
 from ..settings.typed import option_name
 from ..settings.usage import UsageError
-from .findings import reference_scores
+from ..tracking.progress import say
+from .references import reference_scores
 from .suites import flat
 
 # What is no part of the command that makes a run: where it went, how it was watched and computed.
@@ -41,7 +42,7 @@ class Cell:
 
 
 def find_cells(folders: Iterable[Path]) -> list[Cell]:
-    """Group the finished runs of our own agents in some folders, those that went round between world and dreams apart.
+    """Group the finished runs of our own agents in some folders, but those that alternate between world and dreams.
 
     Raises:
         UsageError: there are none.
@@ -53,16 +54,18 @@ def find_cells(folders: Iterable[Path]) -> list[Cell]:
             continue
         if (Path(info.path) / CYCLE_FILE).exists():
             continue
+        if info.damaged or info.return_mean is None:
+            say(f"note: {info.path} is left out: {info.damaged or EVALUATIONS_FILE} is damaged or missing")
+            continue
         command = shlex.join(["palaestra", *command_of(config)])
         if command not in cells:
-            shown = " ".join(f"{name}={value}" for name, value in sorted(config.env_kwargs.items()))
+            arguments = " ".join(f"{name}={value}" for name, value in sorted(config.env_kwargs.items()))
             frames = f"{config.frame_stack} frames" if config.frame_stack > 1 else ""
             memory = config.memory if config.memory != "none" or not frames else frames
             cells[command] = Cell(
-                *(f"{config.env} {shown}".strip(), config.env, config.agent, config.encoder, memory),
+                *(f"{config.env} {arguments}".strip(), config.env, config.agent, config.encoder, memory),
                 *(config.steps, command, {}),
             )
-        assert info.return_mean is not None
         cells[command].scores[config.seed] = info.return_mean
     if not cells:
         raise UsageError("there are no finished runs; see palaestra runs")
@@ -70,7 +73,7 @@ def find_cells(folders: Iterable[Path]) -> list[Cell]:
 
 
 def command_of(config: RunConfig) -> list[str]:
-    """Return the words behind `palaestra` that ask for a config, seed apart: what differs from presets and defaults."""
+    """Return the words after `palaestra` that ask for a config, without its seed: what differs from the defaults."""
     words = ["--env", config.env]
     usual = read_train_options(config.agent, words)[0].env_kwargs
     if kwargs := {name: value for name, value in config.env_kwargs.items() if usual.get(name) != value}:
@@ -97,7 +100,7 @@ def option(name: str, value: Any) -> list[str]:
     return [f"--{name}", *map(str, values)]
 
 
-def page(cells: list[Cell]) -> str:
+def matrix_page(cells: list[Cell]) -> str:
     """Lay cells out in Markdown."""
     references = reference_scores()
     lines = [
@@ -120,7 +123,7 @@ def page(cells: list[Cell]) -> str:
 
 def table(cells: list[Cell]) -> list[str]:
     """One task: a row for each agent with an encoder, a column for each memory."""
-    memories = sorted({cell.memory for cell in cells}, key=place)
+    memories = sorted({cell.memory for cell in cells}, key=memory_order)
     rows = dict.fromkeys((cell.agent, cell.encoder) for cell in ordered(cells))
     lines = [
         f"| agent | encoder | {' | '.join(memories)} |",
@@ -128,14 +131,15 @@ def table(cells: list[Cell]) -> list[str]:
     ]
     for agent, encoder in rows:
         found = [
-            "<br>".join(score(cell) for cell in cells if cell_key(cell) == (agent, encoder, memory)) or "-"
+            "<br>".join(cell_text(cell) for cell in cells if cell_key(cell) == (agent, encoder, memory))
+            or "-"
             for memory in memories
         ]
         lines.append(f"| {agent} | {encoder} | {' | '.join(found)} |")
     return lines
 
 
-def score(cell: Cell) -> str:
+def cell_text(cell: Cell) -> str:
     """Mean over seeds, how many they are, and after how many steps."""
     mean = sum(cell.scores.values()) / len(cell.scores)
     return f"{mean:.2f} ({len(cell.scores)})" if abs(mean) < 10 else f"{mean:.1f} ({len(cell.scores)})"
@@ -143,14 +147,14 @@ def score(cell: Cell) -> str:
 
 def ordered(cells: list[Cell]) -> list[Cell]:
     """By agent, encoder and memory."""
-    return sorted(cells, key=lambda cell: (cell.agent, cell.encoder, place(cell.memory)))
+    return sorted(cells, key=lambda cell: (cell.agent, cell.encoder, memory_order(cell.memory)))
 
 
 def cell_key(cell: Cell) -> tuple[str, str, str]:
-    """Where a cell stands."""
+    """Row and column of a cell."""
     return cell.agent, cell.encoder, cell.memory
 
 
-def place(memory: str) -> tuple[int, str]:
+def memory_order(memory: str) -> tuple[int, str]:
     """None first, then frames, then memories."""
     return (MEMORIES.index(memory) * 2 if memory in MEMORIES else 1), memory

@@ -13,9 +13,8 @@ from ..run.listing import RunInfo, evaluations
 from ..settings.usage import UsageError
 from ..tracking.metrics_file import read_metrics
 from ..tracking.provenance import made_with
+from .references import References
 
-# Return of random actions and of a good agent, by environment.
-References = dict[str, tuple[float, float]]
 # Names of two that are compared.
 Pair = tuple[str, str]
 
@@ -53,7 +52,7 @@ class Results:
     runs: list[FinishedRun]
     pairs: list[Pair]
     references: References = field(default_factory=dict)
-    """Beside those that ship."""
+    """In addition to those that ship."""
     missing: list[str] = field(default_factory=list)
     """Runs that failed, and why."""
 
@@ -61,7 +60,7 @@ class Results:
 def finished_run(
     contestant: str, info: RunInfo, score: dict[str, float], commands: list[list[str]]
 ) -> FinishedRun:
-    """Read what a run's folder says of it."""
+    """Read a finished run from its folder."""
     folder = Path(info.path)
     reached = evaluations(folder)
     return FinishedRun(

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..run.evaluate import interquartile_mean
+
 # Final scores of single runs, [runs], by environment.
 Scores = Mapping[str, np.ndarray]
 # Resamples of a bootstrap: an end of an interval is then known to 1 % of the interval's width.
@@ -49,7 +51,7 @@ def median(scores: Samples) -> np.ndarray:
     return np.median([each.mean(-1) for each in scores], axis=0)
 
 
-def interquartile_mean(scores: Samples) -> np.ndarray:
+def pooled_interquartile_mean(scores: Samples) -> np.ndarray:
     """Mean of the middle half of all runs of all environments: the highest and lowest quarter are cut off.
 
     `N` runs in all; `floor(N / 4)` are cut at each end. Where environments have different numbers of runs, those of
@@ -57,14 +59,8 @@ def interquartile_mean(scores: Samples) -> np.ndarray:
     """
     counts = [each.shape[-1] for each in scores]
     equal = math.lcm(*counts)
-    values = np.concatenate(scores, axis=-1)
     weights = np.repeat([equal // count for count in counts], counts)
-    order = np.argsort(values, axis=-1)
-    upper = np.cumsum(weights[order], axis=-1)
-    total = equal * len(counts)
-    cut = total // 4
-    kept = np.clip(upper, cut, total - cut) - np.clip(upper - weights[order], cut, total - cut)
-    return (kept * np.take_along_axis(values, order, axis=-1)).sum(-1) / (total - 2 * cut)
+    return interquartile_mean(np.concatenate(scores, axis=-1), weights)
 
 
 def optimality_gap(scores: Samples) -> np.ndarray:
@@ -73,7 +69,7 @@ def optimality_gap(scores: Samples) -> np.ndarray:
 
 
 AGGREGATES: dict[str, Statistic] = {
-    "interquartile mean": interquartile_mean,
+    "interquartile mean": pooled_interquartile_mean,
     "median": median,
     "mean": mean,
     "optimality gap": optimality_gap,

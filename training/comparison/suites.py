@@ -16,8 +16,7 @@ from ..settings.presets import find_preset, merge, read_config
 from ..settings.typed import build
 from ..settings.usage import UsageError, nearest
 from ..settings.yaml_files import load_yaml, parse_yaml
-from .findings import read_references
-from .results import References
+from .references import References, read_references
 
 Count = Annotated[int, Gt(0)]
 # How many, from 0 on, or which.
@@ -105,7 +104,7 @@ def read_suite(name: str) -> Suite:
     """Read a suite: a file, or the name of one that ships with the package.
 
     Raises:
-        UsageError: there is none, or something in it is wrong; one line that names the place.
+        UsageError: there is none, or something in it is wrong; one line that names where.
     """
     if Path(name).is_file():
         values, where = load_yaml(Path(name)), f"{name}: "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..tracking.plots import BLUE, VERMILION
-from ..tracking.wandb_tracker import Findings
+from ..tracking.wandb_publish import Publication
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,13 +54,13 @@ def write_report(
     (folder / "report.html").write_text(page, encoding="utf-8")
 
 
-def model_findings(folder: Path, report: dict[str, Any]) -> Findings:
+def model_publication(folder: Path, report: dict[str, Any]) -> Publication:
     """The same for W&B."""
     flat = dict(flattened(report))
     skill = [(float(k), value) for k, value in report["skill"].items() if value is not None]
     steps, values = [k for k, _ in skill], [value for _, value in skill]
     rows = [[name, str(value)] for name, value in flat.items()]
-    return Findings(
+    return Publication(
         kind="world-model",
         name=f"{report['env']}: {report['encoder']} + {report['dynamics']}",
         text=["\n".join(["| what | value |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in rows)])],

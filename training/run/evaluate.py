@@ -41,7 +41,7 @@ class Evaluation:
             "episodes": len(returns),
             "return_mean": float(returns.mean()),
             "return_std": float(returns.std()),
-            "return_iqm": interquartile_mean(returns),
+            "return_iqm": float(interquartile_mean(returns)),
             "return_min": float(returns.min()),
             "return_max": float(returns.max()),
             "length_mean": float(np.mean(self.lengths)),
@@ -87,7 +87,17 @@ def quotas(episodes: int, copies: int) -> list[int]:
     return [each + (index < more) for index in range(copies)]
 
 
-def interquartile_mean(values: np.ndarray) -> float:
-    """Mean of the middle half; a quarter of the values, rounded down, is cut off at each end."""
-    cut = len(values) // 4
-    return float(np.sort(values)[cut : len(values) - cut].mean())
+def interquartile_mean(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Mean of the middle half of values `[..., N]`; a quarter, rounded down, is cut off at each end.
+
+    Whole numbers as weights `[N]` count each value as often as they say.
+    """
+    if weights is None or (weights == 1).all():
+        count, cut = values.shape[-1], values.shape[-1] // 4
+        return np.sort(values, axis=-1)[..., cut : count - cut].mean(-1)
+    order = np.argsort(values, axis=-1)
+    upper = np.cumsum(weights[order], axis=-1)
+    total = int(weights.sum())
+    cut = total // 4
+    kept = np.clip(upper, cut, total - cut) - np.clip(upper - weights[order], cut, total - cut)
+    return (kept * np.take_along_axis(values, order, axis=-1)).sum(-1) / (total - 2 * cut)

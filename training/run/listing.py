@@ -9,7 +9,10 @@ from typing import Any
 
 from ..settings.config import load_config
 from ..settings.usage import UsageError
+from ..tracking.metrics_file import METRICS_FILE, read_metrics
 from .checkpoint import list_checkpoints
+
+EVALUATIONS_FILE, SUMMARY_FILE = "evaluations.json", "summary.json"
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class RunInfo:
     return_mean: float | None
     """Mean return of the last evaluation."""
     finished: bool
+    damaged: str | None = None
+    """File of the folder that cannot be read, if there is one."""
 
 
 def find_runs(folder: Path) -> list[RunInfo]:
@@ -45,9 +50,22 @@ def find_runs(folder: Path) -> list[RunInfo]:
 def describe_run(run_dir: Path) -> RunInfo:
     """Read what a run folder says about its run."""
     config = load_config(run_dir)
-    evaluated = evaluations(run_dir)
-    # Baselines have a summary and no checkpoints.
-    done = _read(run_dir / "summary.json", {}).get("step", 0)
+    damaged = None
+    evaluated: list[tuple[int, float]] = []
+    done = 0
+    try:
+        read_metrics(run_dir)
+    except UsageError:
+        damaged = METRICS_FILE
+    try:
+        evaluated = _read_evaluations(run_dir)
+    except ValueError:
+        damaged = EVALUATIONS_FILE
+    try:
+        # Baselines have a summary and no checkpoints.
+        done = int(_read(run_dir / SUMMARY_FILE, {}).get("step", 0))
+    except (ValueError, TypeError):
+        damaged = SUMMARY_FILE
     return RunInfo(
         path=str(run_dir),
         agent=config.agent,
@@ -57,21 +75,41 @@ def describe_run(run_dir: Path) -> RunInfo:
         steps=config.steps,
         return_mean=evaluated[-1][1] if evaluated else None,
         finished=done >= config.steps,
+        damaged=damaged,
     )
 
 
 def evaluations(run_dir: Path) -> list[tuple[int, float]]:
-    """Step and mean return of a run's evaluations so far."""
-    return [(int(row["step"]), float(row["return_mean"])) for row in _read(run_dir / "evaluations.json", [])]
+    """Step and mean return of a run's evaluations so far; none where their file is damaged."""
+    try:
+        return _read_evaluations(run_dir)
+    except ValueError:
+        return []
+
+
+def _read_evaluations(run_dir: Path) -> list[tuple[int, float]]:
+    rows = _read(run_dir / EVALUATIONS_FILE, [])
+    try:
+        return [(int(row["step"]), float(row["return_mean"])) for row in rows]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a row is damaged: {error!r}") from error
 
 
 def _read(path: Path, default: Any) -> Any:
-    """What a JSON file holds; the default where it is not there, damaged, or of another type."""
+    """What a JSON file holds; the default where there is none.
+
+    Raises:
+        ValueError: it is damaged, or holds something of another type than the default.
+    """
     try:
         value = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return default
-    return value if isinstance(value, type(default)) else default
+    except OSError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(value, type(default)):
+        raise ValueError(f"{path} holds {type(value).__name__}")
+    return value
 
 
 def format_runs(runs: list[RunInfo]) -> str:
@@ -80,9 +118,8 @@ def format_runs(runs: list[RunInfo]) -> str:
     for run in runs:
         done = f"{run.step:,}" if run.finished else f"{run.step:,} of {run.steps:,}"
         value = "-" if run.return_mean is None else f"{run.return_mean:.1f}"
-        rows.append(
-            (run.path, run.agent, run.env, str(run.seed), done, value, "" if run.finished else "unfinished")
-        )
+        state = f"damaged: {run.damaged}" if run.damaged else "" if run.finished else "unfinished"
+        rows.append((run.path, run.agent, run.env, str(run.seed), done, value, state))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

@@ -154,12 +154,14 @@ def _train(
                 times = seconds | {"time/total": clock.total_seconds}
                 tracker.log(meter.read() | restarts | times, clock.step)
                 speed = (clock.step, now)
+            paused = time.perf_counter()
             if due(config.evaluate_every, before, clock.step) and clock.step < config.steps:
                 evaluation = evaluate(agent, spec, config.evaluate_episodes)
                 report_evaluation(run_dir, tracker, evaluation, clock.step)
             if due(config.checkpoint_every, before, clock.step) and clock.step < config.steps:
                 save_checkpoint(run_dir, clock.step, parts)
                 saved_at = clock.step
+            speed = (speed[0], speed[1] + time.perf_counter() - paused)  # training only
 
         if clock.step != saved_at:
             save_checkpoint(run_dir, clock.step, parts)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
 from ...envs.listing import list_environments, spaces_of
 from .presets import preset_path
+from .usage import closest
 
 
 def catalog(pattern: str = "", with_spaces: bool = False) -> list[dict[str, Any]]:
@@ -42,3 +44,12 @@ def format_catalog(entries: list[dict[str, Any]]) -> str:
             if "observation_space" in entry:
                 lines += [f"      {entry['observation_space']}", f"      {entry['action_space']}"]
     return "\n".join(lines)
+
+
+def no_environment(pattern: str) -> str:
+    """Message that no id contains a pattern, with the name that is most like it."""
+    # By the name alone: a pattern is less like the whole id.
+    names = {re.split(r"[-/]", listing.id.removeprefix("palaestra/"))[0] for listing in list_environments()}
+    close = closest(pattern, sorted(names))
+    hint = f"did you mean {close!r}?" if close else "`palaestra envs list` shows what there is"
+    return f"no environment's id contains {pattern!r}; {hint}"

@@ -25,11 +25,13 @@ def find_preset(agent: str, env: str) -> dict[str, Any]:
 def read_config(agent: str, name: str) -> dict[str, Any]:
     """Read what `--config` names: a file, or one of the agent's own presets, such as `td3`.
 
+    In a file, an option of a block may also stand under its name on the command line: `agent.gamma: 0.9`.
+
     Raises:
         UsageError: there is neither, or it is not a mapping.
     """
     if not name.isidentifier() or Path(name).exists():
-        return load_yaml(Path(name))
+        return nested(load_yaml(Path(name)))
     preset = _read_preset(f"{agent}/{name}.yaml")
     if preset is None:
         folder = files("palaestra.configs").joinpath(agent)
@@ -52,3 +54,14 @@ def merge(*layers: dict[str, Any]) -> dict[str, Any]:
             both = isinstance(value, dict) and isinstance(merged.get(key), dict)
             merged[key] = merge(merged[key], value) if both else value
     return merged
+
+
+def nested(values: dict[str, Any]) -> dict[str, Any]:
+    """`{"agent.learning-rate": 1}`, named as on the command line, as `{"agent": {"learning_rate": 1}}`."""
+    layers = []
+    for name, value in values.items():
+        first, *parts = name.replace("-", "_").split(".") if isinstance(name, str) else [name]
+        for part in reversed(parts):
+            value = {part: value}
+        layers.append({first: value})
+    return merge(*layers)

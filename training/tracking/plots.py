@@ -38,7 +38,7 @@ def learning_curve(rows: list[dict[str, float]], title: str) -> Figure:
     if training:
         steps, returns = columns(training, "step", "episode/return")
         axes.plot(steps, returns, color=BLUE, linewidth=1, alpha=0.8, label="training")
-    evaluations = [row for row in rows if "eval/return" in row]
+    evaluations = [row for row in rows if {"eval/return", "eval/return_std"} <= row.keys()]
     if evaluations:
         steps, returns, spread = columns(evaluations, "step", "eval/return", "eval/return_std")
         axes.errorbar(

@@ -50,7 +50,7 @@ def versions() -> dict[str, str]:
 
 def commit() -> str | None:
     """Commit that this package runs from, `-dirty` behind it where files were changed; None where it was installed."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     # Not that of a user's own repository, in which this package lies installed.
     if not (root / ".git").exists():
         return None

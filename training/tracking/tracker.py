@@ -34,6 +34,6 @@ class Tracker(Protocol):
         return None
 
 
-def first_line(error: Exception) -> str:
-    """Return what an error says, in one line."""
+def first_line(error: BaseException) -> str:
+    """First line of an error's message, its type where it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]

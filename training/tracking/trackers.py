@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import json
+import math
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -35,9 +36,9 @@ class JsonlTracker(Tracker):
         self._file = self._path.open("xb" if resume_step is None else "ab", buffering=0)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Append a row, NaN and infinities included; raises OSError where it cannot be written."""
-        row = {"step": step} | {name: float(value) for name, value in metrics.items()}
-        line = json.dumps(row).encode() + b"\n"
+        """Append a row of what is finite, as JSON has no other numbers; raises OSError where it cannot be written."""
+        row = {"step": step} | finite(metrics)
+        line = json.dumps(row, allow_nan=False).encode() + b"\n"
         try:
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -48,6 +49,11 @@ class JsonlTracker(Tracker):
     def close(self, exit_code: int = 0) -> None:
         """Close the file."""
         self._file.close()
+
+
+def finite(metrics: dict[str, float]) -> dict[str, float]:
+    """Metrics that are numbers, neither NaN nor infinite."""
+    return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
 
 
 class TensorboardTracker(Tracker):
@@ -82,11 +88,11 @@ class Trackers(Tracker):
         self._file = file
         self._sinks = sinks
         # A run killed between its last checkpoint and its end evaluates at that step again: the same row.
-        self._again = {(row["step"], frozenset(row)) for row in again}
+        self._again = {(row["step"], frozenset(finite(row))) for row in again}
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Log a row everywhere, unless it is one of those in `again`."""
-        if (step, frozenset(metrics) | {"step"}) in self._again:
+        if (step, frozenset(finite(metrics)) | {"step"}) in self._again:
             return
         self._file.log(metrics, step)
         self._forward(lambda sink: sink.log(metrics, step))

@@ -1,8 +1,7 @@
-"""Weights & Biases: a run mirrored while it trains, and findings that are put into a run at once."""
+"""Weights & Biases: a run mirrored while it trains."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import threading
 import time
@@ -10,7 +9,6 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -155,23 +153,31 @@ def finish_wandb(run: Any, exit_code: int = 0) -> None:
 
     Raises:
         RuntimeError: the server does not answer, or W&B's own process is gone.
+        KeyboardInterrupt: Ctrl-C, which ends the waiting for W&B, too.
     """
     import wandb
 
     process = wandb_process()
+    failure: BaseException
     # wandb's own time-outs (tried with 0.31) do not end all of its waiting; the end of its process does. Left alone it
     # would go on trying, and the program would wait for that at its end.
     with killed_after(process, WANDB_FINISH_TIMEOUT + WANDB_GRACE):
         try:
             run.finish(exit_code=exit_code)
             return
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             failure = error
-    # What the process has not written to disk by its end is lost, so it is asked to end first.
-    with killed_after(process, WANDB_GRACE), suppress(Exception, SystemExit):
-        wandb.teardown()
-    process.kill()
-    raise RuntimeError(f"{first_line(failure)}; upload with: wandb sync {Path(run.dir).parent}") from failure
+    try:
+        # What the process has not written to disk by its end is lost, so it is asked to end first.
+        with killed_after(process, WANDB_GRACE), suppress(Exception, SystemExit):
+            wandb.teardown()
+    finally:
+        process.kill()
+    upload = f"upload with: wandb sync {Path(run.dir).parent}"
+    if isinstance(failure, KeyboardInterrupt):
+        say(f"W&B: interrupted; {upload}")
+        raise failure
+    raise RuntimeError(f"{first_line(failure)}; {upload}") from failure
 
 
 @contextmanager
@@ -206,98 +212,6 @@ class NoQuestions:
 
     def _set_artifact_save_handle(self, artifact: Any, handle: Any) -> None:
         return None
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What is put into a W&B run of its own, all at once."""
-
-    kind: str
-    """The run's job type."""
-    name: str
-    text: list[str]
-    """Markdown: the blocks of a Report."""
-    config: dict[str, Any]
-    summary: dict[str, float | str]
-    tables: dict[str, tuple[list[str], list[list[Any]]]]
-    """Header and rows, by title."""
-    curves: dict[str, dict[str, tuple[list[float], list[float]]]]
-    """Steps and values, by chart and by line in it."""
-    pictures: list[Path]
-    files: list[Path]
-    """What else is kept, as one artifact."""
-
-
-def publish(findings: Findings, folder: Path) -> None:
-    """Put findings into a new W&B run, whose files lie in a folder, and into a Report where there is a network.
-
-    Like all of W&B it may fail: a warning says so.
-    """
-    try:
-        run = start_wandb(
-            project=wandb_project(),
-            job_type=findings.kind,
-            name=findings.name,
-            tags=[findings.kind, f"v{version('palaestra')}"],
-            config=findings.config,
-            dir=str(folder),
-        )
-        fill(run, findings)
-        finish_wandb(run)
-        if not (run.offline or run.disabled):
-            write_report(run, findings)
-    except Exception as error:
-        say(f"warning: W&B failed, {folder} has everything: {first_line(error)}")
-
-
-def fill(run: Any, findings: Findings) -> None:
-    """Log curves, as history and as one chart for all lines that belong together; then tables, pictures and files."""
-    import wandb
-
-    for chart, lines in findings.curves.items():
-        for line, (steps, values) in lines.items():
-            for step, value in zip(steps, values, strict=True):
-                run.log({"step": step, f"{chart}/{line}": value})
-    charts = {
-        f"charts/{chart}": wandb.plot.line_series(
-            [steps for steps, _ in lines.values()],
-            [values for _, values in lines.values()],
-            keys=list(lines),
-            title=chart,
-            xname="step",
-        )
-        for chart, lines in findings.curves.items()
-    }
-    tables = {
-        f"tables/{title}": wandb.Table(columns=list[str | int](header), data=rows)
-        for title, (header, rows) in findings.tables.items()
-    }
-    pictures = {f"pictures/{path.stem}": wandb.Image(str(path)) for path in findings.pictures}
-    run.log({**charts, **tables, **pictures})
-    run.summary.update(findings.summary)
-    artifact = wandb.Artifact(f"{findings.kind}-{run.id}", type=findings.kind)
-    for path in [*findings.files, *findings.pictures]:
-        artifact.add_file(str(path))
-    run.log_artifact(artifact)
-
-
-def write_report(run: Any, findings: Findings) -> None:
-    """Write a W&B Report about a run that `fill` has filled, and say where it is."""
-    if importlib.util.find_spec("wandb_workspaces") is None:
-        say("no W&B Report: pip install 'palaestra[reports]'")
-        return
-    import wandb_workspaces.reports.v2 as reports
-
-    panels: list[Any] = [
-        reports.LinePlot(title=chart, x="step", y=[f"{chart}/{line}" for line in lines])
-        for chart, lines in findings.curves.items()
-    ]
-    runs = reports.Runset(entity=run.entity, project=run.project, filters=f"Name == '{run.id}'")
-    blocks: list[Any] = [reports.MarkdownBlock(text=text) for text in findings.text]
-    blocks.append(reports.PanelGrid(runsets=[runs], panels=panels))
-    report = reports.Report(entity=run.entity, project=run.project, title=findings.name, blocks=blocks)
-    report.save()
-    say(f"W&B Report: {report.url}")
 
 
 def wandb_project() -> str:

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -274,6 +275,54 @@ def test_a_damaged_summary_hides_no_run(trained, capsys):
     assert run(["runs", str(trained.parent), "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["runs"]
     assert not found["finished"] and found["return_mean"] is None
+
+
+DAMAGE = {
+    "evaluations.json": ['[{"step": 4}]', "[1, 2]", '[{"step"'],
+    "summary.json": ['{"step": "many"}', '{"step": null}', '{"step": 10'],
+    "metrics.jsonl": ["nonsense\n", "[1]\n"],
+}
+
+
+@pytest.mark.parametrize(("file", "text"), [(file, text) for file in DAMAGE for text in DAMAGE[file]])
+def test_a_damaged_run_is_listed_as_such_and_the_rest_as_usual(file, text, tmp_path, finished_runs, capsys):
+    shutil.copytree(finished_runs, tmp_path / "runs")
+    (tmp_path / "runs" / "one" / file).write_text(text)
+    assert run(["runs", str(tmp_path / "runs"), "--json"]) == 0
+    found = {entry["path"].rpartition("/")[2]: entry for entry in json.loads(capsys.readouterr().out)["runs"]}
+    assert found["one"]["damaged"] == file and found["two"]["damaged"] is None
+    assert found["two"]["finished"] and found["two"]["return_mean"] is not None
+    assert run(["runs", str(tmp_path / "runs")]) == 0
+    assert capsys.readouterr().out.count(f"damaged: {file}") == 1
+    assert run(["matrix", str(tmp_path / "runs")]) == 0
+    text, note = capsys.readouterr()
+    assert text.count("--encoder") + text.count("palaestra train ppo") >= 1 and "(1)" in text
+    assert file == "summary.json" or f"{file} is damaged" in note
+
+
+@pytest.fixture(scope="module")
+def finished_runs(tmp_path_factory):
+    """Two short runs that differ in their seeds."""
+    folder = tmp_path_factory.mktemp("finished")
+    for seed, name in enumerate(("one", "two")):
+        words = ["ppo", "--env", "palaestra/Corridor-v0", "--seed", str(seed), *TINY]
+        assert train(*words, "--out", str(folder / name)) == 0
+    return folder
+
+
+def test_options_out_of_range_are_named_in_one_way(capsys):
+    for words, message in (
+        (["evaluate", "run", "--episodes", "0"], "--episodes: must be at least 1, got 0"),
+        (["evaluate", "run", "--video-copies", "0"], "--video-copies: must be at least 1, got 0"),
+        (["compare", "quick", "--workers", "-1"], "--workers: must be at least 0, got -1"),
+        (["sweep", "x.yaml", "--workers", "-1"], "--workers: must be at least 0, got -1"),
+        (["bench", "--repeats", "0"], "--repeats: must be at least 1, got 0"),
+        (["bench", "envs", "--seconds", "0"], "--seconds: must be above 0, got 0"),
+        (["world-model", "evaluate", "m", "--episodes", "0"], "--episodes: must be at least 1, got 0"),
+        (["world-model", "evaluate", "m", "--noise", "-1"], "--noise: must be at least 0, got -1.0"),
+    ):
+        assert run(words) == 2
+        assert capsys.readouterr().err == f"error: {message}\n"
 
 
 def test_doctor(capsys):

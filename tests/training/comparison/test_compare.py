@@ -10,24 +10,21 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from palaestra.training.cli import main as cli
-from palaestra.training.comparison import launch, report
+from palaestra.training.comparison import jobs, processes
+from palaestra.training.comparison.caveats import notes
 from palaestra.training.comparison.comparison import AT_WORK
-from palaestra.training.comparison.findings import notes
-from palaestra.training.comparison.launch import (
-    Job,
-    LocalLauncher,
-    StoppedError,
-    perform,
-    score_of,
-    steps_left,
-)
-from palaestra.training.comparison.report_charts import short
+from palaestra.training.comparison.jobs import Job, perform, score_of, steps_left
+from palaestra.training.comparison.launchers import LocalLauncher, StoppedError
+from palaestra.training.comparison.ray_launcher import RayLauncher
+from palaestra.training.comparison.report import report
+from palaestra.training.comparison.report.tables import short
 from palaestra.training.comparison.suites import plan, read_suite, requested_config, suite_names
 from palaestra.training.run.lock import locked
 from palaestra.training.settings.usage import UsageError
@@ -66,7 +63,7 @@ def in_process(monkeypatch):
         job.log.write_text(errors.getvalue())
         return code, output.getvalue()
 
-    monkeypatch.setattr(launch, "_palaestra", palaestra)
+    monkeypatch.setattr(jobs, "_palaestra", palaestra)
     return commands
 
 
@@ -255,7 +252,7 @@ def test_a_suite_is_run_reported_and_not_run_again(suite, tmp_path, in_process, 
 def test_a_run_that_fails_does_not_stop_the_others(
     suite, tmp_path, in_process, monkeypatch, capsys, no_charts
 ):
-    working = launch._palaestra
+    working = jobs._palaestra
 
     def fail(words, job, started):
         if words[0] == "train" and "seed1" in str(words) and "pqn" in str(words):
@@ -263,7 +260,7 @@ def test_a_run_that_fails_does_not_stop_the_others(
             return 1, ""
         return working(words, job, started)
 
-    monkeypatch.setattr(launch, "_palaestra", fail)
+    monkeypatch.setattr(jobs, "_palaestra", fail)
     assert compare(suite, "--out", tmp_path / "out") == 1
     said = capsys.readouterr()
     assert "error: the cat sat on it (exit code 1" in said.err.splitlines()[-1]
@@ -431,3 +428,75 @@ def test_a_launcher_begins_nothing_more_once_it_stops():
 
 def test_steps_are_written_as_people_write_them():
     assert [short(steps) for steps in (500, 20_000, 35_002.5, 1_000_000)] == ["500", "20k", "35k", "1M"]
+
+
+def test_a_child_is_named_by_its_module_and_gets_what_its_machine_lacks(tmp_path, monkeypatch):
+    monkeypatch.setenv("HERE", "own")
+    words = ["--version"]
+    given = {"HERE": "driver's", "ONLY_THERE": "driver's"}
+    log = tmp_path / "log"
+    monkeypatch.setattr(processes, "COMMAND_LINE", "print_environment")
+    (tmp_path / "print_environment.py").write_text(
+        "import os; print(os.environ['HERE'], os.environ['ONLY_THERE'])"
+    )
+    with processes.begin(words, log, str(tmp_path), given) as child:
+        assert child.stdout.read() == "own driver's\n", log.read_text()
+    monkeypatch.undo()
+    with processes.begin(words, log) as child:
+        assert child.stdout.read().startswith("palaestra "), log.read_text()
+
+
+class FakeRay(types.ModuleType):
+    """Ray as far as the launcher needs it; tasks run here, and their results arrive or do not."""
+
+    def __init__(self, hangs):
+        super().__init__("ray")
+        error = type("RayError", (Exception,), {})
+        timeout = type("GetTimeoutError", (error,), {})
+        self.exceptions = types.SimpleNamespace(RayError=error, GetTimeoutError=timeout)
+        self.hangs = hangs
+        self.jobs = []
+
+    def init(self, **options):
+        pass
+
+    def shutdown(self):
+        pass
+
+    def remote(self, **options):
+        return lambda function: types.SimpleNamespace(remote=self.submit)
+
+    def submit(self, job):
+        self.jobs.append(job)
+        return len(self.jobs)
+
+    def wait(self, references, timeout):
+        return references[:1], references[1:]
+
+    def get(self, reference, timeout):
+        if self.hangs:
+            raise self.exceptions.GetTimeoutError
+        return jobs.Outcome(self.jobs[reference - 1].folder)
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_ray_hands_the_drivers_variables_on_and_waits_for_no_result_for_ever(hangs, monkeypatch):
+    fake = FakeRay(hangs)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setenv("NEEDED_BY_THE_ENVIRONMENT", "1")
+    monkeypatch.setenv("RAY_OF_THE_DRIVER", "1")
+    (outcome,) = RayLauncher(1).run([Job("ppo", "", "run", 0, 1)], lambda done: None)
+    environment = fake.jobs[0].environment
+    assert environment["NEEDED_BY_THE_ENVIRONMENT"] == "1" and "RAY_OF_THE_DRIVER" not in environment
+    assert outcome.error == ("Ray kept its result back for 60 s" if hangs else None)
+
+
+@pytest.mark.parametrize("file", ["score.json", "summary.json"])
+def test_a_damaged_score_is_made_again(file, tmp_path):
+    job = Job("ppo", "config.yaml", str(tmp_path), 3, 5)
+    score = {"episodes": 5, "return_mean": 1.0, "seed": 2_000_003, "steps_trained": 100}
+    (tmp_path / "score.json").write_text(json.dumps(score))
+    (tmp_path / "summary.json").write_text('{"step": 100}')
+    assert score_of(job) == score
+    (tmp_path / file).write_text("{")
+    assert score_of(job) is None

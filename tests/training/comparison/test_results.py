@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from palaestra.training.cli import main as cli
-from palaestra.training.comparison import report
-from palaestra.training.comparison.findings import summarize
+from palaestra.training.comparison.analysis import analyze
+from palaestra.training.comparison.report import report
 from palaestra.training.comparison.results import FinishedRun, Results, merge_results, read_results
 
 ENVS = ("CartPole-v1", "Acrobot-v1")
@@ -53,7 +53,7 @@ def write(tmp_path, monkeypatch):
 
     def write(name, found):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "comparison.json").write_text(json.dumps(summarize(found)))
+        (tmp_path / name / "comparison.json").write_text(json.dumps(analyze(found)))
         return tmp_path / name / "comparison.json"
 
     return write
@@ -61,7 +61,7 @@ def write(tmp_path, monkeypatch):
 
 def test_a_comparison_that_is_read_back_says_the_same(write):
     found = replace(results(range(4)), missing=["runs/x (it fell over)"])
-    assert summarize(read_results(write("one", found))) == summarize(found)
+    assert analyze(read_results(write("one", found))) == analyze(found)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_halves_come_to_what_the_whole_does(halves, write, tmp_path):
     assert cli.run(["compare", *paths, "--out", str(tmp_path / "out")]) == 0
     merged, whole = (
         json.loads((tmp_path / "out" / "comparison.json").read_text()),
-        summarize(results(range(4))),
+        analyze(results(range(4))),
     )
     assert merged["name"] == "a and b"
     for key in ("overall", "pairs", "table", "normalized", "references", "efficiency", "notes", "made_with"):

@@ -12,7 +12,6 @@ from palaestra.training.comparison.statistics import (
     AGGREGATES,
     estimate,
     first_reaching,
-    interquartile_mean,
     mean,
     mean_curve,
     mean_interval,
@@ -20,6 +19,7 @@ from palaestra.training.comparison.statistics import (
     normalized,
     optimality_gap,
     performance_profile,
+    pooled_interquartile_mean,
     probability_of_improvement,
     verdict,
 )
@@ -38,7 +38,7 @@ def test_statistics_by_hand():
     assert estimate(mean, scores).value == pytest.approx((0.3 + 1.5) / 2)
     assert estimate(median, scores | {2: np.array([0.9])}).value == pytest.approx(0.9)
     # 0 0.2 [0.4 0.5 0.6 1] 1.5 3
-    assert estimate(interquartile_mean, scores).value == pytest.approx(2.5 / 4)
+    assert estimate(pooled_interquartile_mean, scores).value == pytest.approx(2.5 / 4)
     # 1 - (0 + 0.2 + 0.4 + 0.6 + 0.5 + 1 + 1 + 1) / 8
     assert estimate(optimality_gap, scores).value == pytest.approx(1 - 4.7 / 8)
 
@@ -47,7 +47,7 @@ def test_statistics_by_hand():
 def test_every_environment_counts_the_same_whatever_its_number_of_runs(name):
     once, twice = by_env([0, 1], [4, 5, 6, 7]), by_env([0, 1, 0, 1], [4, 5, 6, 7])
     assert estimate(AGGREGATES[name], once).value == estimate(AGGREGATES[name], twice).value
-    assert estimate(interquartile_mean, once).value == (1 + 1 + 4 + 5) / 4
+    assert estimate(pooled_interquartile_mean, once).value == (1 + 1 + 4 + 5) / 4
 
 
 def test_probability_of_improvement_by_hand():
@@ -73,7 +73,7 @@ def test_a_worse_agent_is_worse_and_an_identical_one_a_tie():
     assert judged(bad, good) == "worse" and judged(good, bad) == "better"
     assert probability_of_improvement(good, good).value == 0.5 and judged(good, good) == "tie"
     assert judged(by_env([3.0] * 5), by_env([3.0] * 5)) == "tie"
-    assert estimate(interquartile_mean, bad).high < estimate(interquartile_mean, good).low
+    assert estimate(pooled_interquartile_mean, bad).high < estimate(pooled_interquartile_mean, good).low
 
 
 def test_few_runs_make_no_interval_and_no_verdict():

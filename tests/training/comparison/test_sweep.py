@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from palaestra.training.cli.main import run as palaestra
-from palaestra.training.comparison.sweep import Range, Sweep, nested, read_space
+from palaestra.training.comparison.search_space import read_space
+from palaestra.training.comparison.sweep import Sweep, planned_step
 from palaestra.training.settings.config import load_config
+from palaestra.training.settings.presets import nested
 from palaestra.training.settings.usage import UsageError
 
 pytest.importorskip("optuna")
@@ -44,8 +47,23 @@ def test_names_nest():
     }
 
 
-def test_a_range_of_whole_numbers_is_whole():
-    assert Range(low=1, high=4).whole and not Range(low=0.5, high=4).whole
+def test_a_range_is_whole_where_the_option_is(space):
+    """By the option's own type: from 0.0 to 1.0 there are more than two numbers."""
+    more = "  agent.gae_lambda: {low: 0.0, high: 1.0}\n  num_envs: {low: 1.0, high: 4.0}\n  encoder.hidden"
+    space.write_text(SPACE.replace("  encoder.hidden", more))
+    searched = read_space(space)[1]
+    assert {name: option.whole for name, option in searched.items()} == {
+        "agent.learning_rate": False,
+        "agent.epochs": True,
+        "agent.gae_lambda": False,
+        "num_envs": True,
+        "encoder.hidden": False,
+    }
+    space.write_text(SPACE.replace("low: 1, high: 3", "low: 1, high: 3.5"))
+    with pytest.raises(
+        UsageError, match=r"space\.agent\.epochs: takes whole numbers, got low 1 and high 3\.5"
+    ):
+        read_space(space)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +110,76 @@ def test_a_file_for_wandb(space, tmp_path, capsys):
     }
     assert exported["parameters"]["agent.epochs"]["distribution"] == "int_uniform"
     assert exported["metric"] == {"name": "eval/return", "goal": "maximize"}
+    assert exported["parameters"]["seed"] == {"value": 0}
+    space.write_text(SPACE + "seeds: 3\n")
+    assert palaestra(["sweep", str(space), "--export-wandb", str(tmp_path / "wandb.yaml")]) == 0
+    exported = yaml.safe_load((tmp_path / "wandb.yaml").read_text())
+    assert exported["parameters"]["seed"] == {"values": [0, 1, 2]}
+
+
+def test_the_exported_command_runs_as_written(space, tmp_path, monkeypatch):
+    """As `wandb agent` runs it: parameters in a JSON file, its path in place of the macro."""
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+
+    assert palaestra(["sweep", str(space), "--export-wandb", str(tmp_path / "wandb.yaml")]) == 0
+    exported = yaml.safe_load((tmp_path / "wandb.yaml").read_text())
+    drawn = {
+        name: {
+            "value": parameter["values"][-1]
+            if "values" in parameter
+            else parameter.get("value", parameter.get("min"))
+        }
+        for name, parameter in exported["parameters"].items()
+    }
+    file = tmp_path / "config.json"
+    file.write_text(create_sweep_command_args({"args": drawn})["args_json"][0])
+    program, *words = [str(file) if word == "${args_json_file}" else word for word in exported["command"]]
+    assert program == exported["program"] == "palaestra"
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert palaestra([*words, "--out", str(tmp_path / "run")]) == 0
+    config = load_config(tmp_path / "run")
+    assert (config.seed, config.num_envs, config.evaluate_episodes) == (0, 2, 2)
+    assert config.agent_config.rollout_length == 16
+    assert (config.agent_config.learning_rate, config.agent_config.epochs) == (1e-5, 1)
+    assert config.encoder_config.hidden == (16, 16)
+
+
+def test_a_trial_that_raises_does_not_stop_the_others(space, tmp_path, monkeypatch, capsys):
+    def result(search, trial, config, seed):
+        if trial.params["agent.epochs"] == 3:
+            raise ValueError("too many for me")
+        return 1.0
+
+    monkeypatch.setattr(Sweep, "_result", result)
+    space.write_text(SPACE + "sampler: random\n")
+    search = Sweep(*read_space(space), tmp_path / "out", "none")
+    others = {"agent.learning_rate": 1e-3, "encoder.hidden": 0}
+    for epochs in (3, 1, 2):
+        search.study.enqueue_trial({"agent.epochs": epochs, **others})
+    search.run(2, 1)
+    assert (search.failures, len(search.finished())) == (1, 2)
+    assert "trial0: failed: too many for me" in capsys.readouterr().err
+    # Many of them do: the sweep ends, and may be begun again.
+    search = Sweep(*read_space(space), tmp_path / "out", "none")
+    for _ in range(5):
+        search.study.enqueue_trial({"agent.epochs": 3, **others})
+    search.run(10, 1)
+    assert (search.failures, len(search.finished())) == (3, 2)
+    assert "3 trials failed; the sweep stops" in capsys.readouterr().err
+
+
+def test_processes_of_one_study_draw_different_options(space, tmp_path):
+    searches = [Sweep(*read_space(space), tmp_path / "out", "none") for _ in range(2)]
+    drawn = [search.ask()[1]["agent.learning_rate"] for search in searches]
+    assert drawn[0] != drawn[1]
+
+
+def test_evaluations_are_reported_at_the_steps_they_were_planned_for(space, tmp_path):
+    """So that the pruner compares runs whose vector steps have other sizes."""
+    config = SimpleNamespace(steps=1000, evaluate_every=100)
+    for num_envs in (1, 7, 64):
+        reached = [num_envs * -(-step // num_envs) for step in range(100, 1001, 100)]
+        assert [planned_step(step, config) for step in reached] == list(range(100, 1001, 100))
 
 
 COMMAND = [sys.executable, "-W", "ignore", "-m", "palaestra.training.cli.main", "sweep"]

@@ -1,4 +1,5 @@
 import json
+import time
 
 import gymnasium
 import numpy as np
@@ -7,7 +8,9 @@ import torch
 from gymnasium.envs.classic_control import CartPoleEnv
 
 from palaestra.envs.make import EnvSpec, make_envs
+from palaestra.training.run import loop
 from palaestra.training.run.collect import Collector, RandomActor
+from palaestra.training.run.evaluate import Evaluation
 from palaestra.training.run.loop import Meter, due
 from palaestra.training.run.runs import load_run, start_run
 from palaestra.training.settings.config import run_config
@@ -117,3 +120,21 @@ def test_ppo_finds_the_right_action_of_a_probe(probe, tmp_path):
     """The policy's update alone, then together with the observation."""
     result = train_on_probe(probe, tmp_path / "run")
     assert min(result.evaluation.returns) > 0.97
+
+
+def test_the_speed_is_that_of_training_only(tmp_path, small_config, monkeypatch):
+    """Evaluations and checkpoints between two logs do not count."""
+
+    def slow(agent, spec, episodes):
+        time.sleep(1.0)
+        return Evaluation([1.0], [1])
+
+    monkeypatch.setattr(loop, "evaluate", slow)
+    start_run(small_config(steps=2000, log_every=400, evaluate_every=400), tmp_path / "run")
+    rows = [row for row in read_metrics(tmp_path / "run") if "time/steps_per_second" in row]
+    after_evaluations = rows[1:]
+    assert len(after_evaluations) == 4
+    assert (
+        sum(400 / row["time/steps_per_second"] for row in after_evaluations)
+        < after_evaluations[-1]["time/total"] - 3
+    )

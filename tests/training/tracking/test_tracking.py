@@ -1,5 +1,6 @@
 import math
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from palaestra.training.settings.usage import UsageError
 from palaestra.training.tracking import trackers as tracking
+from palaestra.training.tracking import wandb_publish
 from palaestra.training.tracking import wandb_tracker as tracking_wandb
 from palaestra.training.tracking.metrics_file import read_metrics
 from palaestra.training.tracking.tracker import Tracker
@@ -60,13 +62,28 @@ def log_steps(tracker: Tracker, steps: range) -> None:
 
 def test_a_row_is_a_line_with_the_step_first_and_on_disk_at_once(run_dir):
     tracker = JsonlTracker(run_dir)
-    tracker.log({"episode/return": 12.5, "loss/policy": math.nan}, 128)
+    tracker.log({"episode/return": 12.5, "loss/policy": 0.25}, 128)
     assert (run_dir / "metrics.jsonl").read_text() == (
-        '{"step": 128, "episode/return": 12.5, "loss/policy": NaN}\n'
+        '{"step": 128, "episode/return": 12.5, "loss/policy": 0.25}\n'
     )
-    row = read_metrics(run_dir)[0]
-    assert row["step"] == 128 and row["episode/return"] == 12.5 and math.isnan(row["loss/policy"])
+    assert read_metrics(run_dir) == [{"step": 128, "episode/return": 12.5, "loss/policy": 0.25}]
     tracker.close()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_left_out_as_json_cannot_hold_it(run_dir, value):
+    tracker = JsonlTracker(run_dir)
+    tracker.log({"episode/return": 12.5, "value/explained_variance": value}, 128)
+    tracker.close()
+    assert (run_dir / "metrics.jsonl").read_text() == '{"step": 128, "episode/return": 12.5}\n'
+
+
+def test_a_row_without_what_is_not_finite_is_not_doubled_on_resume(run_dir):
+    for resume_step in (None, 10):
+        tracker = open_tracker(run_dir, "none", **RUN, resume_step=resume_step)
+        tracker.log({"eval/return": 7.0, "eval/length": math.inf}, 10)
+        tracker.close()
+    assert read_metrics(run_dir) == [{"step": 10, "eval/return": 7.0}]
 
 
 def test_a_run_without_metrics_has_no_rows(run_dir):
@@ -338,16 +355,34 @@ def test_a_server_that_is_lost_costs_neither_time_nor_data(run_dir, server, trou
     assert "wandb sync" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_ctrl_c_ends_the_waiting_for_a_server_that_hangs(run_dir, server, capsys, monkeypatch):
+    monkeypatch.setattr(tracking_wandb, "WANDB_FINISH_TIMEOUT", 60)
+    monkeypatch.setattr(tracking_wandb, "WANDB_GRACE", 1)
+    tracker = open_tracker(run_dir, "auto", **RUN)
+    process = tracking_wandb.wandb_process()
+    server.hang()
+    log_steps(tracker, range(5))
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    started = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        tracker.close()
+    assert time.perf_counter() - started < 30
+    # Whoever waits for it at the end of the program waits for nothing.
+    assert process.wait(timeout=10) is not None
+    assert "wandb sync" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_findings_become_a_report(server, monkeypatch, capsys):
     reports = pytest.importorskip("wandb_workspaces.reports.v2")
     saved = []
     monkeypatch.setattr(reports.Report, "save", lambda self: saved.append(self._to_model()))
     monkeypatch.setattr(reports.Report, "url", "http://example.org/report")
     lines = {"ppo": ([1.0, 2.0], [3.0, 4.0]), "sb3/ppo": ([1.0, 2.0], [3.0, 5.0])}
-    findings = tracking_wandb.Findings(
+    findings = wandb_publish.Publication(
         *("comparison", "quick", ["- ppo wins", "## Scores"], {}, {}, {}, {"CartPole-v1": lines}, [], [])
     )
-    tracking_wandb.write_report(SimpleNamespace(entity="me", project="palaestra", id="abc"), findings)
+    wandb_publish.write_report(SimpleNamespace(entity="me", project="palaestra", id="abc"), findings)
     spec = saved[0].spec.model_dump_json(by_alias=True)
     assert saved[0].display_name == "quick"
     for text in ("- ppo wins", "## Scores", "CartPole-v1/ppo", "CartPole-v1/sb3/ppo", "abc"):

@@ -1,20 +1,18 @@
-"""Stable-Baselines3 as its users use it: for measuring speed, and its checker of environments."""
+"""Stable-Baselines3 as its users use it, for measuring its speed."""
 
 from __future__ import annotations
 
-import importlib.util
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..baselines.algorithms import find_baseline
-from ..baselines.config import make_action_noise
-from ..baselines.model import choose_policy
+from .algorithms import find_baseline
+from .config import make_action_noise
+from .model import choose_policy
 
 
-def train_baseline(
+def train_peer(
     algorithm: str, env: str, *, num_envs: int, steps: int, seed: int, options: dict[str, Any], log_every: int
 ) -> tuple[Any, list[tuple[int, float]]]:
     """Train Stable-Baselines3's `sb3/ALGORITHM` as its users would, on its own environments.
@@ -56,20 +54,7 @@ def train_baseline(
     return model, ticks.ticks
 
 
-def checkers() -> dict[str, Callable[[Any], None]]:
-    """Stable-Baselines3's checker of environments by name, if it is installed."""
-    if importlib.util.find_spec("stable_baselines3") is None:
-        return {}
-
-    def check(env: Any) -> None:
-        from stable_baselines3.common.env_checker import check_env
-
-        check_env(env)
-
-    return {"Stable-Baselines3's checker": check}
-
-
-def evaluate_baseline(model: Any, env: str, episodes: int, seed: int) -> float:
+def evaluate_peer(model: Any, env: str, episodes: int, seed: int) -> float:
     """Mean return of `episodes` full episodes with deterministic actions."""
     from stable_baselines3.common.env_util import make_vec_env
     from stable_baselines3.common.evaluation import evaluate_policy
@@ -83,7 +68,7 @@ def evaluate_baseline(model: Any, env: str, episodes: int, seed: int) -> float:
     return mean
 
 
-def make_replay(capacity: int, num_envs: int) -> Any:
+def make_peer_replay(capacity: int, num_envs: int) -> Any:
     """Stable-Baselines3's replay for Atari frames, in the form that stores each of them once."""
     from gymnasium import spaces
     from stable_baselines3.common.buffers import ReplayBuffer

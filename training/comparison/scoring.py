@@ -1,4 +1,4 @@
-"""`palaestra compare`: train what is missing, and score every run in the same way."""
+"""Runs of a comparison: train what is missing, and score every run in the same way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from ..run.build import env_spec
 from ..run.listing import RunInfo, describe_run, find_runs
 from ..settings.config import TELLING, load_config, save_config, to_dict
 from ..settings.usage import UsageError, as_usage_errors
-from .launch import Job, Launcher, Outcome, score_of
+from .jobs import Job, Outcome, score_of
+from .launchers import Launcher
 from .results import FinishedRun, Pair, finished_run
 from .suites import PlannedRun, Suite, differences, plan, requested_config, slug
 
@@ -59,10 +60,10 @@ def make_jobs(planned: list[PlannedRun], episodes: int, out: Path) -> list[Job]:
             raise UsageError(
                 f"{run.folder} is not what the suite asks for: {differing[0]}; choose another --out, or remove it"
             )
-        place = out / "configs" / slug(run.env) / f"{slug(run.contestant.label)}-{run.steps}"
-        place.mkdir(parents=True, exist_ok=True)
-        save_config(place, config)
-        file = str(place / "config.yaml")
+        folder = out / "configs" / slug(run.env) / f"{slug(run.contestant.label)}-{run.steps}"
+        folder.mkdir(parents=True, exist_ok=True)
+        save_config(folder, config)
+        file = str(folder / "config.yaml")
         jobs.append(Job(run.contestant.agent, file, str(run.folder), run.seed, episodes))
     return jobs
 
@@ -95,6 +96,8 @@ def check_alike(infos: dict[str, RunInfo]) -> None:
     options: dict[Pair, tuple[str, dict[str, Any]]] = {}
     seeds: dict[tuple[str, str, int], str] = {}
     for path, info in infos.items():
+        if info.damaged:
+            raise UsageError(f"{path} cannot be compared: its {info.damaged} is damaged")
         if not info.finished:
             raise UsageError(f"{path} has not finished; go on with: palaestra train --resume {path}")
         twin = seeds.setdefault((info.agent, info.env, info.seed), path)

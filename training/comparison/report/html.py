@@ -6,7 +6,9 @@ import base64
 from html import escape
 from typing import Any
 
-from .report_charts import VERDICT_COLORS, Chart, short
+from .chart_style import VERDICT_COLORS
+from .charts import Chart
+from .tables import Table, short
 
 STYLE = """
 :root { --ink: #1f2328; --soft: #59636e; --line: #d9dee3; --better: #0072b2; --worse: #d55e00; --tie: #667; }
@@ -16,9 +18,9 @@ h1 { font-size: 1.9rem; margin: 0 0 .2rem; line-height: 1.2; }
 h2 { font-size: 1.25rem; margin: 3rem 0 .3rem; }
 h3 { font-size: 1rem; margin: 1.8rem 0 .3rem; }
 .facts, .caption { color: var(--soft); margin: .2rem 0 .8rem; }
-.said { border-left: 5px solid var(--tie); padding: .35rem .9rem; margin: .5rem 0; }
-.said.first { font-size: 1.15rem; background: #f5f7f9; padding: .8rem 1rem; }
-.said.better { border-color: var(--better); } .said.worse { border-color: var(--worse); }
+.headline { border-left: 5px solid var(--tie); padding: .35rem .9rem; margin: .5rem 0; }
+.headline.first { font-size: 1.15rem; background: #f5f7f9; padding: .8rem 1rem; }
+.headline.better { border-color: var(--better); } .headline.worse { border-color: var(--worse); }
 .note { background: #fff6e0; border-left: 5px solid #e69f00; padding: .5rem .9rem; margin: .6rem 0; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { text-align: left; padding: .32rem .7rem .32rem 0; border-bottom: 1px solid var(--line); }
@@ -31,15 +33,13 @@ pre { background: #f5f7f9; padding: .9rem; overflow-x: auto; font-size: .8rem; l
 summary { cursor: pointer; color: var(--soft); } ul { padding-left: 1.2rem; }
 @media print { details > * { display: block; } h2 { break-after: avoid; } img, table { break-inside: avoid; } }
 """
-# Marks beside the words, so that colour is not all that tells verdicts apart.
-MARKS = {"better": "▲ better", "worse": "▼ worse", "tie": "= tie", "too few runs": "? too few runs"}
-
-Table = tuple[list[str], list[list[str]]]
+# Marks next to the words, so that colour is not all that tells verdicts apart.
+VERDICT_MARKS = {"better": "▲ better", "worse": "▼ worse", "tie": "= tie", "too few runs": "? too few runs"}
 
 
-def page(
+def html_page(
     findings: dict[str, Any],
-    said: list[tuple[str, str]],
+    sentences: list[tuple[str, str]],
     charts: list[Chart],
     tables: dict[str, Table],
     made: list[str],
@@ -49,16 +49,16 @@ def page(
 
     Args:
         findings: what the runs say.
-        said: the result in words, verdict and sentence.
+        sentences: the result in words, verdict and sentence.
         charts: pictures, which are put into the page.
         tables: header and rows by title.
         made: how it was made, a sentence each.
         commands: what a user would type.
     """
     body = [f"<h1>{escape(findings['name'])}</h1>", f'<p class="facts">{escape(facts(findings))}</p>']
-    for place, (verdict, line) in enumerate(said):
-        first = " first" if place == 0 else ""
-        body.append(f'<p class="said {css(verdict)}{first}">{escape(line)}</p>')
+    for index, (verdict, line) in enumerate(sentences):
+        first = " first" if index == 0 else ""
+        body.append(f'<p class="headline {css(verdict)}{first}">{escape(line)}</p>')
     body += [f'<p class="note">{escape(note)}</p>' for note in findings["notes"]]
     if findings["pairs"]:
         body.append("<h2>Environment by environment</h2>")
@@ -105,7 +105,7 @@ def css(verdict: str) -> str:
 
 
 def meetings(findings: dict[str, Any], pair: dict[str, Any]) -> str:
-    """One agent beside another, environment by environment."""
+    """One agent against another, environment by environment."""
     cells = {(row["environment"], row["contestant"]): row for row in findings["table"]}
     rows = []
     for row in pair["environments"]:
@@ -131,7 +131,7 @@ def cell(mean: list[float | None]) -> str:
 
 def judged(row: dict[str, Any]) -> list[str]:
     """A probability of improvement as a small picture and a number, and the verdict."""
-    word = f'<span class="chip {css(row["verdict"])}">{MARKS[row["verdict"]]}</span>'
+    word = f'<span class="chip {css(row["verdict"])}">{VERDICT_MARKS[row["verdict"]]}</span>'
     return [f"{bar(row['probability'], row['verdict'])} {row['probability'][0]:.2f}", word]
 
 

@@ -11,7 +11,7 @@ from typing import TextIO
 
 from ..tracking.metrics_file import METRICS_FILE
 from ..tracking.progress import duration
-from .launch import SCORE_FILE, Outcome
+from .jobs import SCORE_FILE, Outcome
 from .suites import PlannedRun
 
 # Enough of a metrics file's end to hold its last row.
@@ -22,7 +22,7 @@ LINE_SECONDS = 60.0
 Groups = dict[tuple[str, str, int], list[PlannedRun]]
 
 
-class Board:
+class ProgressTable:
     """Shows, for every agent in every environment, which runs have ended and how far the others are."""
 
     def __init__(self, stream: TextIO | None = None):
@@ -73,14 +73,14 @@ class Board:
         size = shutil.get_terminal_size()
         # What is at work goes first where not all of it fits; the rest is a line.
         room = max(1, size.lines - 4)
-        shown = rows if len(rows) <= room else sorted(rows, key=lambda row: not row[3])[:room]
+        visible = rows if len(rows) <= room else sorted(rows, key=lambda row: not row[3])[:room]
         header = ("environment", "agent", "runs", "running", "mean return")
-        widths = [max(len(row[column]) for row in [header, *shown]) for column in range(5)]
+        widths = [max(len(row[column]) for row in [header, *visible]) for column in range(5)]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in [header, *shown]
+            for row in [header, *visible]
         ]
-        hidden = f", {len(rows) - len(shown)} rows not shown" if len(shown) < len(rows) else ""
+        hidden = f", {len(rows) - len(visible)} rows not shown" if len(visible) < len(rows) else ""
         return [line[: size.columns - 1] for line in [*lines, self._so_far(planned, outcomes) + hidden]]
 
 

@@ -1,0 +1,52 @@
+"""`palaestra compare`: agents against each other and against baselines."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from .options import Count, CountOrZero, JsonSwitch, read_options
+from .output import DONE, FAILURE, exit_code, print_result
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Agents against each other and against baselines, with statistics and a report."""
+
+    targets: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """A suite (a file, or one that ships: see docs/compare.md), folders of finished runs or comparison.json files."""
+    out: Path | None = None
+    """Folder of the runs and the report; by default comparisons/NAME. What is there already is used again."""
+    workers: CountOrZero = 0
+    """Runs at a time, each on one thread; 0 is one a core."""
+    launcher: Literal["local", "ray"] = "local"
+    """Processes of this machine, or tasks of a Ray cluster."""
+    ray_address: str | None = None
+    """Address of a Ray cluster; by default one is started here."""
+    episodes: Count = 100
+    """Evaluation episodes of each run, where folders are compared; suites say their own."""
+    wandb: bool = False
+    """Put tables, charts and files into a W&B run, too, and into a Report where there is a network."""
+    json: JsonSwitch = False
+
+
+def compare(arguments: list[str]) -> int:
+    """Train what is missing, score, report; exit code 1 if a run failed."""
+    options = read_options(CompareOptions, arguments, "compare")
+    from ..comparison.comparison import make_launcher, run_comparison
+    from ..comparison.launchers import StoppedError
+
+    launcher = make_launcher(options.launcher, options.workers, options.ray_address)
+    try:
+        compared = run_comparison(options.targets, launcher, options.out, options.episodes, options.wandb)
+    except StoppedError as stop:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return exit_code(stop.number)
+    print_result(compared.findings, options.json, lambda _: compared.text)
+    for outcome in compared.failed:
+        print(f"failed: {outcome.folder}: {outcome.error}", file=sys.stderr)
+    return FAILURE if compared.failed else DONE

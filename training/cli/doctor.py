@@ -1,0 +1,24 @@
+"""`palaestra doctor`: device, torch, threads, optional packages, W&B."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .options import JsonSwitch, read_options
+from .output import DONE, print_result
+
+
+@dataclass(frozen=True)
+class DoctorOptions:
+    """Device, torch, threads, optional packages, W&B."""
+
+    json: JsonSwitch = False
+
+
+def doctor(arguments: list[str]) -> int:
+    """Show what is installed here."""
+    options = read_options(DoctorOptions, arguments, "doctor")
+    from ..run.doctor import diagnose, format_diagnosis
+
+    print_result(diagnose(), options.json, format_diagnosis)
+    return DONE

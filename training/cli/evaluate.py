@@ -1,0 +1,54 @@
+"""`palaestra evaluate`: play full episodes with what a run has learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ..settings.usage import UsageError
+from .options import Count, JsonSwitch, read_options
+from .output import DONE, format_values, print_result
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Play full episodes with what a run has learned."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of the run."""
+    episodes: Count = 20
+    """Episodes, shared equally among copies of the environment."""
+    seed: int | None = None
+    """Seed of the episodes; by default one that training never used."""
+    explore: bool = False
+    """Act as in training instead of always taking the best action."""
+    video: Path | None = None
+    """Folder for an mp4 of one more episode."""
+    video_copies: Count = 1
+    """Copies that play side by side in the video, each one episode."""
+    gif: bool = False
+    """Write the video as a small GIF, too."""
+    json: JsonSwitch = False
+
+
+def evaluate(arguments: list[str]) -> int:
+    """Play full episodes and report."""
+    options = read_options(EvaluateOptions, arguments, "evaluate")
+    if options.gif and options.video is None:
+        raise UsageError("--gif: say where to, with --video FOLDER")
+    from ..run.runs import evaluate_run
+
+    report = evaluate_run(
+        options.run,
+        options.episodes,
+        options.seed,
+        options.explore,
+        options.video,
+        options.video_copies,
+        options.gif,
+    )
+    print_result(report, options.json, lambda values: format_values(values, width=14, digits=2))
+    return DONE

@@ -1,0 +1,56 @@
+"""`palaestra sweep`: search an agent's options."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from .options import Count, CountOrZero, JsonSwitch, read_options
+from .output import DONE, FAILURE, exit_code, print_result
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """Search an agent's options; what is there already is used again."""
+
+    space: Annotated[Path, tyro.conf.Positional]
+    """YAML file that says what to search: see docs/sweeps.md."""
+    trials: Count = 20
+    """Finished trials to reach, those of earlier starts included."""
+    workers: CountOrZero = 0
+    """Trials at a time, each on one thread; 0 is one a core. More processes may share the folder."""
+    out: Path | None = None
+    """Folder of the trials; by default sweeps/NAME."""
+    track: Literal["none", "wandb", "tensorboard"] = "none"
+    """Where the runs' metrics go besides their folders."""
+    export_wandb: Path | None = None
+    """Write the search as a file for `wandb sweep` instead of running it."""
+    json: JsonSwitch = False
+
+
+def sweep(arguments: list[str]) -> int:
+    """Search; exit code 1 if a trial failed."""
+    options = read_options(SweepOptions, arguments, "sweep")
+    from ..comparison.search_space import read_space
+    from ..comparison.sweep import Sweep, format_sweep
+    from ..comparison.sweep_export import wandb_sweep
+
+    space, ranges = read_space(options.space)
+    if options.export_wandb is not None:
+        options.export_wandb.write_text(wandb_sweep(space, ranges))
+        print(f"wandb sweep {options.export_wandb}")
+        return DONE
+    out = options.out or Path("sweeps") / options.space.stem
+    search = Sweep(space, ranges, out, options.track)
+    try:
+        search.run(options.trials, options.workers)
+    except KeyboardInterrupt:
+        print("stopped; go on with the same command", file=sys.stderr)
+        return exit_code(signal.SIGINT)
+    print_result(search.report(), options.json, format_sweep)
+    return FAILURE if search.failures else DONE

@@ -1,0 +1,76 @@
+"""`palaestra train`: train an agent, or go on with a run."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..settings.arguments import option_value
+from ..settings.usage import UsageError
+from .options import read_options
+from .output import DONE, FAILURE, exit_code
+
+
+@dataclass(frozen=True)
+class ResumeOptions:
+    """Go on with a run, bit for bit as if it had never stopped."""
+
+    resume: Path
+    """Folder of the run."""
+    steps: int | None = None
+    """New total of environment steps."""
+
+
+def train(arguments: list[str]) -> int:
+    """Train an agent, or go on with a run."""
+    resume = option_value(arguments, "resume") is not None
+    if not resume and (not arguments or arguments[0].startswith("-")):
+        return _train_usage(arguments)
+    from ...envs.backends.failure import EnvironmentFailedError
+    from ..run.runs import CYCLE_FILE, default_run_dir, describe, describe_failure, resume_run, start_run
+
+    if not resume and option_value(arguments, "world-model") is not None:
+        from ..imagination.dyna import dream_cycle
+        from ..imagination.dyna_options import read_dyna_options
+
+        return dream_cycle(*read_dyna_options(arguments[0], arguments[1:]))
+    try:
+        if resume:
+            options = read_options(ResumeOptions, arguments, "train")
+            run_dir = options.resume
+            if (run_dir / CYCLE_FILE).exists():
+                from ..imagination.dyna import resume_cycle
+
+                if options.steps is not None:
+                    raise UsageError(f"--steps: {run_dir} takes as many real steps as it was started with")
+                return resume_cycle(run_dir)
+            result = resume_run(run_dir, options.steps)
+        else:
+            from ..settings.train_options import read_train_options
+
+            config, given = read_train_options(arguments[0], arguments[1:])
+            run_dir = given or default_run_dir(config)
+            result = start_run(config, run_dir)
+    except EnvironmentFailedError as failure:
+        print(describe_failure(run_dir, failure), file=sys.stderr)
+        return FAILURE
+    print(describe(run_dir, result))
+    return exit_code(result.signal)
+
+
+def _train_usage(arguments: list[str]) -> int:
+    from ..settings.components import component_names
+
+    agents = ", ".join(component_names("agent"))
+    if not {"-h", "--help"} & set(arguments):
+        raise UsageError(f"which agent? palaestra train AGENT --env ID (agents: {agents})")
+    print(
+        "usage: palaestra train AGENT --env ID [options]\n       palaestra train --resume RUN_DIR [--steps N]\n"
+    )
+    print(
+        f"agents: {agents}, package.module:Class, or Stable-Baselines3's as sb3/ppo, sb3/dqn, ...\n"
+        "A preset for the agent and environment is used where there is one."
+    )
+    print("palaestra train AGENT --help shows every option with its default.")
+    return DONE

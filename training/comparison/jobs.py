@@ -1,0 +1,132 @@
+"""One run of a comparison: trained or resumed, then scored, in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..run.listing import SUMMARY_FILE, describe_run
+from ..run.lock import LOCK_FILE, only_mine
+from ..settings.config import CONFIG_FILE
+from ..settings.seeds import FINAL_SEED
+from .processes import begin, last_line
+
+SCORE_FILE = "score.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be trained and scored; plain values, so that it can be sent to another machine."""
+
+    agent: str
+    config: str
+    """File with the run's config."""
+    folder: str
+    seed: int
+    episodes: int
+    home: str = field(default_factory=os.getcwd)
+    """Where paths begin, and the user's own modules lie."""
+    environment: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """Environment variables that another machine may lack."""
+
+    @property
+    def commands(self) -> list[list[str]]:
+        """What a user would type to do the same."""
+        seed, episodes = str(FINAL_SEED + self.seed), str(self.episodes)
+        return [
+            ["train", self.agent, "--config", self.config, "--seed", str(self.seed), "--out", self.folder],
+            ["evaluate", self.folder, "--episodes", episodes, "--seed", seed, "--json"],
+        ]
+
+    @property
+    def path(self) -> Path:
+        """Folder of the run."""
+        return Path(self.home) / self.folder
+
+    @property
+    def log(self) -> Path:
+        """File in the folder's parent, for the run's stderr."""
+        return self.path.parent / f"{self.path.name}.log"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended."""
+
+    folder: str
+    error: str | None = None
+
+
+def score_of(job: Job) -> dict[str, float] | None:
+    """A run's final evaluation, if it has been made of what the run has learned by now."""
+    try:
+        score = json.loads((job.path / SCORE_FILE).read_text())
+        steps = json.loads((job.path / SUMMARY_FILE).read_text())["step"]
+        found = (score["episodes"], score["seed"], score["steps_trained"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # damaged files are written again
+        return None
+    return score if found == (job.episodes, FINAL_SEED + job.seed, steps) else None
+
+
+def perform(
+    job: Job,
+    started: Callable[[subprocess.Popen], None] = lambda process: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Do what is left of a job: train from the start or go on, then evaluate; all of it in other processes."""
+    try:
+        if score_of(job) is not None:
+            return Outcome(job.folder)
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        wait_until_free(job.path, stopped)
+        for words in steps_left(job):
+            if stopped():
+                return Outcome(job.folder, "stopped")
+            code, output = _palaestra(words, job, started)
+            if code != 0:
+                return Outcome(job.folder, f"{last_line(job.log)} (exit code {code}; {job.log})")
+        write_score(job.path, output)
+    except Exception as error:  # whatever it is, it must not stop the other runs
+        return Outcome(job.folder, " ".join(f"{type(error).__name__}: {error}".split()))
+    return Outcome(job.folder)
+
+
+def steps_left(job: Job) -> list[list[str]]:
+    """Commands that finish a job, from whatever a kill has left of it."""
+    train, evaluate = job.commands
+    if (job.path / CONFIG_FILE).is_file():
+        finished = describe_run(job.path).finished
+        return [evaluate] if finished else [["train", "--resume", job.folder], evaluate]
+    # Killed while it wrote its config: nothing of a run is there yet, but its folder would not count as new.
+    (job.path / f"{CONFIG_FILE}.tmp").unlink(missing_ok=True)
+    return [train, evaluate]
+
+
+def write_score(run_dir: Path, output: str) -> None:
+    """Keep what `evaluate --json` has printed, whole or not at all."""
+    temporary = run_dir / f"{SCORE_FILE}.tmp"
+    temporary.write_text(json.dumps(json.loads(output.splitlines()[-1])))
+    temporary.replace(run_dir / SCORE_FILE)
+
+
+def wait_until_free(run_dir: Path, stopped: Callable[[], bool]) -> None:
+    """Wait while a process is at work in a run: one that outlived a killed comparison stops within seconds."""
+    while (run_dir / LOCK_FILE).exists() and not stopped():
+        with only_mine(run_dir) as mine:
+            if mine:
+                return
+        time.sleep(0.2)
+
+
+def _palaestra(words: list[str], job: Job, started: Callable[[subprocess.Popen], None]) -> tuple[int, str]:
+    """Run one command; returns its exit code and stdout."""
+    with begin(words, job.log, job.home, job.environment) as process:
+        started(process)
+        assert process.stdout is not None
+        output = process.stdout.read()
+    return process.returncode, output

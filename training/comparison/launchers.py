@@ -1,0 +1,68 @@
+"""Many runs at a time, as processes of this machine."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Protocol
+
+from ..run.signals import handled_signals
+from .jobs import Job, Outcome, perform
+
+
+class StoppedError(Exception):
+    """A signal stopped a comparison; everything that is missing can be done later."""
+
+    def __init__(self, number: int):
+        self.number = number
+
+
+class Launcher(Protocol):
+    """Does jobs."""
+
+    def run(self, jobs: list[Job], watch: Callable[[list[Outcome]], None]) -> list[Outcome]:
+        """Do all jobs; `watch` gets what has ended so far, about once a second.
+
+        Raises:
+            StoppedError: a signal came; the running jobs were asked to write checkpoints.
+        """
+        ...
+
+
+class LocalLauncher(Launcher):
+    """Jobs as processes of this machine, `workers` at a time."""
+
+    def __init__(self, workers: int):
+        self.workers = workers
+        self.processes: list[subprocess.Popen] = []
+        self.signals: list[int] = []
+
+    def run(self, jobs: list[Job], watch: Callable[[list[Outcome]], None]) -> list[Outcome]:
+        """Do all jobs."""
+        done: list[Outcome] = []
+        with handled_signals(self._stop), ThreadPoolExecutor(self.workers) as pool:
+            pending: set[Future[Outcome]] = {
+                pool.submit(perform, job, self._started, lambda: bool(self.signals)) for job in jobs
+            }
+            while pending:
+                ended, pending = wait(pending, timeout=1.0, return_when=FIRST_COMPLETED)
+                done += [future.result() for future in ended]
+                if not self.signals:
+                    watch(done)
+        if self.signals:
+            raise StoppedError(self.signals[0])
+        return done
+
+    def _started(self, process: subprocess.Popen) -> None:
+        self.processes = [each for each in self.processes if each.poll() is None] + [process]
+        if self.signals:
+            process.terminate()
+
+    def _stop(self, number: int) -> None:
+        self.signals.append(number)
+        for process in self.processes:
+            if process.poll() is None:
+                # Who asks twice does not want to wait for checkpoints.
+                process.send_signal(signal.SIGTERM if len(self.signals) == 1 else signal.SIGKILL)

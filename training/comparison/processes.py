@@ -1,0 +1,52 @@
+"""Commands of the command line as child processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..run.doctor import usable_cores
+
+# By name alone: nothing here knows the command line.
+COMMAND_LINE = "palaestra.training.cli.child"
+
+
+def begin(
+    words: list[str], log: Path, home: str | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen:
+    """Start one command with one thread; its stderr goes to a log. It ends when this process does.
+
+    Args:
+        words: the command.
+        log: file that stderr is added to.
+        home: folder to work in; by default this process's own.
+        environment: environment variables to set where this process has none of that name.
+    """
+    command = [sys.executable, "-m", COMMAND_LINE, *words]
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    with log.open("a") as errors:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**(environment or {}), **os.environ, **threads},
+            cwd=home,
+            # A Ctrl-C at the terminal is passed on by us, once: a second signal would cost the checkpoint.
+            start_new_session=True,
+        )
+
+
+def last_line(log: Path) -> str:
+    """Last line of a command's log."""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "failed without a word"
+
+
+def worker_count(workers: int) -> int:
+    """Number of commands at a time: as many as asked, or one a core where 0 is asked."""
+    return workers or usable_cores()

@@ -1,0 +1,110 @@
+"""Tables of a comparison, as header and rows of text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Table = tuple[list[str], list[list[str]]]
+Value = list[float | None]
+
+
+def tables(findings: dict[str, Any]) -> dict[str, Table]:
+    """Every table as header and rows of text."""
+    found = {
+        "Final scores": scores_table(findings),
+        "Normalised scores over environments": aggregates_table(findings),
+        "Steps until it is learned": efficiency_table(findings, findings["efficiency"], "steps"),
+        "Seconds until it is learned": efficiency_table(
+            findings, findings["timing"]["efficiency"], "seconds"
+        ),
+    }
+    return {title: table for title, table in found.items() if table[1]}
+
+
+def scores_table(findings: dict[str, Any]) -> Table:
+    """Mean and interquartile mean of final scores."""
+    header = ["environment", "agent", "steps", "runs", "mean return", "interquartile mean"]
+    rows = [
+        [
+            row["environment"],
+            row["contestant"],
+            short(row["steps"]),
+            str(len(row["runs"])),
+            measured(row["mean"], 1),
+            measured(row["iqm"], 1),
+        ]
+        for row in findings["table"]
+    ]
+    return header, rows
+
+
+def aggregates_table(findings: dict[str, Any]) -> Table:
+    """Aggregates of agents that meet, over the environments of both."""
+    rows, titles = [], []
+    for row in [findings["overall"], *findings["pairs"]]:
+        if row and all(row["aggregates"]):
+            titles = list(row["aggregates"][0])
+            for name, values in zip((row["first"], row["second"]), row["aggregates"], strict=True):
+                against = row["second"] if name == row["first"] else row["first"]
+                rows.append([name, against, *(measured(values[title]) for title in titles)])
+    return ["agent", "met with", *titles], rows
+
+
+def efficiency_table(findings: dict[str, Any], source: list[dict[str, Any]], unit: str) -> Table:
+    """When evaluations first reach a normalised score of 0.9."""
+    rows = []
+    for row in source:
+        median = (
+            "-"
+            if row["median"] is None
+            else short(row["median"])
+            if unit == "steps"
+            else f"{row['median']:.1f}"
+        )
+        line = [row["environment"], row["contestant"], f"{row['reached']} of {len(row['runs'])}", median]
+        if unit == "seconds":
+            line.append(f"{whole_runs(findings, row['environment'], row['contestant']):.1f}")
+        rows.append(line)
+    extra = ["seconds of a whole run (median)"] if unit == "seconds" else []
+    return ["environment", "agent", "runs that get there", f"{unit} (median)", *extra], rows
+
+
+def whole_runs(findings: dict[str, Any], env: str, contestant: str) -> float:
+    """Median seconds of training."""
+    of_runs = zip(findings["curves"], findings["timing"]["seconds"], strict=True)
+    spent = [s for curve, s in of_runs if (curve["environment"], curve["contestant"]) == (env, contestant)]
+    return float(np.median(spent))
+
+
+def meetings_table(findings: dict[str, Any], pair: dict[str, Any]) -> Table:
+    """One agent against another, environment by environment."""
+    first, second = pair["first"], pair["second"]
+    cells = {(row["environment"], row["contestant"]): row for row in findings["table"]}
+    rows = []
+    for row in pair["environments"]:
+        ours, theirs = cells[row["environment"], first], cells[row["environment"], second]
+        equal = ours["steps"] == theirs["steps"]
+        steps = short(ours["steps"]) if equal else f"{short(ours['steps'])}, {short(theirs['steps'])}"
+        counts = dict.fromkeys((str(len(ours["runs"])), str(len(theirs["runs"]))))
+        both = [measured(ours["mean"], 1), measured(theirs["mean"], 1)]
+        chance = measured(row["probability"])
+        rows.append([row["environment"], steps, ", ".join(counts), *both, chance, row["verdict"]])
+    return ["environment", "steps", "runs", first, second, f"P({first} wins)", f"{first} is"], rows
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a table in Markdown."""
+    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
+
+
+def measured(value: Value, digits: int = 2) -> str:
+    """A number with its interval, if it has one."""
+    middle, low, high = value
+    return f"{middle:.{digits}f}" + ("" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]")
+
+
+def short(steps: float) -> str:
+    """Steps as people write them: 500, 20k, 1M."""
+    return f"{steps / 1e6:.4g}M" if steps >= 1e6 else f"{steps / 1e3:.4g}k" if steps >= 1e3 else f"{steps:g}"
