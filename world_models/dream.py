@@ -13,9 +13,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from .datasets import EpisodeDataset
 from .dream_config import DreamConfig
-from .episodes import Episodes
-from .windows import EncodedEpisodes, burn_in
+from .encoded_dataset import EncodedDataset, burn_in
 from .world_model import Prediction, Sampling, WorldModel
 
 MAX_STARTS = 10_000
@@ -152,9 +152,9 @@ class Dream(VectorEnv):
             self.member if config.member == "episode" else None,
             disagreement=config.disagreement_penalty > 0 or config.disagreement_limit > 0,
         )
-        said = self.model.step(self.latent, action.to(device), self.state, sampling)
-        reward = said.reward - config.disagreement_penalty * said.disagreement
-        probability = said.end_logit.sigmoid()
+        prediction = self.model.step(self.latent, action.to(device), self.state, sampling)
+        reward = prediction.reward - config.disagreement_penalty * prediction.disagreement
+        probability = prediction.end_logit.sigmoid()
         if config.termination == "sample":
             drawn = torch.rand(self.num_envs, generator=self.generator, device=device)
             terminated = drawn < probability
@@ -163,8 +163,8 @@ class Dream(VectorEnv):
         self.age += 1
         truncated = self.age >= config.horizon
         if config.disagreement_limit:
-            truncated |= said.disagreement > config.disagreement_limit
-        self.latent, self.state = said.latent.clone(), said.state.clone()
+            truncated |= prediction.disagreement > config.disagreement_limit
+        self.latent, self.state = prediction.latent.clone(), prediction.state.clone()
 
         info: dict[str, Any] = {}
         obs = self._show(self.latent)
@@ -218,12 +218,12 @@ class SingleDream(gymnasium.Env):
 
 
 @torch.no_grad()
-def find_starts(model: WorldModel, episodes: Episodes, config: DreamConfig, seed: int = 0) -> Starts:
+def find_starts(model: WorldModel, episodes: EpisodeDataset, config: DreamConfig, seed: int = 0) -> Starts:
     """Encode where dreams may begin, with the memory burnt in by the real steps before.
 
     At most 10,000 of them, drawn by `seed`. Starts drawn from a prior would be worlds that do not exist.
     """
-    data = EncodedEpisodes(model, episodes)
+    data = EncodedDataset(model, episodes)
     steps = np.arange(data.num_steps) if config.start == "any" else data.openings
     if len(steps) > MAX_STARTS:
         steps = np.sort(np.random.default_rng(seed).choice(steps, MAX_STARTS, replace=False))

@@ -1,4 +1,4 @@
-"""Learning a world model from episodes: first the coder, then dynamics and heads, each until held-out loss rises."""
+"""Learning a world model from episodes: first the observation_model, then dynamics and heads, each until held-out loss rises."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from ..networks.optimizer import FlatAdam
 from ..networks.stateful import Stateful
-from .episodes import Episodes
-from .windows import EncodedEpisodes, predict_all
-from .world_model import Windows, WorldModel, as_tensor
+from .datasets import EpisodeDataset
+from .encoded_dataset import EncodedDataset, predict_all
+from .world_model import SequenceBatch, WorldModel, as_tensor
 
-JUDGED_WINDOWS = 2048
-JUDGED_OBSERVATIONS = 1024
+HELD_OUT_SEQUENCES = 2048
+HELD_OUT_OBSERVATIONS = 1024
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class FitConfig:
     """Learning a world model."""
 
     updates: Annotated[int, Gt(0)] = 10_000
-    """Optimiser steps of the dynamics, at most; and as many of the coder."""
+    """Optimiser steps of the dynamics, at most; and as many of the observation_model."""
     batch_size: Annotated[int, Gt(0)] = 512
-    """Steps in a batch, in windows as long as the dynamics want them."""
+    """Steps in a batch, in sequences as long as the dynamics want them."""
     coder_batch_size: Annotated[int, Gt(0)] = 64
-    """Observations in a batch for the coder."""
+    """Observations in a batch for the observation_model."""
     learning_rate: Annotated[float, Gt(0)] = 1e-3
     """Adam's step size."""
     max_grad_norm: Annotated[float, Gt(0)] | None = 10.0
@@ -49,24 +49,24 @@ Report = Callable[[dict[str, float], int], None]
 class Fit:
     """A fit in progress: `run` goes on until it is done, and can be stopped and taken up at every look."""
 
-    def __init__(self, model: WorldModel, episodes: Episodes, config: FitConfig, seed: int):
+    def __init__(self, model: WorldModel, episodes: EpisodeDataset, config: FitConfig, seed: int):
         self.model = model
         self.config = config
         self.train, self.held_out = episodes.split()
         self.generator = np.random.default_rng([seed, 1])
         self.noise = torch.Generator(model.device).manual_seed(seed)
-        self.progress = Phase("coder" if model.coder.learns else "dynamics")
+        self.progress = Phase("coder" if model.observation_model.learns else "dynamics")
         self.optimizers = {
-            "coder": FlatAdam(model.coder, max_grad_norm=config.max_grad_norm)
-            if model.coder.learns
+            "coder": FlatAdam(model.observation_model, max_grad_norm=config.max_grad_norm)
+            if model.observation_model.learns
             else None,
             "dynamics": FlatAdam(
                 nn.ModuleList([model.dynamics, model.heads]), max_grad_norm=config.max_grad_norm
             ),
         }
-        self._encoded: tuple[EncodedEpisodes, EncodedEpisodes] | None = None
+        self._encoded: tuple[EncodedDataset, EncodedDataset] | None = None
         obs = np.concatenate([episode.obs for episode in self.train.episodes])
-        model.coder.scaler.fit(as_tensor(obs, model.device))  # type: ignore[operator]
+        model.observation_model.scaler.fit(as_tensor(obs, model.device))  # type: ignore[operator]
 
     @property
     def done(self) -> bool:
@@ -84,7 +84,7 @@ class Fit:
                 looked()
                 return
             metrics = self._learn(phase)
-            held_out = self.judge(phase)
+            held_out = self.held_out_losses(phase)
             metrics |= {f"held_out/{name.removeprefix('loss/')}": value for name, value in held_out.items()}
             report(metrics, self.progress.total)
             self.progress.look(held_out["loss/total"], self._module(phase))
@@ -95,7 +95,7 @@ class Fit:
 
     def _module(self, phase: str) -> nn.Module:
         model = self.model
-        return model.coder if phase == "coder" else nn.ModuleList([model.dynamics, model.heads])
+        return model.observation_model if phase == "coder" else nn.ModuleList([model.dynamics, model.heads])
 
     def _learn(self, phase: str) -> dict[str, float]:
         """Take the optimiser steps up to the next look; returns the means of their metrics."""
@@ -109,45 +109,45 @@ class Fit:
             for _ in range(updates):
                 rows = self.generator.integers(len(obs), size=self.config.coder_batch_size)
                 batch = as_tensor(obs[rows], self.model.device)
-                steps.append(optimizer.step(self._coder_loss, (batch,), self.config.learning_rate))
+                steps.append(optimizer.step(self._observation_loss, (batch,), self.config.learning_rate))
         else:
             data, _ = self._data()
             length = self.model.dynamics.sequence_length
             count = max(1, self.config.batch_size // length)
             share = self.model.heads.config.terminal_share
             for _ in range(updates):
-                windows = data.sample(self.generator, count, length, share)
-                steps.append(optimizer.step(self._dynamics_loss, tuple(windows), self.config.learning_rate))
+                sequences = data.sample(self.generator, count, length, share)
+                steps.append(optimizer.step(self._dynamics_loss, tuple(sequences), self.config.learning_rate))
         self.progress.update += len(steps)
         self.progress.total += len(steps)
         self.model.eval()
         return {name: float(torch.stack([step[name] for step in steps]).mean()) for name in steps[0]}
 
-    def _coder_loss(self, obs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.model.coder.loss(obs, self.noise)
+    def _observation_loss(self, obs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.model.observation_model.loss(obs, self.noise)
 
-    def _dynamics_loss(self, *windows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.model.loss(Windows(*windows), self.noise)
+    def _dynamics_loss(self, *sequences: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.model.loss(SequenceBatch(*sequences), self.noise)
 
     @torch.no_grad()
-    def judge(self, phase: str) -> dict[str, float]:
+    def held_out_losses(self, phase: str) -> dict[str, float]:
         """Losses on held-out episodes, always the same part of them, and the same noise."""
         self.model.eval()
         noise = torch.Generator(self.model.device).manual_seed(0)
         if phase == "coder":
             obs = self._observations(self.held_out)
-            rows = np.linspace(0, len(obs) - 1, min(len(obs), JUDGED_OBSERVATIONS)).astype(int)
-            loss, metrics = self.model.coder.loss(as_tensor(obs[rows], self.model.device), noise)
+            rows = np.linspace(0, len(obs) - 1, min(len(obs), HELD_OUT_OBSERVATIONS)).astype(int)
+            loss, metrics = self.model.observation_model.loss(as_tensor(obs[rows], self.model.device), noise)
             metrics = metrics | {"loss/total": loss}
         else:
-            _, metrics = self.model.loss(self._judged_windows(), noise)
+            _, metrics = self.model.loss(self._held_out_sequences(), noise)
         return {name: float(value) for name, value in metrics.items()}
 
-    def _judged_windows(self) -> Windows:
+    def _held_out_sequences(self) -> SequenceBatch:
         _, data = self._data()
         length = self.model.dynamics.sequence_length
-        count = min(data.num_steps, max(1, JUDGED_WINDOWS // length))
-        return data.windows(np.linspace(0, data.num_steps - 1, count).astype(int), length)
+        count = min(data.num_steps, max(1, HELD_OUT_SEQUENCES // length))
+        return data.sequences(np.linspace(0, data.num_steps - 1, count).astype(int), length)
 
     def _finish(self, phase: str) -> None:
         """End a phase with the best parameters that it had."""
@@ -159,29 +159,29 @@ class Fit:
         if self.model.choices > 1:
             self._choose_members(held_out)
         known = train.end_known
-        said = predict_all(self.model, train)
-        self.model.heads.calibrate(said.end_logit[known], train.terminated[known])
+        prediction = predict_all(self.model, train)
+        self.model.heads.calibrate(prediction.end_logit[known], train.terminated[known])
         self.progress.next("done")
 
     @torch.no_grad()
-    def _choose_members(self, data: EncodedEpisodes) -> None:
+    def _choose_members(self, data: EncodedDataset) -> None:
         """Let the best members dream, and measure how far they are apart on real steps."""
         model = self.model
-        windows = data.windows(np.arange(data.num_steps), 1)
-        actions = model.actions(windows.action[0])
-        model.dynamics.choose_members(windows.latent[0], actions, windows.next_latent[0])
+        sequences = data.sequences(np.arange(data.num_steps), 1)
+        actions = model.actions(sequences.action[0])
+        model.dynamics.choose_members(sequences.latent[0], actions, sequences.next_latent[0])
         model.typical_disagreement.fill_(1.0)
-        said = predict_all(model, data)
-        model.typical_disagreement.copy_(said.disagreement.quantile(0.95).clamp(min=1e-6))
+        prediction = predict_all(model, data)
+        model.typical_disagreement.copy_(prediction.disagreement.quantile(0.95).clamp(min=1e-6))
 
-    def _observations(self, episodes: Episodes) -> np.ndarray:
+    def _observations(self, episodes: EpisodeDataset) -> np.ndarray:
         return np.concatenate([episode.obs for episode in episodes.episodes])
 
-    def _data(self) -> tuple[EncodedEpisodes, EncodedEpisodes]:
-        """Encoded episodes, once the coder has learned; units of dynamics and heads are measured with them."""
+    def _data(self) -> tuple[EncodedDataset, EncodedDataset]:
+        """Encoded episodes, once the observation_model has learned; units of dynamics and heads are measured with them."""
         if self._encoded is None:
             model = self.model
-            train, held_out = EncodedEpisodes(model, self.train), EncodedEpisodes(model, self.held_out)
+            train, held_out = EncodedDataset(model, self.train), EncodedDataset(model, self.held_out)
             model.dynamics.fit_scale(train.latent[train.obs_row], train.latent[train.obs_row + 1])
             share = model.heads.config.terminal_share
             sampled = train.sampled_end_rate(model.dynamics.sequence_length, share)

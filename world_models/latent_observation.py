@@ -10,7 +10,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from .windows import encode_all
+from .encoded_dataset import encode_all
 from .world_model import WorldModel
 
 
@@ -31,7 +31,9 @@ class LatentObservation(VectorWrapper):
             )
             raise ValueError(f"the world model encodes observations {seen}, not {shown}")
         self.model = model
-        self.single_observation_space = spaces.Box(-np.inf, np.inf, (model.coder.latent_size,), np.float32)
+        self.single_observation_space = spaces.Box(
+            -np.inf, np.inf, (model.observation_model.latent_size,), np.float32
+        )
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -48,7 +50,7 @@ class LatentObservation(VectorWrapper):
 
     def _encode_final(self, final: Any, there: np.ndarray) -> np.ndarray:
         """Latents `[B, Z]` of the observations that are there; zeros elsewhere."""
-        latents = np.zeros((self.num_envs, self.model.coder.latent_size), np.float32)
+        latents = np.zeros((self.num_envs, self.model.observation_model.latent_size), np.float32)
         if there.any():
             latents[there] = self._encode(np.stack([final[i] for i in np.flatnonzero(there)]))
         return latents

@@ -11,13 +11,18 @@ from annotated_types import Ge, Gt
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from .coding import NetworksConfig, build_networks, corrupt, observation_scaler
 from .losses import free_bits, gaussian_kl, gaussian_nll
-from .world_model import Coder
+from .observation_networks import (
+    ObservationNetworksConfig,
+    build_networks,
+    denoising_input,
+    observation_scaler,
+)
+from .world_model import ObservationModel
 
 
 @dataclass(frozen=True)
-class VAEConfig(NetworksConfig):
+class VAEConfig(ObservationNetworksConfig):
     """Variational autoencoder."""
 
     beta: Annotated[float, Ge(0)] = 1.0
@@ -30,7 +35,7 @@ class VAEConfig(NetworksConfig):
     """Learn that deviation, one for all (sigma-VAE, Rybkin et al. 2021): beta then needs no tuning."""
 
 
-class VAE(Coder):
+class VAE(ObservationModel):
     """Gaussian posteriors; reconstruction and KL are summed over their dimensions and averaged over the batch.
 
     Reducing them differently (a mean over pixels against a sum over latents) is the usual way to a posterior that
@@ -65,7 +70,7 @@ class VAE(Coder):
     def loss(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Negative evidence lower bound of the clean observation, in nats, with beta and free bits."""
         x = self.scaler(obs)
-        mean, log_variance = self.posterior(corrupt(x, self.config, generator))
+        mean, log_variance = self.posterior(denoising_input(x, self.config, generator))
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         decoded = self.decoder(mean + noise * (0.5 * log_variance).exp())
         flat = x.flatten(1)

@@ -5,13 +5,13 @@ from gymnasium import spaces
 
 from palaestra.training.run.checkpoint import load_checkpoint, save_checkpoint
 from palaestra.world_models.autoencoder import Autoencoder, AutoencoderConfig
+from palaestra.world_models.datasets import EpisodeDataset, RecordedEpisode
 from palaestra.world_models.dynamics.ensemble import Ensemble, EnsembleConfig
 from palaestra.world_models.dynamics.mdn_rnn import MDNRNN, MDNRNNConfig
-from palaestra.world_models.episodes import Episode, Episodes
+from palaestra.world_models.encoded_dataset import EncodedDataset
 from palaestra.world_models.fit import Fit, FitConfig, Phase
 from palaestra.world_models.identity import Identity
-from palaestra.world_models.report import HORIZONS, coverage, report_on, traversals
-from palaestra.world_models.windows import EncodedEpisodes
+from palaestra.world_models.model_evaluation import HORIZONS, coverage, evaluation_report, traversals
 
 SPACE = spaces.Box(-np.inf, np.inf, (2,), np.float32)
 ACTIONS = spaces.Box(-1, 1, (1,), np.float32)
@@ -31,25 +31,27 @@ def episodes(count=30, seed=0):
             rewards.append(rows[-1][0] + action[0])
             terminated = rows[-1][1] > 1.0
         arrays = (np.array(part, np.float32) for part in (rows, actions, rewards))
-        made.append(Episode(*arrays, terminated))
-    return Episodes(made)
+        made.append(RecordedEpisode(*arrays, terminated))
+    return EpisodeDataset(made)
 
 
-def make(coder=Identity, coder_config=None, recurrent=False):
+def make(observation_model=Identity, observation_model_config=None, recurrent=False):
     torch.manual_seed(0)
     from palaestra.world_models.world_model import WorldModel
 
     dynamics, config = Ensemble, EnsembleConfig(members=3, elites=2, hidden=(32,))
     if recurrent:
         dynamics, config = MDNRNN, MDNRNNConfig(hidden_size=16, components=2)
-    return WorldModel(SPACE, ACTIONS, coder, dynamics, coder_config, config)
+    return WorldModel(SPACE, ACTIONS, observation_model, dynamics, observation_model_config, config)
 
 
 def test_coverage_says_whether_a_model_knows_how_sure_it_is():
-    """Changes drawn from a standard normal, foretold with its deviation or with twice that."""
+    """Changes drawn from a standard normal, predicted with its deviation or with twice that."""
     rng, model = np.random.default_rng(0), make()
     walk = rng.normal(size=(2001, 2)).cumsum(0).astype(np.float32)
-    seen = Episodes([Episode(walk, np.zeros((2000, 1), np.float32), np.zeros(2000, np.float32), False)])
+    seen = EpisodeDataset(
+        [RecordedEpisode(walk, np.zeros((2000, 1), np.float32), np.zeros(2000, np.float32), False)]
+    )
     with torch.no_grad():
         for parameter in model.dynamics.layers.parameters():
             parameter.zero_()
@@ -57,7 +59,7 @@ def test_coverage_says_whether_a_model_knows_how_sure_it_is():
         model.dynamics.lowest.fill_(-30.0)
         for deviation, expected in ((1.0, (0.5, 0.9)), (2.0, (0.823, 0.999))):
             model.dynamics.change.fill_(deviation)
-            got = coverage(model, EncodedEpisodes(model, seen))
+            got = coverage(model, EncodedDataset(model, seen))
             assert list(got.values()) == pytest.approx(expected, abs=0.03)
 
 
@@ -76,7 +78,7 @@ def test_a_simple_world_is_learned_and_the_report_says_so():
     data = episodes(60)
     fit = Fit(make(), data, FitConfig(updates=600, batch_size=256, learning_rate=3e-3), seed=0)
     fit.run()
-    report = report_on(fit.model, fit.train, fit.held_out)
+    report = evaluation_report(fit.model, fit.train, fit.held_out)
     assert list(report["skill"]) == [str(k) for k in HORIZONS]
     assert report["skill"]["1"] > 0.995 and report["skill"]["20"] > 0.98
     assert report["skill"]["50"] is None  # no episode is that long
@@ -92,10 +94,10 @@ def test_a_simple_world_is_learned_and_the_report_says_so():
 @pytest.mark.parametrize("recurrent", [False, True])
 def test_a_fit_taken_up_at_any_look_is_the_same(recurrent, tmp_path):
     data, config = episodes(10), FitConfig(updates=40, judge_every=10, batch_size=64, coder_batch_size=16)
-    coder_config = AutoencoderConfig(latent_size=2, hidden=(8,), noise=0.1)
+    observation_model_config = AutoencoderConfig(latent_size=2, hidden=(8,), noise=0.1)
 
     def begin():
-        return Fit(make(Autoencoder, coder_config, recurrent), data, config, seed=3)
+        return Fit(make(Autoencoder, observation_model_config, recurrent), data, config, seed=3)
 
     alone = begin()
     rows = []
@@ -140,7 +142,7 @@ def test_a_fit_makes_no_more_updates_than_it_was_told():
 def test_nothing_is_learned_from_what_is_held_out():
     # With a single look there is nothing to choose, either.
     data = episodes(10)
-    spoilt = Episodes(
+    spoilt = EpisodeDataset(
         [e._replace(reward=e.reward + 100) if n == 3 else e for n, e in enumerate(data.episodes)]
     )
     models = []

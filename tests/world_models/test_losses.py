@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from palaestra.networks.means import masked_mean
 from palaestra.world_models.losses import (
     active_units,
     categorical_kl,
@@ -10,7 +11,6 @@ from palaestra.world_models.losses import (
     free_bits,
     gaussian_kl,
     gaussian_nll,
-    masked_mean,
     mixture_nll,
     soft_clamp,
     symexp,

@@ -93,7 +93,11 @@ def _kwargs(arguments: list[str]) -> dict[str, Any]:
 
 def _options_class(config_class: type[Any], default: WorldModelConfig) -> type[Any]:
     """Return a dataclass for the option parser: the config, and where to write."""
-    renamed = {"coder": "encoder", "coder_config": "encoder", "dynamics_config": "dynamics"}
+    renamed = {
+        "observation_model": "encoder",
+        "observation_model_config": "encoder",
+        "dynamics_config": "dynamics",
+    }
     docs = field_docs(WorldModelConfig)
     fields: list[tuple[str, Any, Any]] = []
     for item in dataclasses.fields(config_class):

@@ -13,7 +13,7 @@ from torch.nn.functional import silu
 
 from ...networks.means import masked_mean
 from ..losses import gaussian_nll, soft_clamp
-from ..world_model import Change, Dynamics, Sampling
+from ..world_model import Dynamics, DynamicsPrediction, Sampling
 
 
 @dataclass(frozen=True)
@@ -110,13 +110,13 @@ class Ensemble(Dynamics):
             return x.unsqueeze(0).expand(self.members, *x.shape)
         return x[: rows * self.members].reshape(self.members, rows, *x.shape[1:])
 
-    def step(self, latent: Tensor, action: Tensor, state: Tensor, sampling: Sampling) -> Change:
+    def step(self, latent: Tensor, action: Tensor, state: Tensor, sampling: Sampling) -> DynamicsPrediction:
         """Draw a member and a change from it; without a generator, the mean of all means."""
         x, none = self.inputs(latent, action), latent.new_zeros(len(latent), 0)
         generator, count = sampling.generator, len(x)
         if generator is not None and sampling.member is None and not sampling.disagreement:
             change = self._deal(x, generator, sampling)
-            return Change(self.advance(latent, change), state, none, latent.new_zeros(count))
+            return DynamicsPrediction(self.advance(latent, change), state, none, latent.new_zeros(count))
         mean, log_variance = self.predict(x.expand(len(self.elites), *x.shape), self.elites)
         disagreement = (mean - mean.mean(0)).square().mean((0, 2)).sqrt()
         if generator is None:
@@ -127,7 +127,7 @@ class Ensemble(Dynamics):
                 member = torch.randint(len(self.elites), (count,), generator=generator, device=x.device)
             rows = torch.arange(count, device=x.device)
             change = _draw(mean[member, rows], log_variance[member, rows], sampling)
-        return Change(self.advance(latent, change), state, none, disagreement)
+        return DynamicsPrediction(self.advance(latent, change), state, none, disagreement)
 
     def _deal(self, x: Tensor, generator: torch.Generator, sampling: Sampling) -> Tensor:
         """Changes `[N, Z]`, every row from one elite: rows are shuffled and dealt out equally."""

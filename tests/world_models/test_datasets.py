@@ -3,28 +3,28 @@ import pytest
 from gymnasium import spaces
 
 from palaestra.training.run.checkpoint import pack, unpack
+from palaestra.world_models.datasets import EpisodeDataset, EpisodeRecorder, RecordedEpisode
 from palaestra.world_models.dynamics.ensemble import Ensemble
-from palaestra.world_models.episodes import Episode, Episodes, Recorder
+from palaestra.world_models.encoded_dataset import EncodedDataset
 from palaestra.world_models.identity import Identity
-from palaestra.world_models.windows import EncodedEpisodes
 from palaestra.world_models.world_model import WorldModel
 
 
 def episode(length, terminated=True, base=0.0):
     obs = (base + np.arange(length + 1, dtype=np.float32))[:, None]
-    return Episode(obs, np.arange(length), np.arange(length, dtype=np.float32) * 10, terminated)
+    return RecordedEpisode(obs, np.arange(length), np.arange(length, dtype=np.float32) * 10, terminated)
 
 
 @pytest.fixture
 def encoded():
-    """Episodes of 3 steps (terminated) and 5 (cut off)."""
+    """EpisodeDataset of 3 steps (terminated) and 5 (cut off)."""
     space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
     model = WorldModel(space, spaces.Discrete(9), Identity, Ensemble)
-    return EncodedEpisodes(model, Episodes([episode(3), episode(5, False, base=100.0)]))
+    return EncodedDataset(model, EpisodeDataset([episode(3), episode(5, False, base=100.0)]))
 
 
 def test_steps_become_episodes():
-    recorder = Recorder(2)
+    recorder = EpisodeRecorder(2)
     flags = [np.array([False, False]), np.array([True, False]), np.array([False, False])]
     ended = []
     for t, terminated in enumerate(flags):
@@ -43,20 +43,20 @@ def test_steps_become_episodes():
 
 @pytest.mark.parametrize("told", [False, True])
 def test_what_goes_on_with_a_cut_episode_opens_none(told):
-    recorder, no, yes = Recorder(1), np.array([False]), np.array([True])
+    recorder, no, yes = EpisodeRecorder(1), np.array([False]), np.array([True])
     found = []
     for ends, first, cut in ((no, yes, False), (no, no, True), (yes, no, False), (no, yes, True)):
         arrays = np.zeros((1, 1)), np.zeros(1), np.zeros(1), ends, no, np.ones((1, 1))
         found += recorder.add(*arrays, first=first if told else None)
         found += recorder.cut() if cut else []
     assert [(e.length, e.opens) for e in found] == [(2, True), (1, False), (1, True)]
-    again = Episodes()
-    again.load_state_dict(Episodes(found).state_dict())
+    again = EpisodeDataset()
+    again.load_state_dict(EpisodeDataset(found).state_dict())
     assert [e.opens for e in again.episodes] == [True, False, True]
 
 
 def test_a_truncation_is_no_termination():
-    recorder, yes, no = Recorder(1), np.array([True]), np.array([False])
+    recorder, yes, no = EpisodeRecorder(1), np.array([True]), np.array([False])
     for terminated, truncated in ((no, yes), (yes, no), (yes, yes)):
         (ended,) = recorder.add(
             np.zeros((1, 1)), np.zeros(1), np.zeros(1), terminated, truncated, np.ones((1, 1))
@@ -65,7 +65,7 @@ def test_a_truncation_is_no_termination():
 
 
 def test_rows_spent_on_resetting_are_left_out():
-    recorder, no = Recorder(1), np.array([False])
+    recorder, no = EpisodeRecorder(1), np.array([False])
     for valid in (None, np.array([False]), np.array([True])):
         recorder.add(np.zeros((1, 1)), np.zeros(1), np.zeros(1), no, no, np.ones((1, 1)), valid)
     assert recorder.cut()[0].length == 2
@@ -75,39 +75,44 @@ def test_what_is_held_out_stays_held_out():
     episodes = [episode(n + 1) for n in range(25)]
     sizes = []
     for count in (4, 13, 25):
-        train, held_out = Episodes(episodes[:count]).split()
+        train, held_out = EpisodeDataset(episodes[:count]).split()
         assert len(train) + len(held_out) == count
         sizes.append([e.length for e in held_out.episodes])
     assert sizes == [[4], [4], [4, 14, 24]]
-    assert [len(part) for part in Episodes(episodes[:2]).split()] == [1, 1]
-    alone = Episodes(episodes[:1])
+    assert [len(part) for part in EpisodeDataset(episodes[:2]).split()] == [1, 1]
+    alone = EpisodeDataset(episodes[:1])
     assert alone.split() == (alone, alone)
 
 
 def test_episodes_survive_a_checkpoint():
-    episodes = Episodes([episode(3), episode(1, False), episode(4)])
+    episodes = EpisodeDataset([episode(3), episode(1, False), episode(4)])
     tensors: dict = {}
-    again = Episodes()
+    again = EpisodeDataset()
     again.load_state_dict(unpack(pack(episodes.state_dict(), "episodes", tensors), tensors))
     assert again.num_steps == 8 and again.num_terminated == 2
     for left, right in zip(episodes.episodes, again.episodes, strict=True):
         assert left.terminated == right.terminated
         for a, b in zip(left[:3], right[:3], strict=True):
             np.testing.assert_array_equal(a, b)
-    empty = Episodes([episode(1)])
-    empty.load_state_dict(Episodes().state_dict())
+    empty = EpisodeDataset([episode(1)])
+    empty.load_state_dict(EpisodeDataset().state_dict())
     assert len(empty) == 0
 
 
 def test_windows_stop_at_the_end_of_an_episode(encoded):
-    windows = encoded.windows(np.array([1, 3]), 4)
-    assert windows.mask.T.tolist() == [[True, True, False, False], [True] * 4]
-    assert windows.latent[..., 0].T.tolist()[0][:2] == [1, 2]
-    assert windows.next_latent[..., 0].T.tolist()[0][:2] == [2, 3]
-    assert windows.latent[..., 0].T.tolist()[1] == [100, 101, 102, 103]
-    assert windows.next_latent[..., 0].T.tolist()[1] == [101, 102, 103, 104]
-    assert windows.action.T.tolist()[1] == [0, 1, 2, 3] and windows.reward.T.tolist()[1] == [0, 10, 20, 30]
-    assert windows.terminated.T.tolist()[0][:2] == [False, True] and not windows.terminated[:, 1].any()
+    sequences = encoded.sequences(np.array([1, 3]), 4)
+    assert sequences.mask.T.tolist() == [[True, True, False, False], [True] * 4]
+    assert sequences.latent[..., 0].T.tolist()[0][:2] == [1, 2]
+    assert sequences.next_latent[..., 0].T.tolist()[0][:2] == [2, 3]
+    assert sequences.latent[..., 0].T.tolist()[1] == [100, 101, 102, 103]
+    assert sequences.next_latent[..., 0].T.tolist()[1] == [101, 102, 103, 104]
+    assert sequences.action.T.tolist()[1] == [0, 1, 2, 3] and sequences.reward.T.tolist()[1] == [
+        0,
+        10,
+        20,
+        30,
+    ]
+    assert sequences.terminated.T.tolist()[0][:2] == [False, True] and not sequences.terminated[:, 1].any()
 
 
 def test_nobody_knows_whether_a_cut_episode_would_have_ended(encoded):
@@ -118,17 +123,17 @@ def test_nobody_knows_whether_a_cut_episode_would_have_ended(encoded):
 def test_terminations_are_sampled_more_often_than_they_happen(encoded):
     generator = np.random.default_rng(0)
     for share in (0.0, 0.5):
-        windows = encoded.sample(generator, 4000, 1, share)
+        sequences = encoded.sample(generator, 4000, 1, share)
         expected = share + (1 - share) / 8
-        assert windows.terminated.float().mean().item() == pytest.approx(expected, abs=0.02)
+        assert sequences.terminated.float().mean().item() == pytest.approx(expected, abs=0.02)
         assert encoded.sampled_end_rate(1, share) == pytest.approx(expected)
-    windows = encoded.sample(generator, 4000, 2, 1.0)
-    # Every window holds the end of the first episode, at either place of its mask.
-    assert (windows.terminated & windows.mask).any(0).all()
-    assert 0.4 < windows.terminated[0].float().mean().item() < 0.6
+    sequences = encoded.sample(generator, 4000, 2, 1.0)
+    # Every sequence holds the end of the first episode, at either place of its mask.
+    assert (sequences.terminated & sequences.mask).any(0).all()
+    assert 0.4 < sequences.terminated[0].float().mean().item() < 0.6
 
 
 def test_no_episodes_is_said():
     space = spaces.Box(-1, 1, (1,), np.float32)
     with pytest.raises(ValueError, match="no episodes to learn from"):
-        EncodedEpisodes(WorldModel(space, spaces.Discrete(2), Identity, Ensemble), Episodes())
+        EncodedDataset(WorldModel(space, spaces.Discrete(2), Identity, Ensemble), EpisodeDataset())

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .coding import Pictures
-from .episodes import Episodes
+from .datasets import EpisodeDataset
+from .encoded_dataset import ENCODE_ROWS, EncodedDataset, burn_in, encode_all, predict_all
 from .losses import active_units
-from .windows import ENCODE_ROWS, EncodedEpisodes, burn_in, encode_all, predict_all
+from .observation_networks import PictureScaler
 from .world_model import Sampling, WorldModel, as_tensor
 
 HORIZONS = (1, 2, 5, 10, 20, 50)
@@ -21,16 +21,16 @@ DRAWS, SHARES = 64, (0.5, 0.9)
 
 
 @torch.no_grad()
-def report_on(model: WorldModel, train: Episodes, held_out: Episodes) -> dict[str, Any]:
+def evaluation_report(model: WorldModel, train: EpisodeDataset, held_out: EpisodeDataset) -> dict[str, Any]:
     """Judge a model by episodes that were held out; `train` fits the linear probe only.
 
     `skill` is by horizon k: `1 - MSE / MSE(persistence)` of the observation k steps ahead, in units in which
     networks see it; 1 is perfect, 0 no better than claiming that nothing changes, None where no held-out episode is
     that long. The rest is about single steps: `reward_r2`; recall and precision of a predicted end (probability
-    above one half), None where nothing ended or was said to end; its Brier score; `probe_r2`, how well a linear map
+    above one half), None where nothing ended or was prediction to end; its Brier score; `probe_r2`, how well a linear map
     finds the observed vector in the latent.
     """
-    data = EncodedEpisodes(model, held_out)
+    data = EncodedDataset(model, held_out)
     report: dict[str, Any] = {
         "steps": held_out.num_steps,
         "episodes": len(held_out),
@@ -38,22 +38,24 @@ def report_on(model: WorldModel, train: Episodes, held_out: Episodes) -> dict[st
     }
     report |= single_steps(model, data)
     report["coverage"] = coverage(model, data)
-    latent = EncodedEpisodes(model, train).latent
+    latent = EncodedDataset(model, train).latent
     report["latent_size"] = latent.shape[1]
     report["active_units"] = active_units(latent)
-    if not isinstance(model.coder.scaler, Pictures):
+    if not isinstance(model.observation_model.scaler, PictureScaler):
         pairs = [(latent, _targets(model, train)), (data.latent, _targets(model, held_out))]
         report["probe_r2"] = probe_r2(*pairs[0], *pairs[1])
     return report
 
 
-def _targets(model: WorldModel, episodes: Episodes) -> Tensor:
+def _targets(model: WorldModel, episodes: EpisodeDataset) -> Tensor:
     """Observations of all rows as networks see them, flat: `[N, D]`."""
     obs = np.concatenate([episode.obs for episode in episodes.episodes])
-    return model.coder.scaler(as_tensor(obs, model.device)).flatten(1)
+    return model.observation_model.scaler(as_tensor(obs, model.device)).flatten(1)
 
 
-def open_loop_skill(model: WorldModel, data: EncodedEpisodes, episodes: Episodes) -> dict[str, float | None]:
+def open_loop_skill(
+    model: WorldModel, data: EncodedDataset, episodes: EpisodeDataset
+) -> dict[str, float | None]:
     """Roll the model out with the recorded actions and compare with what happened and with nothing happening."""
     truth = _targets(model, episodes)
     steps = np.arange(data.num_steps)
@@ -65,15 +67,15 @@ def open_loop_skill(model: WorldModel, data: EncodedEpisodes, episodes: Episodes
     before = truth[data.obs_row[start]]
     for k in range(1, HORIZONS[-1] + 1):
         row = np.minimum(start + k - 1, data.end[start])
-        said = model.step(latent, data.action[row], state, Sampling())
-        latent, state = said.latent, said.state
+        prediction = model.step(latent, data.action[row], state, Sampling())
+        latent, state = prediction.latent, prediction.state
         alive = torch.as_tensor(room[start] >= k, device=model.device)
         if not alive.any():
             skill |= {str(rest): None for rest in HORIZONS if rest >= k}
             break
         if k in HORIZONS:
             after = truth[data.obs_row[row] + 1]
-            predicted = model.coder.scaler(model.decode(latent)).flatten(1)
+            predicted = model.observation_model.scaler(model.decode(latent)).flatten(1)
             error, change = ((x - after)[alive].square().mean().item() for x in (predicted, before))
             skill[str(k)] = 1 - error / change if change > 0 else None
     return skill
@@ -81,7 +83,7 @@ def open_loop_skill(model: WorldModel, data: EncodedEpisodes, episodes: Episodes
 
 @torch.no_grad()
 def open_loop_example(
-    model: WorldModel, episodes: Episodes, steps: int = 50
+    model: WorldModel, episodes: EpisodeDataset, steps: int = 50
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The longest episode's beginning, `[T, ...]` three times: as it was, decoded again, and foretold.
 
@@ -93,21 +95,21 @@ def open_loop_example(
     foretold, state = [latents[:1]], model.initial_state(1)
     for t in range(len(truth) - 1):
         action = as_tensor(episode.action[t : t + 1], model.device)
-        said = model.step(foretold[-1], action, state, Sampling())
-        foretold.append(said.latent)
-        state = said.state
+        prediction = model.step(foretold[-1], action, state, Sampling())
+        foretold.append(prediction.latent)
+        state = prediction.state
     decoded, predicted = (model.decode(x).cpu().numpy() for x in (latents, torch.cat(foretold)))
     return truth, decoded, predicted
 
 
-def single_steps(model: WorldModel, data: EncodedEpisodes) -> dict[str, Any]:
+def single_steps(model: WorldModel, data: EncodedDataset) -> dict[str, Any]:
     """Reward and end of single steps, from the predicted successor, not the true one."""
-    said, known = predict_all(model, data), data.end_known
-    ended, probability = data.terminated[known], said.end_logit.sigmoid()[known]
+    prediction, known = predict_all(model, data), data.end_known
+    ended, probability = data.terminated[known], prediction.end_logit.sigmoid()[known]
     called = probability > 0.5
     hits = int((called & ended).sum())
     return {
-        "reward_r2": r2(said.reward.unsqueeze(-1), data.reward.unsqueeze(-1)),
+        "reward_r2": r2(prediction.reward.unsqueeze(-1), data.reward.unsqueeze(-1)),
         "terminal_recall": hits / int(ended.sum()) if ended.any() else None,
         "terminal_precision": hits / int(called.sum()) if called.any() else None,
         "terminal_brier": float((probability - ended.float()).square().mean()) if known.any() else None,
@@ -125,7 +127,7 @@ def probe_states(
     is added to the observations before they are encoded, in both parts.
     """
     generator, latents = torch.Generator().manual_seed(seed), []
-    unit: Tensor | float = model.coder.scaler.unit  # type: ignore[assignment]
+    unit: Tensor | float = model.observation_model.scaler.unit  # type: ignore[assignment]
     for part in np.array_split(obs, max(1, len(obs) // ENCODE_ROWS)):
         x = as_tensor(part, torch.device("cpu")).float()
         drawn = noise * torch.randn(x.shape, generator=generator)
@@ -137,7 +139,7 @@ def probe_states(
 
 
 @torch.no_grad()
-def coverage(model: WorldModel, data: EncodedEpisodes, seed: int = 0) -> dict[str, float]:
+def coverage(model: WorldModel, data: EncodedDataset, seed: int = 0) -> dict[str, float]:
     """How often the next latent lies within the central 50 % and 90 % of what the model draws, mean over dimensions.
 
     More often, and the model is less sure than it could be; less often, and it is surer than it should be.
@@ -156,7 +158,7 @@ def coverage(model: WorldModel, data: EncodedEpisodes, seed: int = 0) -> dict[st
 
 
 @torch.no_grad()
-def traversals(model: WorldModel, episodes: Episodes, count: int = 8, steps: int = 7) -> np.ndarray:
+def traversals(model: WorldModel, episodes: EpisodeDataset, count: int = 8, steps: int = 7) -> np.ndarray:
     """What is decoded while one latent dimension at a time goes from -2 to 2 deviations around the mean latent.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Encoded episodes on the model's device, and windows of them."""
+"""Encoded episodes on the model's device, and sequences of them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .episodes import Episodes
-from .world_model import Prediction, Sampling, Windows, WorldModel, as_tensor
+from .datasets import EpisodeDataset
+from .world_model import Prediction, Sampling, SequenceBatch, WorldModel, as_tensor
 
 ENCODE_ROWS = 512
 BURN_IN = 16
 
 
-class EncodedEpisodes:
+class EncodedDataset:
     """All steps of some episodes one after the other, `[N, ...]`, each observation encoded once.
 
     Step `n` starts at row `obs_row[n]` of `latent`; its successor is the row after.
     """
 
-    def __init__(self, model: WorldModel, episodes: Episodes):
+    def __init__(self, model: WorldModel, episodes: EpisodeDataset):
         if not len(episodes):
             raise ValueError("there are no episodes to learn from")
         self.device = model.device
@@ -48,18 +48,18 @@ class EncodedEpisodes:
         return len(self.terminal_steps) / self.num_steps
 
     def sampled_end_rate(self, length: int, terminal_share: float) -> float:
-        """The same among the steps of `sample`'s windows, about."""
+        """The same among the steps of `sample`'s sequences, about."""
         if not len(self.terminal_steps):
             return 0.0
         return terminal_share / length + (1 - terminal_share) * self.end_rate
 
-    def windows(self, start: np.ndarray, length: int) -> Windows:
-        """Windows `[length, B]` that begin at the steps `start [B]`; past the end of an episode they are filled."""
+    def sequences(self, start: np.ndarray, length: int) -> SequenceBatch:
+        """SequenceBatch `[length, B]` that begin at the steps `start [B]`; past the end of an episode they are filled."""
         rows = start + np.arange(length)[:, None]
         mask = rows <= self.end[start]
         step = torch.as_tensor(np.minimum(rows, self.end[start]), device=self.device)
         obs_row = self.obs_row[step]
-        return Windows(
+        return SequenceBatch(
             latent=self.latent[obs_row],
             action=self.action[step],
             reward=self.reward[step],
@@ -71,8 +71,8 @@ class EncodedEpisodes:
 
     def sample(
         self, generator: np.random.Generator, batch_size: int, length: int, terminal_share: float
-    ) -> Windows:
-        """Draw windows: begun at any step, but a share of them such that they hold a termination."""
+    ) -> SequenceBatch:
+        """Draw sequences: begun at any step, but a share of them such that they hold a termination."""
         start = generator.integers(self.num_steps, size=batch_size)
         count = round(batch_size * terminal_share) if len(self.terminal_steps) else 0
         if count:
@@ -81,7 +81,7 @@ class EncodedEpisodes:
             start[:count] = np.maximum(ends - back, self.begin[ends])
             # Parts of a batch may be dealt out in order.
             generator.shuffle(start)
-        return self.windows(start, length)
+        return self.sequences(start, length)
 
 
 @torch.no_grad()
@@ -92,7 +92,7 @@ def encode_all(model: WorldModel, obs: np.ndarray) -> Tensor:
 
 
 @torch.no_grad()
-def burn_in(model: WorldModel, data: EncodedEpisodes, start: np.ndarray, steps: int = BURN_IN) -> Tensor:
+def burn_in(model: WorldModel, data: EncodedDataset, start: np.ndarray, steps: int = BURN_IN) -> Tensor:
     """Memory `[N, S]` of a model that has seen the real steps before `start [N]`, as many as there are."""
     state = model.initial_state(len(start))
     if not model.dynamics.state_size:
@@ -108,7 +108,7 @@ def burn_in(model: WorldModel, data: EncodedEpisodes, start: np.ndarray, steps: 
 
 
 @torch.no_grad()
-def predict_all(model: WorldModel, data: EncodedEpisodes) -> Prediction:
+def predict_all(model: WorldModel, data: EncodedDataset) -> Prediction:
     """What the model expects of every real step `[N]`, its memory burnt in by the steps before."""
     start = np.arange(data.num_steps)
     state = burn_in(model, data, start)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
-class Episode(NamedTuple):
+class RecordedEpisode(NamedTuple):
     """`L` consecutive steps of one environment."""
 
     obs: np.ndarray
@@ -28,12 +28,12 @@ class Episode(NamedTuple):
         return len(self.reward)
 
 
-class Episodes:
-    """Episodes in the order in which they ended; every tenth is held out, and never learned from."""
+class EpisodeDataset:
+    """EpisodeDataset in the order in which they ended; every tenth is held out, and never learned from."""
 
     HELD_OUT_EVERY = 10
 
-    def __init__(self, episodes: Sequence[Episode] = ()):
+    def __init__(self, episodes: Sequence[RecordedEpisode] = ()):
         self.episodes = list(episodes)
 
     def __len__(self) -> int:
@@ -49,12 +49,12 @@ class Episodes:
         """How many ended for good."""
         return sum(episode.terminated for episode in self.episodes)
 
-    def add(self, episodes: Sequence[Episode]) -> None:
+    def add(self, episodes: Sequence[RecordedEpisode]) -> None:
         """Append episodes."""
         self.episodes += episodes
 
-    def split(self) -> tuple[Episodes, Episodes]:
-        """Episodes to learn from and those to judge by; with only one, both are the same.
+    def split(self) -> tuple[EpisodeDataset, EpisodeDataset]:
+        """EpisodeDataset to learn from and those to held_out_losses by; with only one, both are the same.
 
         The fourth of every ten is held out, so that a growing collection never moves an episode from one side to
         the other. Where there are fewer than four, the last one is.
@@ -64,7 +64,9 @@ class Episodes:
         place = min(3, len(self) - 1)
         chosen = [index % self.HELD_OUT_EVERY == place for index in range(len(self))]
         pairs = list(zip(self.episodes, chosen, strict=True))
-        return Episodes([e for e, held in pairs if not held]), Episodes([e for e, held in pairs if held])
+        return EpisodeDataset([e for e, held in pairs if not held]), EpisodeDataset(
+            [e for e, held in pairs if held]
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """One array for each kind of thing."""
@@ -89,11 +91,11 @@ class Episodes:
             ended = bool(state["terminated"][index])
             opens = bool(state["opens"][index]) if "opens" in state else True  # older data do not say
             obs, action, reward = state["obs"][seen], state["action"][steps], state["reward"][steps]
-            self.episodes.append(Episode(obs, action, reward, ended, opens))
+            self.episodes.append(RecordedEpisode(obs, action, reward, ended, opens))
             row += length
 
 
-class Recorder:
+class EpisodeRecorder:
     """Turns steps of `num_envs` environments into episodes."""
 
     def __init__(self, num_envs: int):
@@ -111,7 +113,7 @@ class Recorder:
         next_obs: np.ndarray,
         valid: np.ndarray | None = None,
         first: np.ndarray | None = None,
-    ) -> list[Episode]:
+    ) -> list[RecordedEpisode]:
         """Take one step of all environments, arrays `[B, ...]`; returns the episodes that ended with it.
 
         `first` says which `obs` open an episode; without it those do that come after an end, and the very first.
@@ -128,14 +130,14 @@ class Recorder:
                 ended.append(self._finish(i, bool(terminated[i]), next_opens=True))
         return ended
 
-    def cut(self) -> list[Episode]:
+    def cut(self) -> list[RecordedEpisode]:
         """End the running episodes here, as cut off; returns them."""
         return [self._finish(i, False, next_opens=False) for i, rows in enumerate(self._rows) if rows]
 
-    def _finish(self, index: int, terminated: bool, next_opens: bool) -> Episode:
+    def _finish(self, index: int, terminated: bool, next_opens: bool) -> RecordedEpisode:
         rows, self._rows[index] = self._rows[index], []
         opens, self._opens[index] = self._opens[index], next_opens
         obs = np.stack([row[0] for row in rows] + [self._last[index]])
         obs = obs.astype(np.float32) if obs.dtype == np.float64 else obs
         reward = np.array([row[2] for row in rows], np.float32)
-        return Episode(obs, np.stack([row[1] for row in rows]), reward, terminated, opens)
+        return RecordedEpisode(obs, np.stack([row[1] for row in rows]), reward, terminated, opens)
