@@ -29,7 +29,10 @@ class RecordedEpisode(NamedTuple):
 
 
 class EpisodeDataset:
-    """EpisodeDataset in the order in which they ended; every tenth is held out, and never learned from."""
+    """Episodes in the order in which they ended; every tenth is held out, and never learned from.
+
+    Observation rows count the observations of all episodes one after the other.
+    """
 
     HELD_OUT_EVERY = 10
 
@@ -46,7 +49,7 @@ class EpisodeDataset:
 
     @property
     def num_terminated(self) -> int:
-        """How many ended for good."""
+        """Episodes that terminated."""
         return sum(episode.terminated for episode in self.episodes)
 
     def add(self, episodes: Sequence[RecordedEpisode]) -> None:
@@ -54,29 +57,62 @@ class EpisodeDataset:
         self.episodes += episodes
 
     def split(self) -> tuple[EpisodeDataset, EpisodeDataset]:
-        """EpisodeDataset to learn from and those to held_out_losses by; with only one, both are the same.
+        """Episodes to learn from, and held-out ones; with only one, both are the same.
 
         The fourth of every ten is held out, so that a growing collection never moves an episode from one side to
-        the other. Where there are fewer than four, the last one is.
+        the other. Where there are fewer than four, the last one is. All pieces of an episode are on the same side.
         """
-        if len(self) < 2:
+        numbers = self._episode_numbers()
+        last = max(numbers, default=0)
+        if last == 0:
             return self, self
-        place = min(3, len(self) - 1)
-        chosen = [index % self.HELD_OUT_EVERY == place for index in range(len(self))]
-        pairs = list(zip(self.episodes, chosen, strict=True))
-        return EpisodeDataset([e for e, held in pairs if not held]), EpisodeDataset(
-            [e for e, held in pairs if held]
-        )
+        sides: tuple[list[RecordedEpisode], list[RecordedEpisode]] = ([], [])
+        for episode, number in zip(self.episodes, numbers, strict=True):
+            sides[number % self.HELD_OUT_EVERY == min(3, last)].append(episode)
+        return EpisodeDataset(sides[0]), EpisodeDataset(sides[1])
+
+    def _episode_numbers(self) -> list[int]:
+        """Number of the real episode that each piece belongs to, by the first pieces' order.
+
+        A piece goes on with the one that was cut off at the observation that it begins with.
+        """
+        numbers: list[int] = []
+        cut: dict[bytes, int] = {}
+        following = 0
+        for episode in self.episodes:
+            number = None if episode.opens else cut.pop(episode.obs[0].tobytes(), None)
+            if number is None:
+                number, following = following, following + 1
+            if not episode.terminated:
+                cut[episode.obs[-1].tobytes()] = number
+            numbers.append(number)
+        return numbers
+
+    @property
+    def num_observations(self) -> int:
+        """Observation rows: one more than steps for each episode."""
+        return self.num_steps + len(self)
+
+    def observations(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Copy of the observations `[N, ...]` at `rows [N]`, of all of them by default."""
+        if rows is None:
+            return np.concatenate([episode.obs for episode in self.episodes])
+        starts = np.cumsum([0, *(len(episode.obs) for episode in self.episodes)])
+        index = np.searchsorted(starts, rows, side="right") - 1
+        found = np.empty((len(rows), *self.episodes[0].obs.shape[1:]), self.episodes[0].obs.dtype)
+        for row, (episode, offset) in enumerate(zip(index, rows - starts[index], strict=True)):
+            found[row] = self.episodes[episode].obs[offset]
+        return found
 
     def state_dict(self) -> dict[str, Any]:
-        """One array for each kind of thing."""
+        """One array for each field of the episodes."""
         if not self.episodes:
             return {"lengths": []}
         return {
             "lengths": [episode.length for episode in self.episodes],
             "terminated": [episode.terminated for episode in self.episodes],
             "opens": [episode.opens for episode in self.episodes],
-            "obs": np.concatenate([episode.obs for episode in self.episodes]),
+            "obs": self.observations(),
             "action": np.concatenate([episode.action for episode in self.episodes]),
             "reward": np.concatenate([episode.reward for episode in self.episodes]),
         }
@@ -87,10 +123,10 @@ class EpisodeDataset:
         row = 0
         for index, length in enumerate(state["lengths"]):
             steps = slice(row, row + length)
-            seen = slice(row + index, row + index + length + 1)
+            obs_rows = slice(row + index, row + index + length + 1)
             ended = bool(state["terminated"][index])
             opens = bool(state["opens"][index]) if "opens" in state else True  # older data do not say
-            obs, action, reward = state["obs"][seen], state["action"][steps], state["reward"][steps]
+            obs, action, reward = state["obs"][obs_rows], state["action"][steps], state["reward"][steps]
             self.episodes.append(RecordedEpisode(obs, action, reward, ended, opens))
             row += length
 

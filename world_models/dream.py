@@ -22,7 +22,7 @@ MAX_STARTS = 10_000
 
 
 class Dreamable(Protocol):
-    """What a dream needs of a model; a true simulator can be one, to test everything else."""
+    """The part of a model that a dream needs; a true simulator can have it, to test everything else."""
 
     observation_space: spaces.Space
     action_space: spaces.Space
@@ -47,7 +47,7 @@ class Dreamable(Protocol):
 
 
 class Starts(NamedTuple):
-    """Where dreams may begin."""
+    """Latents and memories from which dreams may begin."""
 
     latent: Tensor
     """`[P, Z]`."""
@@ -84,14 +84,14 @@ class Dream(VectorEnv):
             )
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
         self.single_action_space = model.action_space
-        self.single_observation_space, self._show = self._observations(observation)
+        self.single_observation_space, self._observe = self._observations(observation)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.generator = torch.Generator(model.device)
         self.latent: Tensor | None = None
 
     def _observations(self, kind: str) -> tuple[spaces.Space, Callable[[Tensor], Any]]:
-        """Space of what a dream shows, and how a latent is shown."""
+        """Observation space, and the function from latents to observations."""
         if kind == "decoded":
             space = self.model.observation_space
             assert isinstance(space, spaces.Box)
@@ -124,10 +124,10 @@ class Dream(VectorEnv):
         self.age = torch.zeros(count, dtype=torch.long, device=device)
         self.member = torch.zeros(count, dtype=torch.long, device=device)
         self._begin(torch.ones(count, dtype=torch.bool, device=device))
-        return self._show(self.latent), {}
+        return self._observe(self.latent), {}
 
     def _begin(self, mask: Tensor) -> None:
-        """Put new dreams where `mask [B]`."""
+        """Begin new dreams where `mask [B]`."""
         assert self.latent is not None
         where = mask.nonzero().squeeze(1)
         count, device = len(where), self.model.device
@@ -167,24 +167,24 @@ class Dream(VectorEnv):
         self.latent, self.state = prediction.latent.clone(), prediction.state.clone()
 
         info: dict[str, Any] = {}
-        obs = self._show(self.latent)
+        obs = self._observe(self.latent)
         done = terminated | truncated
         if done.any():
             info = {"final_obs": obs, "_final_obs": done if self.tensors else done.cpu().numpy()}
             self._begin(done)
-            obs = self._show(self.latent)
+            obs = self._observe(self.latent)
         if self.tensors:
             return obs, reward, terminated, truncated, info
         arrays = (x.cpu().numpy() for x in (reward.double(), terminated, truncated))
         return obs, *arrays, info  # type: ignore[return-value]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the dreams are, and the generator of all that comes."""
+        """Latents, memories and ages of the dreams, and the generator."""
         names = ("latent", "state", "age", "member")
         return {"generator": self.generator.get_state()} | {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Dream on from there."""
+        """Restore what `state_dict` gave."""
         self.generator.set_state(state["generator"])
         for name in ("latent", "state", "age", "member"):
             setattr(self, name, state[name].to(self.model.device))

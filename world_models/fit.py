@@ -1,4 +1,4 @@
-"""Learning a world model from episodes: first the observation_model, then dynamics and heads, each until held-out loss rises."""
+"""Fit of a world model: first the observation model, then dynamics and heads, each until the held-out loss rises."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..networks.optimizer import FlatAdam
 from ..networks.stateful import Stateful
 from .datasets import EpisodeDataset
 from .encoded_dataset import EncodedDataset, predict_all
+from .observation_networks import PictureScaler
 from .world_model import SequenceBatch, WorldModel, as_tensor
 
 HELD_OUT_SEQUENCES = 2048
@@ -26,28 +27,28 @@ class FitConfig:
     """Learning a world model."""
 
     updates: Annotated[int, Gt(0)] = 10_000
-    """Optimiser steps of the dynamics, at most; and as many of the observation_model."""
+    """Optimiser steps of the dynamics, at most; and as many of the encoder."""
     batch_size: Annotated[int, Gt(0)] = 512
     """Steps in a batch, in sequences as long as the dynamics want them."""
     coder_batch_size: Annotated[int, Gt(0)] = 64
-    """Observations in a batch for the observation_model."""
+    """Observations in a batch for the encoder."""
     learning_rate: Annotated[float, Gt(0)] = 1e-3
     """Adam's step size."""
     max_grad_norm: Annotated[float, Gt(0)] | None = 10.0
     """Longer gradients are scaled down to this length."""
     judge_every: Annotated[int, Gt(0)] = 200
-    """Updates between looks at the held-out episodes."""
+    """Updates between two evaluations on the held-out episodes."""
     patience: Annotated[int, Ge(1)] = 8
-    """Stop after this many looks without an improvement; the best parameters stay."""
+    """Stop after this many evaluations without an improvement; the best parameters are kept."""
     untrained_dynamics: bool = False
-    """Leave dynamics and heads as they were drawn: the control that tells what they are worth."""
+    """Keep the initial dynamics and heads: the control against which fitted ones are compared."""
 
 
 Report = Callable[[dict[str, float], int], None]
 
 
 class Fit:
-    """A fit in progress: `run` goes on until it is done, and can be stopped and taken up at every look."""
+    """A fit in progress: `run` goes on until it is done, and can be stopped and resumed at every evaluation."""
 
     def __init__(self, model: WorldModel, episodes: EpisodeDataset, config: FitConfig, seed: int):
         self.model = model
@@ -65,32 +66,33 @@ class Fit:
             ),
         }
         self._encoded: tuple[EncodedDataset, EncodedDataset] | None = None
-        obs = np.concatenate([episode.obs for episode in self.train.episodes])
-        model.observation_model.scaler.fit(as_tensor(obs, model.device))  # type: ignore[operator]
+        scaler = model.observation_model.scaler
+        if not isinstance(scaler, PictureScaler):  # of pictures nothing is measured, and a copy is large
+            scaler.fit(as_tensor(self.train.observations(), model.device))  # type: ignore[operator]
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing left to learn."""
+        """Whether both phases have ended."""
         return self.progress.phase == "done"
 
     def run(
-        self, report: Report = lambda metrics, update: None, looked: Callable[[], bool] = lambda: True
+        self, report: Report = lambda metrics, update: None, evaluated: Callable[[], bool] = lambda: True
     ) -> None:
-        """Learn; `report` gets metrics at every look, `looked` is asked afterwards whether to go on."""
+        """Learn; after every evaluation `report` gets the metrics, and `evaluated` returns whether to go on."""
         while not self.done:
             phase = self.progress.phase
             if phase == "dynamics" and self.config.untrained_dynamics:
                 self._finish(phase)
-                looked()
+                evaluated()
                 return
             metrics = self._learn(phase)
             held_out = self.held_out_losses(phase)
             metrics |= {f"held_out/{name.removeprefix('loss/')}": value for name, value in held_out.items()}
             report(metrics, self.progress.total)
-            self.progress.look(held_out["loss/total"], self._module(phase))
+            self.progress.record(held_out["loss/total"], self._module(phase))
             if self.progress.stale >= self.config.patience or self.progress.update >= self.config.updates:
                 self._finish(phase)
-            if not looked():
+            if not evaluated():
                 return
 
     def _module(self, phase: str) -> nn.Module:
@@ -98,17 +100,17 @@ class Fit:
         return model.observation_model if phase == "coder" else nn.ModuleList([model.dynamics, model.heads])
 
     def _learn(self, phase: str) -> dict[str, float]:
-        """Take the optimiser steps up to the next look; returns the means of their metrics."""
+        """Take the optimiser steps up to the next evaluation; returns the means of their metrics."""
         self.model.train()
         steps: list[dict[str, Tensor]] = []
         optimizer = self.optimizers[phase]
         assert optimizer is not None
         updates = min(self.config.judge_every, self.config.updates - self.progress.update)
         if phase == "coder":
-            obs = self._observations(self.train)
+            count = self.train.num_observations
             for _ in range(updates):
-                rows = self.generator.integers(len(obs), size=self.config.coder_batch_size)
-                batch = as_tensor(obs[rows], self.model.device)
+                rows = self.generator.integers(count, size=self.config.coder_batch_size)
+                batch = as_tensor(self.train.observations(rows), self.model.device)
                 steps.append(optimizer.step(self._observation_loss, (batch,), self.config.learning_rate))
         else:
             data, _ = self._data()
@@ -131,13 +133,14 @@ class Fit:
 
     @torch.no_grad()
     def held_out_losses(self, phase: str) -> dict[str, float]:
-        """Losses on held-out episodes, always the same part of them, and the same noise."""
+        """Losses on held-out episodes, always on the same steps with the same noise."""
         self.model.eval()
         noise = torch.Generator(self.model.device).manual_seed(0)
         if phase == "coder":
-            obs = self._observations(self.held_out)
-            rows = np.linspace(0, len(obs) - 1, min(len(obs), HELD_OUT_OBSERVATIONS)).astype(int)
-            loss, metrics = self.model.observation_model.loss(as_tensor(obs[rows], self.model.device), noise)
+            count = self.held_out.num_observations
+            rows = np.linspace(0, count - 1, min(count, HELD_OUT_OBSERVATIONS)).astype(int)
+            obs = as_tensor(self.held_out.observations(rows), self.model.device)
+            loss, metrics = self.model.observation_model.loss(obs, noise)
             metrics = metrics | {"loss/total": loss}
         else:
             _, metrics = self.model.loss(self._held_out_sequences(), noise)
@@ -165,7 +168,7 @@ class Fit:
 
     @torch.no_grad()
     def _choose_members(self, data: EncodedDataset) -> None:
-        """Let the best members dream, and measure how far they are apart on real steps."""
+        """Choose the best members to dream, and measure their disagreement on real steps."""
         model = self.model
         sequences = data.sequences(np.arange(data.num_steps), 1)
         actions = model.actions(sequences.action[0])
@@ -174,11 +177,8 @@ class Fit:
         prediction = predict_all(model, data)
         model.typical_disagreement.copy_(prediction.disagreement.quantile(0.95).clamp(min=1e-6))
 
-    def _observations(self, episodes: EpisodeDataset) -> np.ndarray:
-        return np.concatenate([episode.obs for episode in episodes.episodes])
-
     def _data(self) -> tuple[EncodedDataset, EncodedDataset]:
-        """Encoded episodes, once the observation_model has learned; units of dynamics and heads are measured with them."""
+        """Encoded episodes, after the observation model has learned; dynamics and heads take their scales from them."""
         if self._encoded is None:
             model = self.model
             train, held_out = EncodedDataset(model, self.train), EncodedDataset(model, self.held_out)
@@ -202,7 +202,7 @@ class Fit:
 
 
 class Phase:
-    """Where a fit stands: the phase, its best held-out loss, and the parameters that had it."""
+    """State of a fit: the phase, its best held-out loss, and the parameters that had it."""
 
     def __init__(self, phase: str):
         self.phase = phase
@@ -210,8 +210,8 @@ class Phase:
         self.best = float("inf")
         self.parameters: dict[str, Tensor] = {}
 
-    def look(self, loss: float, module: nn.Module) -> bool:
-        """Take note of a held-out loss; returns whether it is the best so far."""
+    def record(self, loss: float, module: nn.Module) -> bool:
+        """Record a held-out loss; returns whether it is the best so far."""
         better = loss < self.best
         self.stale = 0 if better else self.stale + 1
         if better:
@@ -221,10 +221,8 @@ class Phase:
 
     @torch.no_grad()
     def restore(self, module: nn.Module) -> None:
-        """Give `module` the best parameters, in place; none were good when the loss was never a number."""
-        for name, value in module.named_parameters():
-            if name in self.parameters:
-                value.copy_(self.parameters[name])
+        """Load the best parameters into `module`, in place; there are none when the loss was never a number."""
+        module.load_state_dict(self.parameters, strict=False)
 
     def next(self, phase: str) -> None:
         """Begin another phase."""

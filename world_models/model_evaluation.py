@@ -1,4 +1,4 @@
-"""How good is a world model? Numbers from episodes that it has not learned from."""
+"""Evaluation of a world model on held-out episodes."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import torch
 from torch import Tensor
 
 from .datasets import EpisodeDataset
-from .encoded_dataset import ENCODE_ROWS, EncodedDataset, burn_in, encode_all, predict_all
+from .encoded_dataset import ENCODE_ROWS, EncodedDataset, burn_in, encode_dataset, predict_all
 from .losses import active_units
 from .observation_networks import PictureScaler
+from .scales import is_constant
 from .world_model import Sampling, WorldModel, as_tensor
 
 HORIZONS = (1, 2, 5, 10, 20, 50)
 MAX_ROLLOUTS = 2048
-# Draws of every step, and the central shares of them in which what happens should lie as often as they say.
+# Draws of every step, and the central shares of them whose coverage is measured.
 DRAWS, SHARES = 64, (0.5, 0.9)
 
 
 @torch.no_grad()
 def evaluation_report(model: WorldModel, train: EpisodeDataset, held_out: EpisodeDataset) -> dict[str, Any]:
-    """Judge a model by episodes that were held out; `train` fits the linear probe only.
+    """Evaluate a model on held-out episodes; `train` fits the linear probe only.
 
-    `skill` is by horizon k: `1 - MSE / MSE(persistence)` of the observation k steps ahead, in units in which
-    networks see it; 1 is perfect, 0 no better than claiming that nothing changes, None where no held-out episode is
-    that long. The rest is about single steps: `reward_r2`; recall and precision of a predicted end (probability
-    above one half), None where nothing ended or was prediction to end; its Brier score; `probe_r2`, how well a linear map
-    finds the observed vector in the latent.
+    `skill` is by horizon k: `1 - MSE / MSE(persistence)` of the scaled observation k steps ahead; 1 is perfect, 0 no
+    better than predicting no change, None where no held-out episode is that long. The rest is about single steps:
+    `reward_r2`; recall and precision of a predicted end (probability above one half), None where no end happened or
+    was predicted; its Brier score; `probe_r2`, R2 of the observed vector by a linear map from the latent.
     """
     data = EncodedDataset(model, held_out)
     report: dict[str, Any] = {
@@ -42,41 +42,41 @@ def evaluation_report(model: WorldModel, train: EpisodeDataset, held_out: Episod
     report["latent_size"] = latent.shape[1]
     report["active_units"] = active_units(latent)
     if not isinstance(model.observation_model.scaler, PictureScaler):
-        pairs = [(latent, _targets(model, train)), (data.latent, _targets(model, held_out))]
-        report["probe_r2"] = probe_r2(*pairs[0], *pairs[1])
+        truth, held_out_truth = _scaled(model, train.observations()), _scaled(model, held_out.observations())
+        report["probe_r2"] = probe_r2(latent, truth, data.latent, held_out_truth)
     return report
 
 
-def _targets(model: WorldModel, episodes: EpisodeDataset) -> Tensor:
-    """Observations of all rows as networks see them, flat: `[N, D]`."""
-    obs = np.concatenate([episode.obs for episode in episodes.episodes])
+def _scaled(model: WorldModel, obs: np.ndarray) -> Tensor:
+    """Observations `[N, ...]` scaled and flat, `[N, D]`."""
     return model.observation_model.scaler(as_tensor(obs, model.device)).flatten(1)
 
 
 def open_loop_skill(
     model: WorldModel, data: EncodedDataset, episodes: EpisodeDataset
 ) -> dict[str, float | None]:
-    """Roll the model out with the recorded actions and compare with what happened and with nothing happening."""
-    truth = _targets(model, episodes)
-    steps = np.arange(data.num_steps)
-    room = data.end - steps + 1
-    start = np.linspace(0, len(steps) - 1, min(len(steps), MAX_ROLLOUTS)).astype(int)
+    """Skill by horizon of rollouts with the recorded actions, against the real observations and persistence."""
+    start = np.linspace(0, data.num_steps - 1, min(data.num_steps, MAX_ROLLOUTS)).astype(int)
+    end = data.end[start]
+    obs_row = data.obs_row.cpu().numpy()
     skill: dict[str, float | None] = {}
-    latent = data.latent[data.obs_row[start]]
+    latent = data.latent[torch.as_tensor(obs_row[start], device=model.device)]
     state = burn_in(model, data, start)
-    before = truth[data.obs_row[start]]
+    before = _scaled(model, episodes.observations(obs_row[start]))
     for k in range(1, HORIZONS[-1] + 1):
-        row = np.minimum(start + k - 1, data.end[start])
-        prediction = model.step(latent, data.action[row], state, Sampling())
+        step = np.minimum(start + k - 1, end)
+        action = data.action[torch.as_tensor(step, device=model.device)]
+        prediction = model.step(latent, action, state, Sampling())
         latent, state = prediction.latent, prediction.state
-        alive = torch.as_tensor(room[start] >= k, device=model.device)
-        if not alive.any():
+        within = start + k - 1 <= end
+        if not within.any():
             skill |= {str(rest): None for rest in HORIZONS if rest >= k}
             break
         if k in HORIZONS:
-            after = truth[data.obs_row[row] + 1]
+            after = _scaled(model, episodes.observations(obs_row[step] + 1))
             predicted = model.observation_model.scaler(model.decode(latent)).flatten(1)
-            error, change = ((x - after)[alive].square().mean().item() for x in (predicted, before))
+            rows = torch.as_tensor(within, device=model.device)
+            error, change = ((x - after)[rows].square().mean().item() for x in (predicted, before))
             skill[str(k)] = 1 - error / change if change > 0 else None
     return skill
 
@@ -85,20 +85,20 @@ def open_loop_skill(
 def open_loop_example(
     model: WorldModel, episodes: EpisodeDataset, steps: int = 50
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The longest episode's beginning, `[T, ...]` three times: as it was, decoded again, and foretold.
+    """The longest episode's beginning, `[T, ...]` three times: real, encoded and decoded, and predicted.
 
-    What is foretold is rolled out from the first observation with the recorded actions.
+    The prediction is rolled out from the first observation with the recorded actions.
     """
     episode = max(episodes.episodes, key=lambda episode: episode.length)
     truth = episode.obs[: steps + 1]
     latents = model.encode(as_tensor(truth, model.device))
-    foretold, state = [latents[:1]], model.initial_state(1)
+    rollout, state = [latents[:1]], model.initial_state(1)
     for t in range(len(truth) - 1):
         action = as_tensor(episode.action[t : t + 1], model.device)
-        prediction = model.step(foretold[-1], action, state, Sampling())
-        foretold.append(prediction.latent)
+        prediction = model.step(rollout[-1], action, state, Sampling())
+        rollout.append(prediction.latent)
         state = prediction.state
-    decoded, predicted = (model.decode(x).cpu().numpy() for x in (latents, torch.cat(foretold)))
+    decoded, predicted = (model.decode(x).cpu().numpy() for x in (latents, torch.cat(rollout)))
     return truth, decoded, predicted
 
 
@@ -106,12 +106,12 @@ def single_steps(model: WorldModel, data: EncodedDataset) -> dict[str, Any]:
     """Reward and end of single steps, from the predicted successor, not the true one."""
     prediction, known = predict_all(model, data), data.end_known
     ended, probability = data.terminated[known], prediction.end_logit.sigmoid()[known]
-    called = probability > 0.5
-    hits = int((called & ended).sum())
+    predicted = probability > 0.5
+    hits = int((predicted & ended).sum())
     return {
         "reward_r2": r2(prediction.reward.unsqueeze(-1), data.reward.unsqueeze(-1)),
         "terminal_recall": hits / int(ended.sum()) if ended.any() else None,
-        "terminal_precision": hits / int(called.sum()) if called.any() else None,
+        "terminal_precision": hits / int(predicted.sum()) if predicted.any() else None,
         "terminal_brier": float((probability - ended.float()).square().mean()) if known.any() else None,
         "terminals": int(ended.sum()),
     }
@@ -121,10 +121,10 @@ def single_steps(model: WorldModel, data: EncodedDataset) -> dict[str, Any]:
 def probe_states(
     model: WorldModel, obs: np.ndarray, states: np.ndarray, noise: float = 0.0, seed: int = 0
 ) -> list[float]:
-    """R2 of each number of true states `[N, S]`, found in the latents of observations `[N, ...]` by a linear map.
+    """R2 of each number of true states `[N, S]`, by a linear map from the latents of observations `[N, ...]`.
 
-    The map is fitted to the first 70 % of the steps and judged by the others. Deviation `noise`, of what networks see,
-    is added to the observations before they are encoded, in both parts.
+    The map is fitted to the first 70 % of the steps and evaluated on the others. Noise of deviation `noise` (of scaled
+    observations) is added to the observations before they are encoded, in both parts.
     """
     generator, latents = torch.Generator().manual_seed(seed), []
     unit: Tensor | float = model.observation_model.scaler.unit  # type: ignore[assignment]
@@ -142,7 +142,7 @@ def probe_states(
 def coverage(model: WorldModel, data: EncodedDataset, seed: int = 0) -> dict[str, float]:
     """How often the next latent lies within the central 50 % and 90 % of what the model draws, mean over dimensions.
 
-    More often, and the model is less sure than it could be; less often, and it is surer than it should be.
+    More often is underconfident, less often overconfident.
     """
     start = np.linspace(0, data.num_steps - 1, min(data.num_steps, MAX_ROLLOUTS)).astype(int)
     row = torch.as_tensor(start, device=model.device)
@@ -152,19 +152,19 @@ def coverage(model: WorldModel, data: EncodedDataset, seed: int = 0) -> dict[str
     below = torch.zeros_like(truth)
     for _ in range(DRAWS):
         below += model.step(latent, action, state, sampling).latent < truth
-    # Where the truth would rank among the draws, 0 to 1.
-    place = (below + 0.5) / (DRAWS + 1)
-    return {str(share): float(((place - 0.5).abs() < share / 2).double().mean()) for share in SHARES}
+    # Rank of the truth among the draws, 0 to 1.
+    rank = (below + 0.5) / (DRAWS + 1)
+    return {str(share): float(((rank - 0.5).abs() < share / 2).double().mean()) for share in SHARES}
 
 
 @torch.no_grad()
 def traversals(model: WorldModel, episodes: EpisodeDataset, count: int = 8, steps: int = 7) -> np.ndarray:
-    """What is decoded while one latent dimension at a time goes from -2 to 2 deviations around the mean latent.
+    """Observations decoded while one latent dimension at a time goes from -2 to 2 deviations around the mean latent.
 
     Returns:
         `[D, steps, ...]` for the `count` dimensions that vary most.
     """
-    latent = encode_all(model, np.concatenate([episode.obs for episode in episodes.episodes]))
+    latent = encode_dataset(model, episodes)
     mean, deviation = latent.mean(0), latent.std(0)
     chosen = deviation.argsort(descending=True)[:count].tolist()
     moved = mean.repeat(len(chosen), steps, 1)
@@ -175,11 +175,14 @@ def traversals(model: WorldModel, episodes: EpisodeDataset, count: int = 8, step
 
 
 def r2(predicted: Tensor, truth: Tensor) -> float:
-    """Explained share of the variance, `[N, D]`, mean over dimensions; of what never varies, 1 if it is right."""
-    error = (predicted - truth).double().square().mean(0)
-    variance = truth.double().var(0, correction=0)
-    constant = variance < 1e-12
-    shares = torch.where(constant, (error < 1e-6).double(), 1 - error / variance.clamp(min=1e-12))
+    """Explained share of the variance, `[N, D]`, mean over dimensions; of a constant, 1 if it is right to 0.1 %."""
+    predicted, truth = predicted.double(), truth.double()
+    error = (predicted - truth).square().mean(0)
+    deviation, magnitude = truth.std(0, correction=0), truth.abs().amax(0)
+    constant = is_constant(deviation, magnitude)
+    right = error.sqrt() <= 1e-3 * torch.where(magnitude > 0, magnitude, torch.ones_like(magnitude))
+    variance = torch.where(constant, torch.ones_like(deviation), deviation).square()
+    shares = torch.where(constant, right.double(), 1 - error / variance)
     return float(shares.mean())
 
 
@@ -189,12 +192,12 @@ def probe_r2(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor) -
 
 
 def linear_map(train_x: Tensor, train_y: Tensor, x: Tensor, ridge: float = 1e-4) -> Tensor:
-    """What the linear map that fits the train rows best (with a little ridge) makes of rows `x [N, D]`."""
+    """Predictions for rows `x [N, D]` of the ridge regression on the train rows."""
 
     def augmented(x: Tensor) -> Tensor:
         return torch.cat([x.double(), torch.ones(len(x), 1, dtype=torch.float64, device=x.device)], -1)
 
-    seen = augmented(train_x)
-    gram = seen.T @ seen + ridge * torch.eye(seen.shape[1], dtype=torch.float64, device=x.device)
-    weights = torch.linalg.solve(gram, seen.T @ train_y.double())
+    rows = augmented(train_x)
+    gram = rows.T @ rows + ridge * torch.eye(rows.shape[1], dtype=torch.float64, device=x.device)
+    weights = torch.linalg.solve(gram, rows.T @ train_y.double())
     return augmented(x) @ weights

@@ -15,6 +15,8 @@ from ..networks.layers import mlp
 from .scales import divisor
 
 SMALLEST_PICTURE = 16
+# Larger bounds, such as the largest float32, are none.
+LARGEST_BOUND = 1e6
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,9 @@ def is_picture(space: spaces.Space) -> bool:
     return (
         isinstance(space, spaces.Box)
         and len(space.shape) in (2, 3, 4)
-        and bool(np.isfinite(space.low).all() and np.isfinite(space.high).all())
+        and bool(
+            max(np.abs(bounds.astype(float)).max() for bounds in (space.low, space.high)) <= LARGEST_BOUND
+        )
         and sorted(space.shape)[-2] >= SMALLEST_PICTURE
     )
 

@@ -10,6 +10,7 @@ import torch
 from annotated_types import Ge, Gt
 from gymnasium import spaces
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from .losses import free_bits, gaussian_kl, gaussian_nll
 from .observation_networks import (
@@ -19,6 +20,9 @@ from .observation_networks import (
     observation_scaler,
 )
 from .world_model import ObservationModel
+
+# Of what is learned: a deviation of 0.0025, half a step of 8 bits (softly, as in the authors' code).
+SMALLEST_LOG_STD = -6.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,13 @@ class VAEConfig(ObservationNetworksConfig):
     """Deviation of what is decoded: of numbers from 0 to 1 in pictures, of scaled numbers in vectors."""
     learn_std: bool = False
     """Learn that deviation, one for all (sigma-VAE, Rybkin et al. 2021): beta then needs no tuning."""
+
+    def __post_init__(self) -> None:
+        if self.learn_std and self.observation_std <= math.exp(SMALLEST_LOG_STD):
+            smallest = f"{math.exp(SMALLEST_LOG_STD):.4f}"
+            raise ValueError(
+                f"observation_std: must be above {smallest} to be learned, got {self.observation_std}"
+            )
 
 
 class VAE(ObservationModel):
@@ -50,9 +61,19 @@ class VAE(ObservationModel):
         self.latent_size = config.latent_size
         self.scaler = observation_scaler(space)
         self.encoder, self.decoder = build_networks(self.scaler, config, 2 * config.latent_size)
-        self.log_std = nn.Parameter(
-            torch.tensor(math.log(config.observation_std)), requires_grad=config.learn_std
-        )
+        log_std = math.log(config.observation_std)
+        if config.learn_std:  # undo the softplus of `observation_log_std`
+            log_std = SMALLEST_LOG_STD + math.log(math.expm1(log_std - SMALLEST_LOG_STD))
+        self.log_std = nn.Parameter(torch.tensor(log_std), requires_grad=config.learn_std)
+
+    def observation_log_std(self) -> Tensor:
+        """Log deviation of decoded observations; where it is learned, softly kept above a floor.
+
+        Without the floor the likelihood of constant pictures grows for ever as the deviation goes to zero.
+        """
+        if not self.config.learn_std:
+            return self.log_std
+        return SMALLEST_LOG_STD + softplus(self.log_std - SMALLEST_LOG_STD)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance `[N, Z]` for scaled observations."""
@@ -74,13 +95,14 @@ class VAE(ObservationModel):
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         decoded = self.decoder(mean + noise * (0.5 * log_variance).exp())
         flat = x.flatten(1)
-        variance = (2 * self.log_std).expand_as(flat)
-        reconstruction = gaussian_nll(flat, decoded.flatten(1), variance).mean()
+        log_std = self.observation_log_std()
+        log_variance_of_x = (2 * log_std).expand_as(flat)
+        reconstruction = gaussian_nll(flat, decoded.flatten(1), log_variance_of_x).mean()
         kl = gaussian_kl(mean, log_variance).sum(-1)
         loss = reconstruction + self.config.beta * free_bits(kl, self.config.free_nats).mean()
         return loss, {
             "loss/reconstruction": reconstruction,
             "loss/kl": kl.mean(),
             "loss/elbo": -(reconstruction + kl.mean()),
-            "latent/observation_std": self.log_std.exp(),
+            "latent/observation_std": log_std.exp(),
         }

@@ -92,7 +92,7 @@ def test_a_simple_world_is_learned_and_the_report_says_so():
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
-def test_a_fit_taken_up_at_any_look_is_the_same(recurrent, tmp_path):
+def test_a_fit_resumed_at_any_evaluation_is_the_same(recurrent, tmp_path):
     data, config = episodes(10), FitConfig(updates=40, judge_every=10, batch_size=64, coder_batch_size=16)
     observation_model_config = AutoencoderConfig(latent_size=2, hidden=(8,), noise=0.1)
 
@@ -121,7 +121,7 @@ def test_the_best_parameters_stay_and_patience_ends_a_fit():
     phase, layer = Phase("dynamics"), torch.nn.Linear(1, 1)
     for value, loss in ((1.0, 3.0), (2.0, 2.0), (3.0, 4.0), (4.0, float("nan"))):
         torch.nn.init.constant_(layer.weight, value)
-        phase.look(loss, layer)
+        phase.record(loss, layer)
     assert phase.stale == 2
     phase.restore(layer)
     assert layer.weight.item() == 2.0

@@ -142,13 +142,13 @@ def run_fit(
 
     with caught_signals() as caught:
 
-        def looked() -> bool:
+        def evaluated() -> bool:
             if run_dir is not None and parts is not None:
                 save_checkpoint(run_dir, fit.progress.total, parts)
             return not caught
 
         try:
-            fit.run(report, looked)
+            fit.run(report, evaluated)
         finally:
             progress.close()
     if caught:

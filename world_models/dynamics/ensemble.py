@@ -15,6 +15,9 @@ from ...networks.means import masked_mean
 from ..losses import gaussian_nll, soft_clamp
 from ..world_model import Dynamics, DynamicsPrediction, Sampling
 
+# Rows that all members predict at once.
+ROWS = 4096
+
 
 @dataclass(frozen=True)
 class EnsembleConfig:
@@ -55,8 +58,8 @@ class MemberLinear(nn.Module):
 class Ensemble(Dynamics):
     """Each member predicts mean and variance of the change; no memory.
 
-    The variance is what no member can know, the members' disagreement what they have not learned. While
-    learning, every member sees a share of the batch of its own; a dream draws a member for every step.
+    The variance is the noise of the world, the members' disagreement what they have not learned. While
+    learning, every member gets a share of the batch of its own; a dream draws a member for every step.
     """
 
     Config = EnsembleConfig
@@ -144,10 +147,13 @@ class Ensemble(Dynamics):
 
     @torch.no_grad()
     def choose_members(self, latent: Tensor, action: Tensor, next_latent: Tensor) -> None:
-        """Let those dream whose means were best on held-out steps `[N, ...]`."""
-        x = self.inputs(latent, action)
-        mean, _ = self.predict(x.expand(self.members, *x.shape))
-        error = (mean - self.target(latent, next_latent)).square().mean((1, 2))
+        """Choose the members whose means are best on held-out steps `[N, ...]`, a part of them at a time."""
+        error = latent.new_zeros(self.members)
+        steps = (latent.split(ROWS), action.split(ROWS), next_latent.split(ROWS))
+        for some, actions, successors in zip(*steps, strict=True):
+            x = self.inputs(some, actions)
+            mean, _ = self.predict(x.expand(self.members, *x.shape))
+            error += (mean - self.target(some, successors)).square().mean(2).sum(1)
         self.elites.copy_(error.argsort()[: self.config.elites])
 
 
