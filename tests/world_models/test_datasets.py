@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from palaestra.training.run.checkpoint import pack, unpack
+from palaestra.world_models import encoded_dataset
 from palaestra.world_models.datasets import EpisodeDataset, EpisodeRecorder, RecordedEpisode
 from palaestra.world_models.dynamics.ensemble import Ensemble
-from palaestra.world_models.encoded_dataset import EncodedDataset
+from palaestra.world_models.dynamics.mdn_rnn import MDNRNN
+from palaestra.world_models.encoded_dataset import EncodedDataset, predict_all
 from palaestra.world_models.identity import Identity
 from palaestra.world_models.world_model import WorldModel
 
@@ -82,6 +85,46 @@ def test_what_is_held_out_stays_held_out():
     assert [len(part) for part in EpisodeDataset(episodes[:2]).split()] == [1, 1]
     alone = EpisodeDataset(episodes[:1])
     assert alone.split() == (alone, alone)
+
+
+def test_pieces_of_an_episode_are_held_out_together():
+    """Of two environments, each cut twice; the fourth episode is the second environment's, in three pieces."""
+    pieces = [episode(n + 1, base=1000.0 * n) for n in range(2)]
+    for round_ in range(3):
+        for env in (0, 1):
+            base = 10.0 * env + 2 * round_ + 0.5
+            pieces.append(episode(2, terminated=round_ == 2, base=base)._replace(opens=round_ == 0))
+    pieces += [episode(1, base=50.0 * n) for n in range(8)]
+    train, held_out = EpisodeDataset(pieces).split()
+    assert [e.obs[0, 0] for e in held_out.episodes] == [10.5, 12.5, 14.5]
+    assert len(train) + len(held_out) == len(pieces)
+    # Growing moves nothing, and what goes on with an unknown episode is one of its own.
+    assert [e.obs[0, 0] for e in EpisodeDataset(pieces[:6]).split()[1].episodes] == [10.5, 12.5]
+    stray = [episode(1, base=7.0 * n)._replace(opens=False) for n in range(4)]
+    assert [e.obs[0, 0] for e in EpisodeDataset(stray).split()[1].episodes] == [21.0]
+    # Pieces of a single episode are on both sides, as a single episode is.
+    alone = EpisodeDataset([episode(2, False), episode(2, base=2.0)._replace(opens=False)])
+    assert alone.split() == (alone, alone)
+
+
+def test_observations_by_row():
+    dataset = EpisodeDataset([episode(3), episode(1, base=10.0)])
+    assert dataset.num_observations == 6
+    assert dataset.observations().ravel().tolist() == [0, 1, 2, 3, 10, 11]
+    assert dataset.observations(np.array([5, 0, 3, 4])).ravel().tolist() == [11, 0, 3, 10]
+
+
+@pytest.mark.parametrize("dynamics", [Ensemble, MDNRNN])
+def test_predictions_of_all_steps_do_not_depend_on_the_parts(dynamics, monkeypatch):
+    torch.manual_seed(0)
+    space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    model = WorldModel(space, spaces.Discrete(99), Identity, dynamics)
+    data = EncodedDataset(model, EpisodeDataset([episode(23), episode(5, False, base=100.0)]))
+    whole = predict_all(model, data)
+    assert len(whole.reward) == 28 and whole.state.shape == (28, 0)
+    monkeypatch.setattr(encoded_dataset, "PREDICT_ROWS", 10)
+    for left, right in zip(predict_all(model, data), whole, strict=True):
+        torch.testing.assert_close(left, right)
 
 
 def test_episodes_survive_a_checkpoint():

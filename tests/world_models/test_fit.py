@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,8 @@ from palaestra.world_models.dynamics.mdn_rnn import MDNRNN, MDNRNNConfig
 from palaestra.world_models.encoded_dataset import EncodedDataset
 from palaestra.world_models.fit import Fit, FitConfig, Phase
 from palaestra.world_models.identity import Identity
-from palaestra.world_models.model_evaluation import HORIZONS, coverage, evaluation_report, traversals
+from palaestra.world_models.model_evaluation import HORIZONS, coverage, evaluation_report, r2, traversals
+from palaestra.world_models.world_model import WorldModel
 
 SPACE = spaces.Box(-np.inf, np.inf, (2,), np.float32)
 ACTIONS = spaces.Box(-1, 1, (1,), np.float32)
@@ -37,8 +40,6 @@ def episodes(count=30, seed=0):
 
 def make(observation_model=Identity, observation_model_config=None, recurrent=False):
     torch.manual_seed(0)
-    from palaestra.world_models.world_model import WorldModel
-
     dynamics, config = Ensemble, EnsembleConfig(members=3, elites=2, hidden=(32,))
     if recurrent:
         dynamics, config = MDNRNN, MDNRNNConfig(hidden_size=16, components=2)
@@ -61,6 +62,39 @@ def test_coverage_says_whether_a_model_knows_how_sure_it_is():
             model.dynamics.change.fill_(deviation)
             got = coverage(model, EncodedDataset(model, seen))
             assert list(got.values()) == pytest.approx(expected, abs=0.03)
+
+
+def test_r2_by_hand():
+    truth = torch.tensor([[1.0], [2.0], [3.0]])
+    # Variance 2/3, squared error 1/3.
+    predicted = torch.tensor([[1.0], [2.0], [4.0]])
+    for unit in (1.0, 1e-7, 1e7):
+        assert r2(unit * predicted, unit * truth) == pytest.approx(0.5, rel=1e-4)
+    for constant in (5.0, 5e-7):
+        same = torch.full((3, 1), constant)
+        assert r2(same * 1.0001, same) == 1 and r2(same * 1.1, same) == 0
+    assert r2(torch.zeros(3, 1), torch.zeros(3, 1)) == 1
+
+
+def test_pictures_are_not_copied_whole_in_a_fit():
+    rng = np.random.default_rng(0)
+    shape, zeros = (51, 32, 32, 3), np.zeros(50, np.float32)
+    data = EpisodeDataset(
+        [
+            RecordedEpisode(rng.integers(0, 255, shape, np.uint8), zeros.astype(int), zeros, True)
+            for _ in range(60)
+        ]
+    )
+    torch.manual_seed(0)
+    space = spaces.Box(0, 255, shape[1:], np.uint8)
+    small = AutoencoderConfig(latent_size=2, depth=1), EnsembleConfig(members=2, elites=1, hidden=(4,))
+    model = WorldModel(space, spaces.Discrete(2), Autoencoder, Ensemble, *small)
+    config = FitConfig(updates=2, judge_every=1, coder_batch_size=4, batch_size=8)
+    tracemalloc.start()
+    Fit(model, data, config, seed=0).run()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.5 * sum(episode.obs.nbytes for episode in data.episodes)
 
 
 def test_traversals_move_one_latent_at_a_time():

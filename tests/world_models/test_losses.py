@@ -96,6 +96,18 @@ def test_divergence_of_categoricals_by_hand():
     assert categorical_kl(p, q).tolist() == pytest.approx([0.5 * math.log(2) + 0.5 * math.log(2 / 3)])
 
 
+def test_impossible_classes_have_a_finite_divergence_and_gradient():
+    logits = torch.tensor([[[0.0, 200.0], [200.0, 0.0]]], requires_grad=True)
+    p, q = logits.softmax(-1), torch.tensor([[[0.0, 1.0], [0.0, 1.0]]])
+    assert p.min() == 0
+    # The first pair agrees. In the second all of p is where q has nothing: log(1 / 1e-30).
+    divergence = categorical_kl(p, q)
+    assert divergence.item() == pytest.approx(30 * math.log(10), rel=1e-5)
+    divergence.sum().backward()
+    assert logits.grad.isfinite().all()
+    assert categorical_kl(q, p.detach()).isfinite().all()
+
+
 def test_symlog_and_back():
     x = torch.tensor([-math.expm1(2.0), 0.0, 1e-3, math.expm1(3.0)])
     assert symlog(x).tolist() == pytest.approx([-2.0, 0.0, math.log1p(1e-3), 3.0], rel=1e-5)

@@ -5,6 +5,7 @@ from gymnasium import spaces
 
 from palaestra.networks.optimizer import FlatAdam
 from palaestra.world_models.autoencoder import Autoencoder, AutoencoderConfig
+from palaestra.world_models.dynamics.ensemble import Ensemble
 from palaestra.world_models.identity import Identity, IdentityConfig
 from palaestra.world_models.losses import active_units
 from palaestra.world_models.observation_networks import (
@@ -15,6 +16,7 @@ from palaestra.world_models.observation_networks import (
     is_picture,
 )
 from palaestra.world_models.vae import VAE, VAEConfig
+from palaestra.world_models.world_model import WorldModel
 
 VECTOR = spaces.Box(-10, 10, (5,), np.float32)
 PICTURE = spaces.Box(0, 255, (20, 32), np.uint8)
@@ -62,6 +64,30 @@ def test_vectors_there_and_back_and_within_bounds():
     torch.testing.assert_close(scaler(obs)[0], torch.tensor([-1, 0, -1, -1, -1]) / 2**0.5)
     torch.testing.assert_close(scaler.inverse(scaler(obs)), obs)
     assert scaler.inverse(torch.full((1, 5), 100.0)).max() == 10
+
+
+def test_pictures_of_signed_bytes():
+    scaler = PictureScaler(spaces.Box(-128, 127, (20, 32), np.int8))
+    assert (scaler.low, scaler.range, scaler.unit) == (-128.0, 255.0, 255.0)
+    obs = torch.arange(-128, 127, dtype=torch.int16).to(torch.int8)[:20, None].expand(20, 32)[None]
+    assert scaler(obs).min() == 0 and scaler(obs).max() == pytest.approx(19 / 255)
+    torch.testing.assert_close(scaler.inverse(scaler(obs)), obs.float())
+
+
+def test_the_largest_float_is_no_bound():
+    largest = np.finfo(np.float32).max
+    assert not is_picture(spaces.Box(-largest, largest, (32, 32), np.float32))
+    assert not is_picture(spaces.Box(0, largest, (3, 64, 64), np.float32))
+    assert is_picture(spaces.Box(-128, 127, (32, 32), np.int8))
+
+
+def test_vectors_in_tiny_units_vary():
+    scaler = VectorScaler(spaces.Box(-np.inf, np.inf, (3,), np.float32))
+    scaler.fit(torch.tensor([[1e-7, 4e-7, 1000.0], [3e-7, 4e-7, 1000.00006]]))
+    # Deviation of (1, 3) is sqrt 2; a constant, and one that only rounding changes, keep their unit.
+    assert scaler.deviation.tolist() == pytest.approx([2**0.5 * 1e-7, 1.0, 1.0])
+    scaler.fit(torch.tensor([[5.0, 0.0, 0.0]]))
+    assert scaler.deviation.tolist() == [1.0] * 3
 
 
 def test_identity_loses_nothing():
@@ -119,6 +145,42 @@ def test_a_learned_deviation_is_that_of_the_noise():
     )
     metrics = learn(observation_model, obs, 500, batch=256, learning_rate=1e-2)
     assert metrics["latent/observation_std"] == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_learned_deviation_has_a_floor():
+    config = VAEConfig(latent_size=1, hidden=(4,), observation_std=0.2, learn_std=True)
+    observation_model, obs = VAE(PICTURE, config), torch.zeros(8, 20, 32, dtype=torch.uint8)
+    assert observation_model.observation_log_std().exp().item() == pytest.approx(0.2)
+    losses = []
+    for log_std in (-1e2, -1e4):
+        torch.nn.init.constant_(observation_model.log_std, log_std)
+        assert observation_model.observation_log_std().item() == -6.0
+        losses.append(observation_model.loss(obs, torch.Generator().manual_seed(0))[0].item())
+    assert np.isfinite(losses).all() and losses[0] == losses[1]
+    # What is not learned is what the config says, however small.
+    assert VAE(VECTOR, VAEConfig(observation_std=1e-3)).observation_log_std().exp().item() == pytest.approx(
+        1e-3
+    )
+    with pytest.raises(ValueError, match="observation_std: must be above 0.0025"):
+        VAEConfig(observation_std=1e-3, learn_std=True)
+
+
+def test_old_state_dicts_load():
+    torch.manual_seed(0)
+    model = WorldModel(VECTOR, spaces.Discrete(2), Autoencoder, Ensemble)
+    old = {
+        (
+            "coder." + key.removeprefix("observation_model.") if key.startswith("observation_model.") else key
+        ): x
+        for key, x in model.state_dict().items()
+    }
+    assert "coder.encoder.0.weight" in old
+    again = WorldModel(VECTOR, spaces.Discrete(2), Autoencoder, Ensemble)
+    again.load_state_dict(old)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        again.load_state_dict({**old, "coders.x": torch.zeros(1)})
 
 
 @pytest.mark.parametrize("make", [VAE, Autoencoder])

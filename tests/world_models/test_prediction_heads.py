@@ -31,6 +31,14 @@ def test_constant_rewards_are_exact_from_the_start():
     assert made.reward_loss(x, torch.ones(2)).tolist() == [0.0, 0.0]
 
 
+def test_tiny_rewards_keep_their_own_unit():
+    # Rewards 0 and 2e-7: predicting the mean is off by 1 / sqrt 2 deviations, as for 0 and 2.
+    made = heads(rewards=(0.0, 2e-7))
+    assert made.reward_loss(torch.zeros(1, 3), torch.tensor([2e-7])).item() == pytest.approx(0.25)
+    # Rounding of a constant is no deviation.
+    assert heads(rewards=(1000.0, 1000.0001)).reward_scale == 1
+
+
 def test_rewards_stay_within_what_was_seen():
     made = heads()
     torch.nn.init.constant_(made.reward_network[-1].bias, 100.0)

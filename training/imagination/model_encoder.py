@@ -16,6 +16,7 @@ from ...networks.layers import Activation, mlp
 from ...networks.nested import NestedEncoder
 from ...networks.optimizer import Paced
 from ...networks.torso import Encoder
+from ...world_models.old_keys import accept_old_key
 from ..settings.usage import in_one_line
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class ModelEncoder(Encoder, Paced):
         self.observation_model = fitted.model.observation_model.requires_grad_(config.mode != "frozen")
         self.layers = mlp((self.observation_model.latent_size, *config.hidden), config.activation)
         self.size = (self.observation_model.latent_size, *config.hidden)[-1]
+        accept_old_key(self, "coder", "observation_model")
 
     def forward(self, obs: Any) -> Tensor:
         """Features `[N, size]` of observations `[N, ...]`."""
@@ -106,7 +108,7 @@ class ModelEncoder(Encoder, Paced):
         return dict.fromkeys(self.observation_model.parameters(), self.config.learning_rate_scale)
 
     def as_numpy(self) -> Callable[[Any], Any] | None:
-        """There is no NumPy form of coders."""
+        """There is no NumPy form of observation models."""
         return None
 
 

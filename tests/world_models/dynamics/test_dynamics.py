@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from palaestra.networks.optimizer import FlatAdam
+from palaestra.world_models.dynamics import ensemble
 from palaestra.world_models.dynamics.ensemble import Ensemble, EnsembleConfig
 from palaestra.world_models.dynamics.mdn_rnn import MDNRNN, MDNRNNConfig, draw_from_mixture
 from palaestra.world_models.dynamics.transformer import TransformerDynamics, TransformerDynamicsConfig
@@ -121,6 +122,40 @@ def test_changes_are_measured_in_their_own_units():
     )
     # Seen were 0 to 25: a dream may go as far again to both sides.
     assert dynamics.advance(latent, torch.full((3, 2), 1e9))[:, 0].tolist() == [50.0] * 3
+
+
+def test_tiny_changes_are_changes():
+    dynamics = make("ensemble")
+    latent = 1e-7 * torch.tensor([[0.0, 5.0], [10.0, 5.0], [20.0, 5.0]])
+    dynamics.fit_scale(latent, latent + 1e-7 * torch.tensor([[3.0, 0.0], [4.0, 0.0], [5.0, 0.0]]))
+    assert dynamics.change.tolist() == pytest.approx([1e-7 * math.sqrt(50 / 3), 1.0])
+    assert dynamics.deviation[0] < 1e-5 and dynamics.deviation[1] == 1
+
+
+def test_members_are_chosen_by_all_steps(monkeypatch):
+    monkeypatch.setattr(ensemble, "ROWS", 2)
+    dynamics, (latent, action, after, _) = make("ensemble"), linear_system(1, 5)
+    error = [
+        (
+            dynamics.predict(dynamics.inputs(latent[0], action[0]).expand(4, 5, 3))[0][n]
+            - dynamics.target(latent[0], after[0])
+        )
+        .square()
+        .mean()
+        .item()
+        for n in range(4)
+    ]
+    dynamics.choose_members(latent[0], action[0], after[0])
+    assert dynamics.elites.tolist() == sorted(range(4), key=error.__getitem__)[:2]
+
+
+def test_old_parameters_of_a_transformer_load():
+    dynamics = make("transformer")
+    state = dynamics.state_dict()
+    state["place"] = state.pop("position_embedding") + 1
+    again = make("transformer")
+    again.load_state_dict(state)
+    torch.testing.assert_close(again.position_embedding, dynamics.position_embedding + 1)
 
 
 def test_the_best_members_dream():

@@ -63,6 +63,22 @@ def test_the_loss_by_hand():
         assert loss.item() == pytest.approx(50 * 2.5**2 + divergence, rel=1e-5)
 
 
+def test_without_a_uniform_share_numbers_stay_numbers():
+    model = make(RSSMConfig(deterministic=8, groups=2, classes=3, hidden=(8,), unimix=0.0, free_nats=0.0))
+    with torch.no_grad():
+        model.prior[-1].bias[:3] = torch.tensor([0.0, 500.0, 0.0])
+        model.posterior[-1].bias[:3] = torch.tensor([500.0, 0.0, 0.0])
+    generator = torch.Generator().manual_seed(0)
+    loss, metrics, _ = model.loss(*sequences(3), generator)
+    loss.backward()
+    assert loss.isfinite() and all(x.isfinite() for x in metrics.values())
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    for temperature in (0.0, 1e-30, 1.0, 5.0):
+        sampling = Sampling(generator, temperature)
+        prediction = model.step(torch.zeros(4, 2), torch.zeros(4, 1), model.initial_state(4), sampling)
+        assert prediction.latent.isfinite().all()
+
+
 def test_prior_and_posterior_are_drawn_together_unevenly():
     generator = torch.Generator().manual_seed(0)
     sizes = {}
