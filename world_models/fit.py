@@ -18,6 +18,8 @@ from .encoded_dataset import EncodedDataset, predict_all
 from .observation_networks import PictureScaler
 from .world_model import SequenceBatch, WorldModel, as_tensor
 
+# Phase in which the observation model learns; checkpoints hold the word.
+OBSERVATION_PHASE = "coder"
 HELD_OUT_SEQUENCES = 2048
 HELD_OUT_OBSERVATIONS = 1024
 
@@ -56,9 +58,9 @@ class Fit:
         self.train, self.held_out = episodes.split()
         self.generator = np.random.default_rng([seed, 1])
         self.noise = torch.Generator(model.device).manual_seed(seed)
-        self.progress = Phase("coder" if model.observation_model.learns else "dynamics")
+        self.progress = Phase(OBSERVATION_PHASE if model.observation_model.learns else "dynamics")
         self.optimizers = {
-            "coder": FlatAdam(model.observation_model, max_grad_norm=config.max_grad_norm)
+            OBSERVATION_PHASE: FlatAdam(model.observation_model, max_grad_norm=config.max_grad_norm)
             if model.observation_model.learns
             else None,
             "dynamics": FlatAdam(
@@ -97,7 +99,11 @@ class Fit:
 
     def _module(self, phase: str) -> nn.Module:
         model = self.model
-        return model.observation_model if phase == "coder" else nn.ModuleList([model.dynamics, model.heads])
+        return (
+            model.observation_model
+            if phase == OBSERVATION_PHASE
+            else nn.ModuleList([model.dynamics, model.heads])
+        )
 
     def _learn(self, phase: str) -> dict[str, float]:
         """Take the optimiser steps up to the next evaluation; returns the means of their metrics."""
@@ -106,7 +112,7 @@ class Fit:
         optimizer = self.optimizers[phase]
         assert optimizer is not None
         updates = min(self.config.judge_every, self.config.updates - self.progress.update)
-        if phase == "coder":
+        if phase == OBSERVATION_PHASE:
             count = self.train.num_observations
             for _ in range(updates):
                 rows = self.generator.integers(count, size=self.config.coder_batch_size)
@@ -136,7 +142,7 @@ class Fit:
         """Losses on held-out episodes, always on the same steps with the same noise."""
         self.model.eval()
         noise = torch.Generator(self.model.device).manual_seed(0)
-        if phase == "coder":
+        if phase == OBSERVATION_PHASE:
             count = self.held_out.num_observations
             rows = np.linspace(0, count - 1, min(count, HELD_OUT_OBSERVATIONS)).astype(int)
             obs = as_tensor(self.held_out.observations(rows), self.model.device)
@@ -155,7 +161,7 @@ class Fit:
     def _finish(self, phase: str) -> None:
         """End a phase with the best parameters that it had."""
         self.progress.restore(self._module(phase))
-        if phase == "coder":
+        if phase == OBSERVATION_PHASE:
             self.progress.next("dynamics")
             return
         train, held_out = self._data()

@@ -186,7 +186,7 @@ class Dynamics(nn.Module, ABC):
         return self.step(latent, action, state, Sampling()).state
 
     def choose_members(self, latent: Tensor, action: Tensor, next_latent: Tensor) -> None:
-        """Keep the best of an ensemble, judged by held-out steps `[N, ...]`; nothing to do for one model."""
+        """Keep the members of an ensemble that are best on held-out steps `[N, ...]`; nothing to do for one model."""
         return None
 
 

@@ -86,6 +86,15 @@ def test_the_encoder_takes_smaller_steps(make):
     assert FlatAdam(make(mode="finetune", learning_rate_scale=1.0)).pace is None
 
 
+def test_state_dicts_of_version_0_1_0_load(make):
+    encoder, again = make(), make()
+    old = {name.replace("observation_model.", "coder."): x + 1 for name, x in encoder.state_dict().items()}
+    assert "coder.encoder.0.weight" in old
+    again.load_state_dict(old)
+    for name, value in encoder.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value + 1)
+
+
 def test_pictures_are_seen_too(make):
     # It can see before it learns: layers that policy and value share would only make one the other's noise.
     assert not make(PICTURE).shared_by_default
