@@ -74,7 +74,7 @@ class OneDeviceOnly(TorchDispatchMode):
                 return 0.0 if tensors[0].dtype.is_floating_point else 1
             if kind is ATEN.nonzero:
                 return tensors[0].new_empty((len(tensors[0]), tensors[0].dim()), dtype=torch.long)
-            if kind is ATEN.index and args[1][0].dtype == torch.bool:
+            if kind is ATEN.index and tensors[1].dtype == torch.bool:
                 return torch.empty_like(args[0])
         return func(*args, **kwargs)
 
