@@ -1,4 +1,4 @@
-"""Autoencoder: an observation through a few numbers and back; with `noise` or `hidden_share` a denoising one."""
+"""Autoencoder of observations; with `noise` or `hidden_share` a denoising one."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from annotated_types import Ge
 from gymnasium import spaces
 from torch import Tensor
 
-from .coding import NetworksConfig, build_networks, corrupt, observation_scaler
-from .world_model import Coder
+from .observation_networks import (
+    ObservationNetworksConfig,
+    build_networks,
+    denoising_input,
+    observation_scaler,
+)
+from .world_model import ObservationModel
 
 
 @dataclass(frozen=True)
-class AutoencoderConfig(NetworksConfig):
+class AutoencoderConfig(ObservationNetworksConfig):
     """Autoencoder."""
 
     latent_penalty: Annotated[float, Ge(0)] = 1e-6
     """Weight of half the squared length of the latent, so that it does not grow without bound."""
 
 
-class Autoencoder(Coder):
+class Autoencoder(ObservationModel):
     """Deterministic; `0.5 * sum (x - decoded)^2`, the likelihood of a unit Gaussian without its constant."""
 
     Config = AutoencoderConfig
@@ -45,7 +50,7 @@ class Autoencoder(Coder):
     def loss(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Squared error of the clean observation, summed over it, and the latent's length; means over the batch."""
         x = self.scaler(obs)
-        latent = self.encoder(corrupt(x, self.config, generator))
+        latent = self.encoder(denoising_input(x, self.config, generator))
         error = (x - self.decoder(latent)).square().flatten(1).sum(-1)
         length = latent.square().sum(-1)
         loss = 0.5 * (error + self.config.latent_penalty * length).mean()

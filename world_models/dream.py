@@ -13,16 +13,16 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from .datasets import EpisodeDataset
 from .dream_config import DreamConfig
-from .episodes import Episodes
-from .windows import EncodedEpisodes, burn_in
+from .encoded_dataset import EncodedDataset, burn_in
 from .world_model import Prediction, Sampling, WorldModel
 
 MAX_STARTS = 10_000
 
 
 class Dreamable(Protocol):
-    """What a dream needs of a model; a true simulator can be one, to test everything else."""
+    """The part of a model that a dream needs; a true simulator can have it, to test everything else."""
 
     observation_space: spaces.Space
     action_space: spaces.Space
@@ -47,7 +47,7 @@ class Dreamable(Protocol):
 
 
 class Starts(NamedTuple):
-    """Where dreams may begin."""
+    """Latents and memories from which dreams may begin."""
 
     latent: Tensor
     """`[P, Z]`."""
@@ -84,14 +84,14 @@ class Dream(VectorEnv):
             )
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
         self.single_action_space = model.action_space
-        self.single_observation_space, self._show = self._observations(observation)
+        self.single_observation_space, self._observe = self._observations(observation)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.generator = torch.Generator(model.device)
         self.latent: Tensor | None = None
 
     def _observations(self, kind: str) -> tuple[spaces.Space, Callable[[Tensor], Any]]:
-        """Space of what a dream shows, and how a latent is shown."""
+        """Observation space, and the function from latents to observations."""
         if kind == "decoded":
             space = self.model.observation_space
             assert isinstance(space, spaces.Box)
@@ -124,10 +124,10 @@ class Dream(VectorEnv):
         self.age = torch.zeros(count, dtype=torch.long, device=device)
         self.member = torch.zeros(count, dtype=torch.long, device=device)
         self._begin(torch.ones(count, dtype=torch.bool, device=device))
-        return self._show(self.latent), {}
+        return self._observe(self.latent), {}
 
     def _begin(self, mask: Tensor) -> None:
-        """Put new dreams where `mask [B]`."""
+        """Begin new dreams where `mask [B]`."""
         assert self.latent is not None
         where = mask.nonzero().squeeze(1)
         count, device = len(where), self.model.device
@@ -152,9 +152,9 @@ class Dream(VectorEnv):
             self.member if config.member == "episode" else None,
             disagreement=config.disagreement_penalty > 0 or config.disagreement_limit > 0,
         )
-        said = self.model.step(self.latent, action.to(device), self.state, sampling)
-        reward = said.reward - config.disagreement_penalty * said.disagreement
-        probability = said.end_logit.sigmoid()
+        prediction = self.model.step(self.latent, action.to(device), self.state, sampling)
+        reward = prediction.reward - config.disagreement_penalty * prediction.disagreement
+        probability = prediction.end_logit.sigmoid()
         if config.termination == "sample":
             drawn = torch.rand(self.num_envs, generator=self.generator, device=device)
             terminated = drawn < probability
@@ -163,28 +163,28 @@ class Dream(VectorEnv):
         self.age += 1
         truncated = self.age >= config.horizon
         if config.disagreement_limit:
-            truncated |= said.disagreement > config.disagreement_limit
-        self.latent, self.state = said.latent.clone(), said.state.clone()
+            truncated |= prediction.disagreement > config.disagreement_limit
+        self.latent, self.state = prediction.latent.clone(), prediction.state.clone()
 
         info: dict[str, Any] = {}
-        obs = self._show(self.latent)
+        obs = self._observe(self.latent)
         done = terminated | truncated
         if done.any():
             info = {"final_obs": obs, "_final_obs": done if self.tensors else done.cpu().numpy()}
             self._begin(done)
-            obs = self._show(self.latent)
+            obs = self._observe(self.latent)
         if self.tensors:
             return obs, reward, terminated, truncated, info
         arrays = (x.cpu().numpy() for x in (reward.double(), terminated, truncated))
         return obs, *arrays, info  # type: ignore[return-value]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the dreams are, and the generator of all that comes."""
+        """Latents, memories and ages of the dreams, and the generator."""
         names = ("latent", "state", "age", "member")
         return {"generator": self.generator.get_state()} | {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Dream on from there."""
+        """Restore what `state_dict` gave."""
         self.generator.set_state(state["generator"])
         for name in ("latent", "state", "age", "member"):
             setattr(self, name, state[name].to(self.model.device))
@@ -218,12 +218,12 @@ class SingleDream(gymnasium.Env):
 
 
 @torch.no_grad()
-def find_starts(model: WorldModel, episodes: Episodes, config: DreamConfig, seed: int = 0) -> Starts:
+def find_starts(model: WorldModel, episodes: EpisodeDataset, config: DreamConfig, seed: int = 0) -> Starts:
     """Encode where dreams may begin, with the memory burnt in by the real steps before.
 
     At most 10,000 of them, drawn by `seed`. Starts drawn from a prior would be worlds that do not exist.
     """
-    data = EncodedEpisodes(model, episodes)
+    data = EncodedDataset(model, episodes)
     steps = np.arange(data.num_steps) if config.start == "any" else data.openings
     if len(steps) > MAX_STARTS:
         steps = np.sort(np.random.default_rng(seed).choice(steps, MAX_STARTS, replace=False))

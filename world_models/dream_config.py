@@ -1,4 +1,4 @@
-"""Settings of a dream, apart from it: reading options must not import torch."""
+"""Settings of a dream, in a file of their own: reading options must not import torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class DreamConfig:
     horizon: Annotated[int, Gt(0)] = 200
     """Steps until a dream is cut off (truncated, not terminated)."""
     start: Literal["any", "initial"] = "any"
-    """Dreams begin at any real step that was seen, or only where real episodes began."""
+    """Dreams begin at any real step, or only where real episodes began."""
     temperature: Annotated[float, Ge(0)] = 1.0
     """Randomness of a step: variances times this, logits divided by it. Low ones are easy to exploit."""
     termination: Literal["sample", "threshold"] = "sample"
@@ -29,4 +29,4 @@ class DreamConfig:
     disagreement_limit: Annotated[float, Ge(0)] = 0.0
     """Ensembles: a dream is cut off where its members disagree more than this; 0 is never."""
     burn_in: Annotated[int, Ge(0)] = 16
-    """Real steps that the model's memory has seen before a dream begins."""
+    """Real steps by which the model's memory is updated before a dream begins."""

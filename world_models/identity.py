@@ -9,8 +9,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from .coding import Pictures, observation_scaler
-from .world_model import Coder
+from .observation_networks import PictureScaler, observation_scaler
+from .world_model import ObservationModel
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class IdentityConfig:
     """Nothing to choose."""
 
 
-class Identity(Coder):
+class Identity(ObservationModel):
     """For vectors that are the state itself; there is nothing to compress and nothing to learn."""
 
     Config = IdentityConfig
@@ -27,7 +27,7 @@ class Identity(Coder):
     def __init__(self, space: spaces.Space, config: IdentityConfig):
         super().__init__()
         scaler = observation_scaler(space)
-        if isinstance(scaler, Pictures):
+        if isinstance(scaler, PictureScaler):
             raise TypeError("encoder 'identity' is for vectors, not for pictures; use vae or autoencoder")
         self.scaler = scaler
         self.latent_size = scaler.size

@@ -1,4 +1,4 @@
-"""Latents in place of observations, encoded once a step: what is stored and learned from is small."""
+"""Latents in place of observations, encoded once a step, so that replay buffers and networks are small."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from .windows import encode_all
+from .encoded_dataset import encode_all
 from .world_model import WorldModel
 
 
 class LatentObservation(VectorWrapper):
-    """A vector environment that shows the latents `[B, Z]` (float32) of a fitted model, in every auto-reset mode.
+    """A vector environment of a fitted model's latents `[B, Z]` (float32), in every auto-reset mode.
 
-    The encoder stays as it is. What it has put into a latent is all that an agent will ever see.
+    The encoder is frozen: an agent has no other information than the latents.
 
     Raises:
         ValueError: the model encodes other observations.
@@ -26,12 +26,14 @@ class LatentObservation(VectorWrapper):
     def __init__(self, env: VectorEnv, model: WorldModel):
         super().__init__(env)
         if env.single_observation_space != model.observation_space:
-            seen, shown = (
+            known, given = (
                 " ".join(str(s).split()) for s in (model.observation_space, env.single_observation_space)
             )
-            raise ValueError(f"the world model encodes observations {seen}, not {shown}")
+            raise ValueError(f"the world model encodes observations {known}, not {given}")
         self.model = model
-        self.single_observation_space = spaces.Box(-np.inf, np.inf, (model.coder.latent_size,), np.float32)
+        self.single_observation_space = spaces.Box(
+            -np.inf, np.inf, (model.observation_model.latent_size,), np.float32
+        )
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -40,17 +42,17 @@ class LatentObservation(VectorWrapper):
         return self._encode(obs), info
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Step, and encode what is shown; the true successors of ended episodes, too."""
+        """Step, and encode the observations; the true successors of ended episodes, too."""
         obs, reward, terminated, truncated, info = self.env.step(actions)
         if "final_obs" in info:
             info = info | {"final_obs": self._encode_final(info["final_obs"], info["_final_obs"])}
         return self._encode(obs), reward, terminated, truncated, info
 
-    def _encode_final(self, final: Any, there: np.ndarray) -> np.ndarray:
-        """Latents `[B, Z]` of the observations that are there; zeros elsewhere."""
-        latents = np.zeros((self.num_envs, self.model.coder.latent_size), np.float32)
-        if there.any():
-            latents[there] = self._encode(np.stack([final[i] for i in np.flatnonzero(there)]))
+    def _encode_final(self, final: Any, ended: np.ndarray) -> np.ndarray:
+        """Latents `[B, Z]` of the final observations where episodes `ended [B]`; zeros elsewhere."""
+        latents = np.zeros((self.num_envs, self.model.observation_model.latent_size), np.float32)
+        if ended.any():
+            latents[ended] = self._encode(np.stack([final[i] for i in np.flatnonzero(ended)]))
         return latents
 
     @torch.no_grad()

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 LOG_TWO_PI = math.log(2 * math.pi)
+SMALLEST_PROBABILITY = 1e-30
 
 
 def gaussian_nll(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -30,7 +31,12 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 def categorical_kl(p: Tensor, q: Tensor) -> Tensor:
     """`KL(p || q)` in nats of independent categoricals, summed: probabilities `[..., G, C]` to `[...]`."""
-    return (p * (p.log() - q.log())).sum((-2, -1))
+    return (p * (safe_log(p) - safe_log(q))).sum((-2, -1))
+
+
+def safe_log(p: Tensor) -> Tensor:
+    """`log max(p, 1e-30)`: a probability of 0, as softmax may round one, has a finite logarithm and gradient."""
+    return p.clamp(min=SMALLEST_PROBABILITY).log()
 
 
 def free_bits(kl: Tensor, nats: float) -> Tensor:

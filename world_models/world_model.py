@@ -1,7 +1,7 @@
-"""A world model: an encoder, dynamics of what it encodes, and two heads that say what a step brought.
+"""A world model: an observation model, dynamics of its latents, and prediction heads for reward and termination.
 
-Three parts that know nothing of each other, so that every coder works with all dynamics, and any agent in what
-comes out. Shapes are time-major, memory is a value, as everywhere in this library.
+Three parts that know nothing of each other, so that every observation model works with all dynamics, and any agent in
+the dreams. Shapes are time-major, memory is a value, as everywhere in this library.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from ..networks.means import masked_mean
 from .actions import ActionCoder
-from .heads import Heads, HeadsConfig
+from .old_keys import accept_old_key
+from .prediction_heads import PredictionHeads, PredictionHeadsConfig
+from .scales import divisor
 
 
-class Windows(NamedTuple):
-    """Pieces of real episodes for learning from, `[T, B, ...]`, none across an episode's end."""
+class SequenceBatch(NamedTuple):
+    """Sequences of steps of real episodes to learn from, `[T, B, ...]`, none across an episode's end."""
 
     latent: Tensor
     action: Tensor
@@ -30,9 +32,9 @@ class Windows(NamedTuple):
     next_latent: Tensor
     terminated: Tensor
     end_known: Tensor
-    """False where an episode was only cut off: nobody saw whether it would have ended there."""
+    """False where an episode was only cut off: whether it would have ended there is not known."""
     mask: Tensor
-    """False after the end of an episode, where a window is filled up."""
+    """False after the end of an episode, where a sequence is padded."""
 
 
 @dataclass(frozen=True)
@@ -46,24 +48,24 @@ class Sampling:
     member: Tensor | None = None
     """Which member of an ensemble predicts, `[N]`; drawn anew at every step when None."""
     disagreement: bool = True
-    """Whether anybody wants to know it; without, an ensemble costs no more than one of its members."""
+    """Whether it is computed; without, an ensemble costs no more than one of its members."""
 
 
-class Change(NamedTuple):
-    """What dynamics predict."""
+class DynamicsPrediction(NamedTuple):
+    """A step as the dynamics predict it."""
 
     latent: Tensor
     """The next one, `[N, Z]`."""
     state: Tensor
     """Memory after the step, `[N, S]`."""
     features: Tensor
-    """What the memory tells the heads, `[N, F]`."""
+    """Features of the memory for the heads, `[N, F]`."""
     disagreement: Tensor
     """Deviation among an ensemble's members `[N]`, in units of a typical step; 0 where there is only one."""
 
 
 class Prediction(NamedTuple):
-    """What a world model says of one step."""
+    """A step as a world model predicts it."""
 
     latent: Tensor
     """The next one, `[N, Z]`."""
@@ -74,17 +76,17 @@ class Prediction(NamedTuple):
     end_logit: Tensor
     """Log odds that the episode has terminated, `[N]`."""
     disagreement: Tensor
-    """How far the members of an ensemble are apart, `[N]`."""
+    """Deviation among the members of an ensemble, `[N]`; 1 is exceeded by 5 % of real steps."""
 
 
-class Coder(nn.Module, ABC):
-    """Observations to latents and back. Concrete coders take `(observation space, config)`."""
+class ObservationModel(nn.Module, ABC):
+    """Observations to latents and back. Concrete ones take `(observation space, config)`."""
 
     Config: ClassVar[type]
     latent_size: int
     learns: ClassVar[bool] = True
     scaler: nn.Module
-    """To what networks see and back; `scaler.fit(obs)` measures the observations first."""
+    """Scales observations for networks, `scaler.inverse` scales back; `scaler.fit(obs)` measures vectors first."""
 
     @abstractmethod
     def encode(self, obs: Tensor) -> Tensor:
@@ -108,7 +110,7 @@ class Dynamics(nn.Module, ABC):
 
     Config: ClassVar[type]
     sequence_length: int = 1
-    """Steps of the windows that it learns from."""
+    """Steps of the sequences that it learns from."""
     choices: int = 1
     """Members of an ensemble that a dream may follow."""
     state_size: int = 0
@@ -134,18 +136,19 @@ class Dynamics(nn.Module, ABC):
 
     @torch.no_grad()
     def fit_scale(self, latent: Tensor, next_latent: Tensor) -> None:
-        """Measure latents `[N, Z]` and what follows them."""
-        seen = torch.cat([latent, next_latent]).double()
-        self.center.copy_(seen.mean(0))
-        self.deviation.copy_(_positive(seen.std(0)))
-        self.change.copy_(_positive((next_latent - latent).double().square().mean(0).sqrt()))
-        # A dream may leave what was seen, but not for infinity.
-        low, high = seen.amin(0), seen.amax(0)
+        """Measure latents `[N, Z]` and their successors."""
+        latents = torch.cat([latent, next_latent]).double()
+        magnitude = latents.abs().amax(0)
+        self.center.copy_(latents.mean(0))
+        self.deviation.copy_(divisor(latents.std(0), magnitude))
+        self.change.copy_(divisor((next_latent - latent).double().square().mean(0).sqrt(), magnitude))
+        # A dream may leave the range of real latents, but not for infinity.
+        low, high = latents.amin(0), latents.amax(0)
         self.low.copy_(low - (high - low))
         self.high.copy_(high + (high - low))
 
     def inputs(self, latent: Tensor, action: Tensor) -> Tensor:
-        """What networks see of a step, `[..., Z + A]`."""
+        """Inputs of the networks for a step, `[..., Z + A]`."""
         return torch.cat([(latent - self.center) / self.deviation, action], -1)
 
     def target(self, latent: Tensor, next_latent: Tensor) -> Tensor:
@@ -153,11 +156,11 @@ class Dynamics(nn.Module, ABC):
         return (next_latent - latent) / self.change
 
     def advance(self, latent: Tensor, change: Tensor) -> Tensor:
-        """Undo `target`, kept near what was seen."""
+        """Undo `target`, within twice the range of real latents."""
         return torch.maximum(torch.minimum(latent + change * self.change, self.high), self.low)
 
     def initial_state(self, count: int) -> Tensor:
-        """Memory `[count, S]` before anything was seen."""
+        """Memory `[count, S]` before the first step."""
         return self.center.new_zeros(count, self.state_size)
 
     @abstractmethod
@@ -169,52 +172,54 @@ class Dynamics(nn.Module, ABC):
         mask: Tensor,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Loss, metrics, and features `[T, B, F]` for the heads, of windows `[T, B, ...]` with memory from zero.
+        """Loss, metrics, and features `[T, B, F]` for the heads, of sequences `[T, B, ...]` with memory from zero.
 
         Where something is drawn, `generator` draws it.
         """
 
     @abstractmethod
-    def step(self, latent: Tensor, action: Tensor, state: Tensor, sampling: Sampling) -> Change:
+    def step(self, latent: Tensor, action: Tensor, state: Tensor, sampling: Sampling) -> DynamicsPrediction:
         """Predict one step of N dreams."""
 
     def observe(self, latent: Tensor, action: Tensor, state: Tensor) -> Tensor:
-        """Memory `[N, S]` after a real step, whose successor is real, too."""
+        """Memory `[N, S]` after a real step whose successor is real, too."""
         return self.step(latent, action, state, Sampling()).state
 
     def choose_members(self, latent: Tensor, action: Tensor, next_latent: Tensor) -> None:
-        """Keep the best of an ensemble, judged by held-out steps `[N, ...]`; nothing to do for one model."""
+        """Keep the members of an ensemble that are best on held-out steps `[N, ...]`; nothing to do for one model."""
         return None
 
 
 class WorldModel(nn.Module):
-    """Coder, dynamics and heads in one; what a dream needs to go on."""
+    """Observation model, dynamics and heads in one: all that a dream needs."""
 
     def __init__(
         self,
         observation_space: spaces.Space,
         action_space: spaces.Space,
-        coder: type[Coder],
+        observation_model: type[ObservationModel],
         dynamics: type[Dynamics],
-        coder_config: Any = None,
+        observation_model_config: Any = None,
         dynamics_config: Any = None,
-        heads_config: HeadsConfig | None = None,
+        heads_config: PredictionHeadsConfig | None = None,
     ):
         super().__init__()
         self.observation_space = observation_space
         self.action_space = action_space
         self.actions = ActionCoder(action_space)
-        # Coders and dynamics agree on their constructors by convention, as encoders and memories do.
-        self.coder = coder(observation_space, coder_config or coder.Config())  # type: ignore[call-arg]
-        size = self.coder.latent_size
+        # Observation models and dynamics agree on their constructors by convention, as encoders and memories do.
+        settings = observation_model_config or observation_model.Config()
+        self.observation_model = observation_model(observation_space, settings)  # type: ignore[call-arg]
+        size = self.observation_model.latent_size
         settings = dynamics_config or dynamics.Config()
         self.dynamics = dynamics(size, self.actions.size, settings)  # type: ignore[call-arg]
         inputs = 3 * size + self.actions.size + self.dynamics.feature_size
-        self.heads = Heads(inputs, heads_config or HeadsConfig())
+        self.heads = PredictionHeads(inputs, heads_config or PredictionHeadsConfig())
         self.register_buffer("typical_disagreement", torch.ones(()))
+        accept_old_key(self, "coder", "observation_model")
 
     typical_disagreement: Tensor
-    """95 % of the real steps that were held out have less: the unit of `Prediction.disagreement`."""
+    """95 % of the held-out real steps have less: the unit of `Prediction.disagreement`."""
 
     @property
     def device(self) -> torch.device:
@@ -228,51 +233,49 @@ class WorldModel(nn.Module):
 
     def encode(self, obs: Tensor) -> Tensor:
         """Latents `[N, Z]` of observations `[N, ...]`."""
-        return self.coder.encode(obs)
+        return self.observation_model.encode(obs)
 
     def decode(self, latent: Tensor) -> Tensor:
         """Observations `[N, ...]`, floats in the environment's units."""
-        return self.coder.decode(latent)
+        return self.observation_model.decode(latent)
 
     def initial_state(self, count: int) -> Tensor:
-        """Memory `[count, S]` before anything was seen."""
+        """Memory `[count, S]` before the first step."""
         return self.dynamics.initial_state(count)
 
     def step(self, latent: Tensor, action: Tensor, state: Tensor, sampling: Sampling) -> Prediction:
         """Predict one step of N worlds: `latent [N, Z]`, `action [N, ...]` as the environment takes it."""
         vector = self.actions(action)
         change = self.dynamics.step(latent, vector, state, sampling)
-        seen = self._head_inputs(latent, vector, change.latent, change.features)
-        disagreement = change.disagreement / self.typical_disagreement
+        inputs = self._head_inputs(latent, vector, change.latent, change.features)
         return Prediction(
-            change.latent, change.state, self.heads.reward(seen), self.heads.end_logit(seen), disagreement
+            latent=change.latent,
+            state=change.state,
+            reward=self.heads.reward(inputs),
+            end_logit=self.heads.end_logit(inputs),
+            disagreement=change.disagreement / self.typical_disagreement,
         )
 
     def loss(
-        self, windows: Windows, generator: torch.Generator | None = None
+        self, sequences: SequenceBatch, generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of dynamics and heads; the heads see the true successor, as the dynamics should have predicted it."""
-        latent, mask = windows.latent, windows.mask
-        vector = self.actions(windows.action)
-        loss, metrics, features = self.dynamics.loss(latent, vector, windows.next_latent, mask, generator)
-        seen = self._head_inputs(latent, vector, windows.next_latent, features)
-        reward = masked_mean(self.heads.reward_loss(seen, windows.reward), mask)
-        end = masked_mean(self.heads.end_loss(seen, windows.terminated), mask & windows.end_known)
+        """Loss of dynamics and heads; the heads are given the true successor, as the dynamics should predict it."""
+        latent, mask = sequences.latent, sequences.mask
+        vector = self.actions(sequences.action)
+        loss, metrics, features = self.dynamics.loss(latent, vector, sequences.next_latent, mask, generator)
+        inputs = self._head_inputs(latent, vector, sequences.next_latent, features)
+        reward = masked_mean(self.heads.reward_loss(inputs, sequences.reward), mask)
+        end = masked_mean(self.heads.end_loss(inputs, sequences.terminated), mask & sequences.end_known)
         config = self.heads.config
         total = loss + config.reward_weight * reward + config.end_weight * end
         return total, metrics | {"loss/reward": reward, "loss/end": end, "loss/total": total}
 
     def _head_inputs(self, latent: Tensor, vector: Tensor, next_latent: Tensor, features: Tensor) -> Tensor:
-        """A step as the heads see it: where from, what was done, where to, how far."""
+        """Inputs of the heads for a step: latent, action, next latent, change, features."""
         dynamics = self.dynamics
         arrived = (next_latent - dynamics.center) / dynamics.deviation
         change = dynamics.target(latent, next_latent)
         return torch.cat([dynamics.inputs(latent, vector), arrived, change, features], -1)
-
-
-def _positive(scale: Tensor) -> Tensor:
-    """Units to divide by; what never varies keeps its own."""
-    return torch.where(scale > 1e-6, scale, torch.ones_like(scale))
 
 
 def as_tensor(array: np.ndarray, device: torch.device) -> Tensor:

@@ -17,10 +17,10 @@ from palaestra.training.baselines.vec_env import as_vec_env
 from palaestra.training.imagination.dream_envs import DreamBackend
 from palaestra.training.run.build import build_agent
 from palaestra.training.run.loop import Collector
+from palaestra.world_models.datasets import EpisodeDataset, RecordedEpisode
 from palaestra.world_models.dream import Dream, DreamConfig, SingleDream, Starts, find_starts
 from palaestra.world_models.dynamics.ensemble import Ensemble, EnsembleConfig
 from palaestra.world_models.dynamics.mdn_rnn import MDNRNN, MDNRNNConfig
-from palaestra.world_models.episodes import Episode, Episodes
 from palaestra.world_models.identity import Identity
 from palaestra.world_models.world_model import Prediction, Sampling, WorldModel
 
@@ -89,7 +89,9 @@ def fitted(dynamics=Ensemble, config=None, **settings):
     model = WorldModel(space, spaces.Box(-1, 1, (1,), np.float32), Identity, dynamics, None, small)
     rng = np.random.default_rng(0)
     arrays = [(rng.normal(size=(n + 1, 2)), rng.uniform(-1, 1, (n, 1)), np.zeros(n)) for n in (5, 7)]
-    episodes = Episodes([Episode(*(part.astype(np.float32) for part in each), True) for each in arrays])
+    episodes = EpisodeDataset(
+        [RecordedEpisode(*(part.astype(np.float32) for part in each), True) for each in arrays]
+    )
     dream = DreamConfig(**settings)
     return model, episodes, Dream(model, find_starts(model, episodes, dream), 4, dream)
 
@@ -211,7 +213,7 @@ def test_starts_are_real_and_their_memory_has_seen_what_came_before():
     torch.testing.assert_close(starts.state[4], state[0])
     assert len(find_starts(model, episodes, DreamConfig(start="initial")).latent) == 2
     # One that goes on where another was cut off does not begin there.
-    pieces = Episodes([episodes.episodes[0], episodes.episodes[1]._replace(opens=False)])
+    pieces = EpisodeDataset([episodes.episodes[0], episodes.episodes[1]._replace(opens=False)])
     (begun,) = find_starts(model, pieces, DreamConfig(start="initial")).latent
     torch.testing.assert_close(begun, model.encode(torch.as_tensor(pieces.episodes[0].obs[:1]))[0])
 
@@ -219,8 +221,8 @@ def test_starts_are_real_and_their_memory_has_seen_what_came_before():
 def test_an_end_is_drawn_or_comes_at_one_half():
     class Unsure(Script):
         def step(self, latent, action, state, sampling):
-            said = super().step(latent, action, state, sampling)
-            return said._replace(end_logit=torch.full((len(latent),), -np.log(3.0)))
+            prediction = super().step(latent, action, state, sampling)
+            return prediction._replace(end_logit=torch.full((len(latent),), -np.log(3.0)))
 
     starts = Starts(torch.zeros(1, 2), torch.zeros(1, 1))
     shares = {}
@@ -344,7 +346,7 @@ def test_stable_baselines3_trains_in_a_dream():
 
 @pytest.mark.slow
 def test_a_dream_of_the_true_simulator_teaches_what_the_real_environment_does(small_config):
-    """Steps until a window of 20 training episodes reaches a mean of 150, real against dreamt, five seeds each."""
+    """Steps until a sequence of 20 training episodes reaches a mean of 150, real against dreamt, five seeds each."""
     agent = {"rollout_length": 128, "batch_size": 256, "epochs": 8, "learning_rate": 0.001, "gamma": 0.98}
     needed: dict[str, list[int]] = {"real": [], "dream": []}
     for seed in range(5):

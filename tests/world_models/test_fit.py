@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -5,13 +7,14 @@ from gymnasium import spaces
 
 from palaestra.training.run.checkpoint import load_checkpoint, save_checkpoint
 from palaestra.world_models.autoencoder import Autoencoder, AutoencoderConfig
+from palaestra.world_models.datasets import EpisodeDataset, RecordedEpisode
 from palaestra.world_models.dynamics.ensemble import Ensemble, EnsembleConfig
 from palaestra.world_models.dynamics.mdn_rnn import MDNRNN, MDNRNNConfig
-from palaestra.world_models.episodes import Episode, Episodes
+from palaestra.world_models.encoded_dataset import EncodedDataset
 from palaestra.world_models.fit import Fit, FitConfig, Phase
 from palaestra.world_models.identity import Identity
-from palaestra.world_models.report import HORIZONS, coverage, report_on, traversals
-from palaestra.world_models.windows import EncodedEpisodes
+from palaestra.world_models.model_evaluation import HORIZONS, coverage, evaluation_report, r2, traversals
+from palaestra.world_models.world_model import WorldModel
 
 SPACE = spaces.Box(-np.inf, np.inf, (2,), np.float32)
 ACTIONS = spaces.Box(-1, 1, (1,), np.float32)
@@ -31,25 +34,25 @@ def episodes(count=30, seed=0):
             rewards.append(rows[-1][0] + action[0])
             terminated = rows[-1][1] > 1.0
         arrays = (np.array(part, np.float32) for part in (rows, actions, rewards))
-        made.append(Episode(*arrays, terminated))
-    return Episodes(made)
+        made.append(RecordedEpisode(*arrays, terminated))
+    return EpisodeDataset(made)
 
 
-def make(coder=Identity, coder_config=None, recurrent=False):
+def make(observation_model=Identity, observation_model_config=None, recurrent=False):
     torch.manual_seed(0)
-    from palaestra.world_models.world_model import WorldModel
-
     dynamics, config = Ensemble, EnsembleConfig(members=3, elites=2, hidden=(32,))
     if recurrent:
         dynamics, config = MDNRNN, MDNRNNConfig(hidden_size=16, components=2)
-    return WorldModel(SPACE, ACTIONS, coder, dynamics, coder_config, config)
+    return WorldModel(SPACE, ACTIONS, observation_model, dynamics, observation_model_config, config)
 
 
 def test_coverage_says_whether_a_model_knows_how_sure_it_is():
-    """Changes drawn from a standard normal, foretold with its deviation or with twice that."""
+    """Changes drawn from a standard normal, predicted with its deviation or with twice that."""
     rng, model = np.random.default_rng(0), make()
     walk = rng.normal(size=(2001, 2)).cumsum(0).astype(np.float32)
-    seen = Episodes([Episode(walk, np.zeros((2000, 1), np.float32), np.zeros(2000, np.float32), False)])
+    seen = EpisodeDataset(
+        [RecordedEpisode(walk, np.zeros((2000, 1), np.float32), np.zeros(2000, np.float32), False)]
+    )
     with torch.no_grad():
         for parameter in model.dynamics.layers.parameters():
             parameter.zero_()
@@ -57,8 +60,41 @@ def test_coverage_says_whether_a_model_knows_how_sure_it_is():
         model.dynamics.lowest.fill_(-30.0)
         for deviation, expected in ((1.0, (0.5, 0.9)), (2.0, (0.823, 0.999))):
             model.dynamics.change.fill_(deviation)
-            got = coverage(model, EncodedEpisodes(model, seen))
+            got = coverage(model, EncodedDataset(model, seen))
             assert list(got.values()) == pytest.approx(expected, abs=0.03)
+
+
+def test_r2_by_hand():
+    truth = torch.tensor([[1.0], [2.0], [3.0]])
+    # Variance 2/3, squared error 1/3.
+    predicted = torch.tensor([[1.0], [2.0], [4.0]])
+    for unit in (1.0, 1e-7, 1e7):
+        assert r2(unit * predicted, unit * truth) == pytest.approx(0.5, rel=1e-4)
+    for constant in (5.0, 5e-7):
+        same = torch.full((3, 1), constant)
+        assert r2(same * 1.0001, same) == 1 and r2(same * 1.1, same) == 0
+    assert r2(torch.zeros(3, 1), torch.zeros(3, 1)) == 1
+
+
+def test_pictures_are_not_copied_whole_in_a_fit():
+    rng = np.random.default_rng(0)
+    shape, zeros = (51, 32, 32, 3), np.zeros(50, np.float32)
+    data = EpisodeDataset(
+        [
+            RecordedEpisode(rng.integers(0, 255, shape, np.uint8), zeros.astype(int), zeros, True)
+            for _ in range(60)
+        ]
+    )
+    torch.manual_seed(0)
+    space = spaces.Box(0, 255, shape[1:], np.uint8)
+    small = AutoencoderConfig(latent_size=2, depth=1), EnsembleConfig(members=2, elites=1, hidden=(4,))
+    model = WorldModel(space, spaces.Discrete(2), Autoencoder, Ensemble, *small)
+    config = FitConfig(updates=2, judge_every=1, coder_batch_size=4, batch_size=8)
+    tracemalloc.start()
+    Fit(model, data, config, seed=0).run()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.5 * sum(episode.obs.nbytes for episode in data.episodes)
 
 
 def test_traversals_move_one_latent_at_a_time():
@@ -76,7 +112,7 @@ def test_a_simple_world_is_learned_and_the_report_says_so():
     data = episodes(60)
     fit = Fit(make(), data, FitConfig(updates=600, batch_size=256, learning_rate=3e-3), seed=0)
     fit.run()
-    report = report_on(fit.model, fit.train, fit.held_out)
+    report = evaluation_report(fit.model, fit.train, fit.held_out)
     assert list(report["skill"]) == [str(k) for k in HORIZONS]
     assert report["skill"]["1"] > 0.995 and report["skill"]["20"] > 0.98
     assert report["skill"]["50"] is None  # no episode is that long
@@ -90,12 +126,12 @@ def test_a_simple_world_is_learned_and_the_report_says_so():
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
-def test_a_fit_taken_up_at_any_look_is_the_same(recurrent, tmp_path):
+def test_a_fit_resumed_at_any_evaluation_is_the_same(recurrent, tmp_path):
     data, config = episodes(10), FitConfig(updates=40, judge_every=10, batch_size=64, coder_batch_size=16)
-    coder_config = AutoencoderConfig(latent_size=2, hidden=(8,), noise=0.1)
+    observation_model_config = AutoencoderConfig(latent_size=2, hidden=(8,), noise=0.1)
 
     def begin():
-        return Fit(make(Autoencoder, coder_config, recurrent), data, config, seed=3)
+        return Fit(make(Autoencoder, observation_model_config, recurrent), data, config, seed=3)
 
     alone = begin()
     rows = []
@@ -119,7 +155,7 @@ def test_the_best_parameters_stay_and_patience_ends_a_fit():
     phase, layer = Phase("dynamics"), torch.nn.Linear(1, 1)
     for value, loss in ((1.0, 3.0), (2.0, 2.0), (3.0, 4.0), (4.0, float("nan"))):
         torch.nn.init.constant_(layer.weight, value)
-        phase.look(loss, layer)
+        phase.record(loss, layer)
     assert phase.stale == 2
     phase.restore(layer)
     assert layer.weight.item() == 2.0
@@ -140,7 +176,7 @@ def test_a_fit_makes_no_more_updates_than_it_was_told():
 def test_nothing_is_learned_from_what_is_held_out():
     # With a single look there is nothing to choose, either.
     data = episodes(10)
-    spoilt = Episodes(
+    spoilt = EpisodeDataset(
         [e._replace(reward=e.reward + 100) if n == 3 else e for n, e in enumerate(data.episodes)]
     )
     models = []

@@ -15,11 +15,11 @@ from palaestra.world_models.world_model import WorldModel
 def model():
     torch.manual_seed(0)
     space = gymnasium.make("CartPole-v1").observation_space
-    coder, dynamics = (
+    observation_model, dynamics = (
         AutoencoderConfig(latent_size=3, hidden=(8,)),
         EnsembleConfig(members=2, elites=1, hidden=(4,)),
     )
-    return WorldModel(space, spaces.Discrete(2), Autoencoder, Ensemble, coder, dynamics)
+    return WorldModel(space, spaces.Discrete(2), Autoencoder, Ensemble, observation_model, dynamics)
 
 
 @pytest.mark.parametrize("mode", AutoresetMode)

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from palaestra.networks.means import masked_mean
 from palaestra.world_models.losses import (
     active_units,
     categorical_kl,
@@ -10,7 +11,6 @@ from palaestra.world_models.losses import (
     free_bits,
     gaussian_kl,
     gaussian_nll,
-    masked_mean,
     mixture_nll,
     soft_clamp,
     symexp,
@@ -94,6 +94,18 @@ def test_divergence_of_categoricals_by_hand():
     p = torch.tensor([[[0.5, 0.5], [0.25, 0.75]]])
     q = torch.tensor([[[0.25, 0.75], [0.25, 0.75]]])
     assert categorical_kl(p, q).tolist() == pytest.approx([0.5 * math.log(2) + 0.5 * math.log(2 / 3)])
+
+
+def test_impossible_classes_have_a_finite_divergence_and_gradient():
+    logits = torch.tensor([[[0.0, 200.0], [200.0, 0.0]]], requires_grad=True)
+    p, q = logits.softmax(-1), torch.tensor([[[0.0, 1.0], [0.0, 1.0]]])
+    assert p.min() == 0
+    # The first pair agrees. In the second all of p is where q has nothing: log(1 / 1e-30).
+    divergence = categorical_kl(p, q)
+    assert divergence.item() == pytest.approx(30 * math.log(10), rel=1e-5)
+    divergence.sum().backward()
+    assert logits.grad.isfinite().all()
+    assert categorical_kl(q, p.detach()).isfinite().all()
 
 
 def test_symlog_and_back():

@@ -12,8 +12,8 @@ import torch
 from gymnasium import spaces
 
 from ...world_models.dream import Dream, DreamConfig, Starts
-from ...world_models.heads import HeadsConfig
 from ...world_models.identity import Identity
+from ...world_models.prediction_heads import PredictionHeadsConfig
 from ...world_models.world_model import WorldModel
 from ..imagination.fits import load_world_model
 from ..settings.components import find_component
@@ -68,7 +68,7 @@ def unfitted(dynamics: str) -> WorldModel:
         Identity,
         part,
         dynamics_config=part.Config(**MODELS[dynamics]),
-        heads_config=HeadsConfig(hidden=(64, 64)),
+        heads_config=PredictionHeadsConfig(hidden=(64, 64)),
     )
     model.heads.end_shift.fill_(END_SHIFT)
     return model.eval()
@@ -76,7 +76,7 @@ def unfitted(dynamics: str) -> WorldModel:
 
 def _measure(model: WorldModel, num_envs: int, tensors: bool, seconds: float) -> dict[str, float]:
     """The fastest of many short turns: what else the machine does only ever adds time."""
-    size, state = model.coder.latent_size, model.initial_state(1)
+    size, state = model.observation_model.latent_size, model.initial_state(1)
     starts = Starts(torch.randn(100, size, device=model.device), state.expand(100, -1).contiguous())
     dream = Dream(model, starts, num_envs, DreamConfig(), observation="latent", tensors=tensors)
     dream.action_space.seed(0)

@@ -14,10 +14,10 @@ from typing import Any
 from ...agents.agent import Agent
 from ...envs.make import EnvSpec, make_envs
 from ...envs.vector import Envs
+from ...world_models.datasets import EpisodeDataset, EpisodeRecorder
 from ...world_models.dream import Dream, find_starts
-from ...world_models.episodes import Episodes, Recorder
 from ...world_models.fit import Fit
-from ...world_models.report import report_on
+from ...world_models.model_evaluation import evaluation_report
 from ..run.build import build_agent, env_spec, evaluation_spec, resolve
 from ..run.checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from ..run.collect import Collector, RandomActor, record
@@ -141,7 +141,7 @@ def _rounds(
     agent = build_agent(config, observation_space, action_space)
     # Its episodes outlast a round: what happens late in them would never be seen in rounds that are shorter.
     collector = Collector(agent, real)
-    episodes, clock, rounds = Episodes(), Clock(), Rounds()
+    episodes, clock, rounds = EpisodeDataset(), Clock(), Rounds()
     parts: dict[str, Part] = {"episodes": episodes, "clock": clock, "rounds": rounds, "collector": collector}
     parts |= {f"agent.{name}": part for name, part in agent.parts().items()}
     if checkpoint is not None:
@@ -159,7 +159,7 @@ def _rounds(
             fit = Fit(model, episodes, cycle.fit, config.seed + rounds.count)
             say(f"round {rounds.count + 1}/{cycle.rounds}: fitting to {episodes.num_steps:,} real steps")
             run_fit(fit, lambda metrics, update: None)
-            report = report_on(model, fit.train, fit.held_out)
+            report = evaluation_report(model, fit.train, fit.held_out)
             doubts = gate(cycle, report) if cycle.learn_from_real else []
             metrics = as_metrics(report) | {"real/steps": float(episodes.num_steps)}
             tracker.log(metrics | {"model/used": float(not doubts)}, clock.step)
@@ -222,7 +222,7 @@ def real_spec(cycle: CycleConfig, config: RunConfig) -> EnvSpec:
 
 def collect(
     cycle: CycleConfig, config: RunConfig, collector: Collector, agent: Agent, done: int, watch: Watch
-) -> Episodes:
+) -> EpisodeDataset:
     """Collect a round's share of real steps; without learning from them, the first round's are random."""
     steps = share(cycle.real_steps, cycle.rounds, done)
     if cycle.learn_from_real:
@@ -268,7 +268,7 @@ def as_metrics(report: dict[str, Any]) -> dict[str, float]:
 
 def learn_steps(
     steps: int, agent: Agent, envs: Envs, watch: Watch, record: bool = False
-) -> tuple[Episodes, list[float]]:
+) -> tuple[EpisodeDataset, list[float]]:
     """Learn for a number of steps, or until a signal is caught.
 
     The last step is cut off, since what comes next is another world.
@@ -277,8 +277,8 @@ def learn_steps(
         What was seen, if it is to be recorded, and the returns of the episodes that ended.
     """
     config, clock = watch.config, watch.clock
-    collector, meter, recorder = Collector(agent, envs), Meter(), Recorder(envs.num_envs)
-    seen, returns = Episodes(), []
+    collector, meter, recorder = Collector(agent, envs), Meter(), EpisodeRecorder(envs.num_envs)
+    seen, returns = EpisodeDataset(), []
     progress, begun = Progress(config.steps, start_step=clock.step), (clock.step, time.perf_counter())
     goal = clock.step + steps
     while clock.step < goal and not watch.caught:

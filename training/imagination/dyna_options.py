@@ -101,7 +101,7 @@ def _split(arguments: list[str], ours: type[Any]) -> tuple[list[str], list[str]]
 
 def model_config(cycle: CycleConfig, config: RunConfig) -> WorldModelConfig:
     """Return the config of the world model of a cycle."""
-    coder, plus, dynamics = cycle.world_model.partition("+")
+    encoder, plus, dynamics = cycle.world_model.partition("+")
     if not plus:
         raise UsageError(
             f"--world-model: expected ENCODER+DYNAMICS, for example vae+ensemble, got {cycle.world_model!r}"
@@ -112,7 +112,7 @@ def model_config(cycle: CycleConfig, config: RunConfig) -> WorldModelConfig:
         "frame_stack": config.frame_stack,
         "steps": cycle.real_steps,
         "seed": config.seed,
-        "encoder": {"name": coder},
+        "encoder": {"name": encoder},
         "dynamics": {"name": dynamics},
         "fit": plain(cycle.fit),
         "device": config.device,

@@ -47,7 +47,11 @@ def read_fit_options(arguments: list[str]) -> tuple[WorldModelConfig, Path]:
 
 def _options_class(config_class: type[Any], default: WorldModelConfig) -> type[Any]:
     """Return a dataclass for the option parser: the config, and where to write."""
-    renamed = {"coder": "encoder", "coder_config": "encoder", "dynamics_config": "dynamics"}
+    renamed = {
+        "observation_model": "encoder",
+        "observation_model_config": "encoder",
+        "dynamics_config": "dynamics",
+    }
     docs = field_docs(WorldModelConfig)
     fields: list[tuple[str, Any, Any]] = []
     for item in dataclasses.fields(config_class):

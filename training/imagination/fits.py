@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from ...envs.make import make_envs
-from ...world_models.coding import is_picture
-from ...world_models.episodes import Episodes
+from ...world_models.datasets import EpisodeDataset
 from ...world_models.fit import Fit, Phase
-from ...world_models.report import open_loop_example, probe_states, report_on, traversals
+from ...world_models.model_evaluation import evaluation_report, open_loop_example, probe_states, traversals
+from ...world_models.observation_networks import is_picture
 from ...world_models.world_model import WorldModel
 from ..run.checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from ..run.collect import collect_episodes
@@ -68,7 +68,7 @@ def resume_fit(run_dir: Path) -> dict[str, Any]:
             run_dir,
             config.track,
             env=config.env,
-            agent=f"{config.coder}+{config.dynamics}",
+            agent=f"{config.observation_model}+{config.dynamics}",
             seed=config.seed,
             config=to_dict(config),
             resume_step=step_to_resume(run_dir, checkpoint),
@@ -109,19 +109,19 @@ def _fit(
     if checkpoint is not None:
         load_checkpoint(checkpoint, parts)
     run_fit(fit, log, run_dir, parts)
-    report = _head(config) | report_on(model, fit.train, fit.held_out)
+    report = _head(config) | evaluation_report(model, fit.train, fit.held_out)
     _write(run_dir, report, model, fit.held_out)
     return report
 
 
-def save_data(run_dir: Path, step: int, episodes: Episodes) -> None:
+def save_data(run_dir: Path, step: int, episodes: EpisodeDataset) -> None:
     """Leave the real episodes beside a world model: once, since checkpoints come often and pictures are large."""
     save_checkpoint(run_dir / DATA_FOLDER, step, {"episodes": episodes}, keep=1)
 
 
-def load_data(run_dir: Path) -> Episodes:
+def load_data(run_dir: Path) -> EpisodeDataset:
     """Read the real episodes of a world model."""
-    episodes = Episodes()
+    episodes = EpisodeDataset()
     load_checkpoint(latest_checkpoint(run_dir / DATA_FOLDER), {"episodes": episodes})
     return episodes
 
@@ -133,7 +133,7 @@ def run_fit(
     parts: dict[str, Part] | None = None,
 ) -> None:
     """Fit to the end, with progress and checkpoints; a signal leaves a checkpoint and ends the program."""
-    limit = fit.config.updates * (2 if fit.model.coder.learns else 1)
+    limit = fit.config.updates * (2 if fit.model.observation_model.learns else 1)
     progress = Progress(limit, start_step=fit.progress.total)
 
     def report(metrics: dict[str, float], update: int) -> None:
@@ -142,13 +142,13 @@ def run_fit(
 
     with caught_signals() as caught:
 
-        def looked() -> bool:
+        def evaluated() -> bool:
             if run_dir is not None and parts is not None:
                 save_checkpoint(run_dir, fit.progress.total, parts)
             return not caught
 
         try:
-            fit.run(report, looked)
+            fit.run(report, evaluated)
         finally:
             progress.close()
     if caught:
@@ -170,7 +170,7 @@ class FittedModel:
     run_dir: Path
 
     @cached_property
-    def episodes(self) -> Episodes:
+    def episodes(self) -> EpisodeDataset:
         """The real episodes, read when they are wanted: pictures are large."""
         return load_data(self.run_dir)
 
@@ -208,13 +208,13 @@ def evaluate_model(
     fitted = load_world_model(run_dir)
     set_threads(fitted.config)
     train, held_out = fitted.episodes.split()
-    report = _head(fitted.config) | report_on(fitted.model, train, held_out) | probe(fitted, noise)
+    report = _head(fitted.config) | evaluation_report(fitted.model, train, held_out) | probe(fitted, noise)
     report |= returns or {}
     _write(run_dir, report, fitted.model, held_out)
     return report
 
 
-def _write(run_dir: Path, report: dict[str, Any], model: WorldModel, held_out: Episodes) -> None:
+def _write(run_dir: Path, report: dict[str, Any], model: WorldModel, held_out: EpisodeDataset) -> None:
     """Leave a report and its pictures."""
     moved = traversals(model, held_out) if is_picture(model.observation_space) else None
     write_report(run_dir, report, open_loop_example(model, held_out), moved)
@@ -234,4 +234,4 @@ def probe(fitted: FittedModel, noise: float) -> dict[str, Any]:
 
 
 def _head(config: WorldModelConfig) -> dict[str, Any]:
-    return {"env": config.env, "encoder": config.coder, "dynamics": config.dynamics}
+    return {"env": config.env, "encoder": config.observation_model, "dynamics": config.dynamics}

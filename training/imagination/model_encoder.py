@@ -16,6 +16,7 @@ from ...networks.layers import Activation, mlp
 from ...networks.nested import NestedEncoder
 from ...networks.optimizer import Paced
 from ...networks.torso import Encoder
+from ...world_models.old_keys import accept_old_key
 from ..settings.usage import in_one_line
 
 if TYPE_CHECKING:
@@ -76,13 +77,14 @@ class ModelEncoder(Encoder, Paced):
             known = f"observations {in_one_line(seen)} of {fitted.config.env}"
             raise ValueError(f"{self.run_dir} encodes {known}, not {in_one_line(space)}")
         self.config = config
-        self.coder = fitted.model.coder.requires_grad_(config.mode != "frozen")
-        self.layers = mlp((self.coder.latent_size, *config.hidden), config.activation)
-        self.size = (self.coder.latent_size, *config.hidden)[-1]
+        self.observation_model = fitted.model.observation_model.requires_grad_(config.mode != "frozen")
+        self.layers = mlp((self.observation_model.latent_size, *config.hidden), config.activation)
+        self.size = (self.observation_model.latent_size, *config.hidden)[-1]
+        accept_old_key(self, "coder", "observation_model")
 
     def forward(self, obs: Any) -> Tensor:
         """Features `[N, size]` of observations `[N, ...]`."""
-        latent = self.coder.encode(obs)
+        latent = self.observation_model.encode(obs)
         if self.config.mode == "frozen":
             latent = latent.detach()
         elif self.config.mode == "joint":
@@ -96,17 +98,17 @@ class ModelEncoder(Encoder, Paced):
         Nothing is drawn: of a VAE, the mean of the posterior is decoded. A mean and no sum, since agents clip the
         norm of the whole gradient, and this must not drown theirs.
         """
-        scaler = self.coder.scaler
-        error = (scaler(self.coder.decode(latent)) - scaler(obs)).square().mean()
+        scaler = self.observation_model.scaler
+        error = (scaler(self.observation_model.decode(latent)) - scaler(obs)).square().mean()
         length = latent.square().sum(-1).mean()
         return 0.5 * self.config.reconstruction_weight * (error + self.config.latent_penalty * length)
 
     def paces(self) -> Mapping[nn.Parameter, float]:
         """The encoder has a step size of its own."""
-        return dict.fromkeys(self.coder.parameters(), self.config.learning_rate_scale)
+        return dict.fromkeys(self.observation_model.parameters(), self.config.learning_rate_scale)
 
     def as_numpy(self) -> Callable[[Any], Any] | None:
-        """There is no NumPy form of coders."""
+        """There is no NumPy form of observation models."""
         return None
 
 

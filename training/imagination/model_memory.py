@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from ...world_models.windows import encode_all
+from ...world_models.encoded_dataset import encode_all
 from ...world_models.world_model import as_tensor
 from ..settings.usage import in_one_line
 from .fits import load_world_model

@@ -13,9 +13,9 @@ from annotated_types import Ge, Gt
 from gymnasium import spaces
 
 from ...envs.make import EnvSpec, make_envs
-from ...world_models.coding import is_picture
 from ...world_models.fit import FitConfig
-from ...world_models.heads import HeadsConfig
+from ...world_models.observation_networks import is_picture
+from ...world_models.prediction_heads import PredictionHeadsConfig
 from ...world_models.world_model import WorldModel
 from ..run.build import choose_device
 from ..settings.components import find_component
@@ -33,7 +33,7 @@ class WorldModelConfig:
 
     env: str
     """Gymnasium id of the environment; module:Id imports the module first."""
-    coder_config: Any
+    observation_model_config: Any
     """The encoder's settings."""
     dynamics_config: Any
     """The dynamics' settings."""
@@ -49,11 +49,11 @@ class WorldModelConfig:
     """Arguments of the environment."""
     frame_stack: Annotated[int, Gt(0)] = 1
     """Show this many of the last observations together, the newest last; pictures of two steps show velocities."""
-    coder: str = "auto"
+    observation_model: str = "auto"
     """What an observation is encoded by; auto is a VAE for pictures and nothing for vectors."""
     dynamics: str = "auto"
     """What predicts the next latent; auto is an MDN-RNN for pictures and an ensemble for vectors."""
-    heads: HeadsConfig = field(default_factory=HeadsConfig)
+    heads: PredictionHeadsConfig = field(default_factory=PredictionHeadsConfig)
     """Predicting reward and termination."""
     fit: FitConfig = field(default_factory=FitConfig)
     """Learning."""
@@ -66,12 +66,15 @@ class WorldModelConfig:
 
 
 # Names of the nested blocks and the kinds of component that they are.
-PARTS: dict[str, Literal["coder", "dynamics"]] = {"encoder": "coder", "dynamics": "dynamics"}
+PARTS: dict[str, Literal["observation_model", "dynamics"]] = {
+    "encoder": "observation_model",
+    "dynamics": "dynamics",
+}
 
 
-def config_class(coder: type[Any], dynamics: type[Any]) -> type[Any]:
+def config_class(observation_model: type[Any], dynamics: type[Any]) -> type[Any]:
     """Return `WorldModelConfig` with the config classes of these components in place of `Any`."""
-    typed = {"coder_config": coder.Config, "dynamics_config": dynamics.Config}
+    typed = {"observation_model_config": observation_model.Config, "dynamics_config": dynamics.Config}
     hints = get_type_hints(WorldModelConfig, include_extras=True)
     fields: list[tuple[str, Any, Any]] = []
     for item in dataclasses.fields(WorldModelConfig):
@@ -117,18 +120,18 @@ def world_model_config(values: dict[str, Any], where: str = "") -> WorldModelCon
     known = [item.name for item in dataclasses.fields(WorldModelConfig)]
     for key in flat:
         if key not in known:
-            shown = [name for name in known if not name.endswith("_config") and name != "coder"]
+            shown = [name for name in known if not name.endswith("_config") and name != "observation_model"]
             raise UsageError(f"{where}{key}: unknown key; {nearest(key, [*shown, 'encoder'])}")
-    typed = build(config_class(components["coder"], components["dynamics"]), flat, where)
+    typed = build(config_class(components["observation_model"], components["dynamics"]), flat, where)
     return WorldModelConfig(**shallow_dict(typed))
 
 
 def resolve_names(names: dict[str, str], space: spaces.Space) -> dict[str, str]:
     """Replace `auto` by what fits an observation space."""
     fitting = (
-        {"coder": "vae", "dynamics": "mdn_rnn"}
+        {"observation_model": "vae", "dynamics": "mdn_rnn"}
         if is_picture(space)
-        else {"coder": "identity", "dynamics": "ensemble"}
+        else {"observation_model": "identity", "dynamics": "ensemble"}
     )
     return {kind: fitting[kind] if name == "auto" else name for kind, name in names.items()}
 
@@ -157,9 +160,9 @@ def build_world_model(
         return WorldModel(
             observation_space,
             action_space,
-            find_component("coder", config.coder),
+            find_component("observation_model", config.observation_model),
             find_component("dynamics", config.dynamics),
-            config.coder_config,
+            config.observation_model_config,
             config.dynamics_config,
             config.heads,
         ).to(choose_device(config.device))

@@ -12,7 +12,7 @@ from ...agents.agent import Transition
 from ...envs.make import EnvSpec, make_envs
 from ...envs.vector import Envs
 from ...envs.vector import Episode as Ended
-from ...world_models.episodes import Episode, Episodes, Recorder
+from ...world_models.datasets import EpisodeDataset, EpisodeRecorder, RecordedEpisode
 from .evaluate import Actor
 
 
@@ -80,7 +80,9 @@ class RandomActor:
         return np.asarray(self.space.sample()), state
 
 
-def collect_episodes(spec: EnvSpec, steps: int, actor: Actor | None = None) -> tuple[Episodes, list[float]]:
+def collect_episodes(
+    spec: EnvSpec, steps: int, actor: Actor | None = None
+) -> tuple[EpisodeDataset, list[float]]:
     """Act in new environments, at random by default, as `record` does."""
     with closing(make_envs(spec)) as envs:
         return record(
@@ -88,7 +90,7 @@ def collect_episodes(spec: EnvSpec, steps: int, actor: Actor | None = None) -> t
         )
 
 
-def record(collector: Collector, steps: int) -> tuple[Episodes, list[float]]:
+def record(collector: Collector, steps: int) -> tuple[EpisodeDataset, list[float]]:
     """Act for at most `steps` real steps, summed over environments, and never one more.
 
     Returns:
@@ -96,10 +98,10 @@ def record(collector: Collector, steps: int) -> tuple[Episodes, list[float]]:
         the episodes that ended.
     """
     num_envs = collector.envs.num_envs
-    recorder, episodes, returns = Recorder(num_envs), list[Episode](), list[float]()
+    recorder, episodes, returns = EpisodeRecorder(num_envs), list[RecordedEpisode](), list[float]()
     for _ in range(steps // num_envs):
         seen, ended = collector.step()
         step = (seen.terminated, seen.truncated, seen.next_obs, seen.valid, seen.first)
         episodes += recorder.add(seen.obs, seen.action, seen.reward, *step)
         returns += [episode.episode_return for episode in ended]
-    return Episodes(episodes + recorder.cut()), returns
+    return EpisodeDataset(episodes + recorder.cut()), returns

@@ -19,14 +19,14 @@ _HOMES = {
     "agent": ("palaestra.agents", "palaestra.agents.agent", "Agent"),
     "encoder": ("palaestra.networks.encoders", "palaestra.networks.torso", "Encoder"),
     "memory": ("palaestra.networks.memories", "palaestra.networks.torso", "Memory"),
-    "coder": ("palaestra.world_models", "palaestra.world_models.world_model", "Coder"),
+    "observation_model": ("palaestra.world_models", "palaestra.world_models.world_model", "ObservationModel"),
     "dynamics": ("palaestra.world_models.dynamics", "palaestra.world_models.world_model", "Dynamics"),
 }
 _PLURALS = {
     "agent": "agents",
     "encoder": "encoders",
     "memory": "memories",
-    "coder": "coders",
+    "observation_model": "observation models",
     "dynamics": "dynamics",
 }
 
@@ -68,7 +68,9 @@ def find_component(kind: Kind, name: str) -> type[Any]:
         close = closest(name, names)
         hint = f"; did you mean {close!r}?" if close else ""
         more = ", and Stable-Baselines3's as sb3/NAME" if kind == "agent" else ""
-        raise UsageError(f"unknown {kind} {name!r}{hint} ({_PLURALS[kind]}: {', '.join(names)}{more})")
+        raise UsageError(
+            f"unknown {kind.replace('_', ' ')} {name!r}{hint} ({_PLURALS[kind]}: {', '.join(names)}{more})"
+        )
     module = importlib.import_module(f"{package}.{name}")
     # Not what the module imports, nor its helpers: components are defined where they are named.
     own = (value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__)

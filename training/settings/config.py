@@ -94,7 +94,7 @@ class RunConfig:
     """Train in the dream of a world model instead; evaluations are always in the real environment."""
 
 
-Kind = Literal["agent", "encoder", "memory", "coder", "dynamics"]
+Kind = Literal["agent", "encoder", "memory", "observation_model", "dynamics"]
 # Names of the nested blocks, in YAML and on the command line, and the fields that they fill.
 BLOCKS: dict[Kind, str] = {"agent": "agent_config", "encoder": "encoder_config", "memory": "memory_config"}
 

@@ -13,7 +13,10 @@ from torch.nn.functional import silu
 
 from ...networks.means import masked_mean
 from ..losses import gaussian_nll, soft_clamp
-from ..world_model import Change, Dynamics, Sampling
+from ..world_model import Dynamics, DynamicsPrediction, Sampling
+
+# Rows that all members predict at once.
+ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ class MemberLinear(nn.Module):
 class Ensemble(Dynamics):
     """Each member predicts mean and variance of the change; no memory.
 
-    The variance is what no member can know, the members' disagreement what they have not learned. While
-    learning, every member sees a share of the batch of its own; a dream draws a member for every step.
+    The variance is the noise of the world, the members' disagreement what they have not learned. While
+    learning, every member gets a share of the batch of its own; a dream draws a member for every step.
     """
 
     Config = EnsembleConfig
@@ -110,13 +113,13 @@ class Ensemble(Dynamics):
             return x.unsqueeze(0).expand(self.members, *x.shape)
         return x[: rows * self.members].reshape(self.members, rows, *x.shape[1:])
 
-    def step(self, latent: Tensor, action: Tensor, state: Tensor, sampling: Sampling) -> Change:
+    def step(self, latent: Tensor, action: Tensor, state: Tensor, sampling: Sampling) -> DynamicsPrediction:
         """Draw a member and a change from it; without a generator, the mean of all means."""
         x, none = self.inputs(latent, action), latent.new_zeros(len(latent), 0)
         generator, count = sampling.generator, len(x)
         if generator is not None and sampling.member is None and not sampling.disagreement:
             change = self._deal(x, generator, sampling)
-            return Change(self.advance(latent, change), state, none, latent.new_zeros(count))
+            return DynamicsPrediction(self.advance(latent, change), state, none, latent.new_zeros(count))
         mean, log_variance = self.predict(x.expand(len(self.elites), *x.shape), self.elites)
         disagreement = (mean - mean.mean(0)).square().mean((0, 2)).sqrt()
         if generator is None:
@@ -127,7 +130,7 @@ class Ensemble(Dynamics):
                 member = torch.randint(len(self.elites), (count,), generator=generator, device=x.device)
             rows = torch.arange(count, device=x.device)
             change = _draw(mean[member, rows], log_variance[member, rows], sampling)
-        return Change(self.advance(latent, change), state, none, disagreement)
+        return DynamicsPrediction(self.advance(latent, change), state, none, disagreement)
 
     def _deal(self, x: Tensor, generator: torch.Generator, sampling: Sampling) -> Tensor:
         """Changes `[N, Z]`, every row from one elite: rows are shuffled and dealt out equally."""
@@ -144,10 +147,13 @@ class Ensemble(Dynamics):
 
     @torch.no_grad()
     def choose_members(self, latent: Tensor, action: Tensor, next_latent: Tensor) -> None:
-        """Let those dream whose means were best on held-out steps `[N, ...]`."""
-        x = self.inputs(latent, action)
-        mean, _ = self.predict(x.expand(self.members, *x.shape))
-        error = (mean - self.target(latent, next_latent)).square().mean((1, 2))
+        """Choose the members whose means are best on held-out steps `[N, ...]`, a part of them at a time."""
+        error = latent.new_zeros(self.members)
+        steps = (latent.split(ROWS), action.split(ROWS), next_latent.split(ROWS))
+        for some, actions, successors in zip(*steps, strict=True):
+            x = self.inputs(some, actions)
+            mean, _ = self.predict(x.expand(self.members, *x.shape))
+            error += (mean - self.target(some, successors)).square().mean(2).sum(1)
         self.elites.copy_(error.argsort()[: self.config.elites])
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...networks.means import masked_mean
 from ..losses import mixture_nll, soft_clamp
-from ..world_model import Change, Dynamics, Sampling
+from ..world_model import Dynamics, DynamicsPrediction, Sampling
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class MDNRNN(Dynamics):
         mask: Tensor,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Likelihood of the changes of a window."""
+        """Likelihood of the changes of a sequence."""
         features, _ = self.unroll(self.inputs(latent, action), self.initial_state(mask.shape[1]))
         logits, mean, log_variance = self.predict(features)
         target = self.target(latent, next_latent)
@@ -68,12 +68,14 @@ class MDNRNN(Dynamics):
         error = masked_mean((expected - target).square().mean(-1), mask)
         return nll, {"loss/dynamics": nll, "dynamics/squared_error": error}, features
 
-    def step(self, latent: Tensor, action: Tensor, state: Tensor, sampling: Sampling) -> Change:
+    def step(self, latent: Tensor, action: Tensor, state: Tensor, sampling: Sampling) -> DynamicsPrediction:
         """Draw a component, then a change from it; without a generator, the mean of the mixture."""
         features, state = self.unroll(self.inputs(latent, action)[None], state)
         logits, mean, log_variance = self.predict(features[0])
         change = draw_from_mixture(logits, mean, log_variance, sampling)
-        return Change(self.advance(latent, change), state, features[0], latent.new_zeros(len(latent)))
+        return DynamicsPrediction(
+            self.advance(latent, change), state, features[0], latent.new_zeros(len(latent))
+        )
 
 
 def draw_from_mixture(logits: Tensor, mean: Tensor, log_variance: Tensor, sampling: Sampling) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...networks.layers import mlp
 from ...networks.means import masked_mean
 from ..losses import categorical_kl, free_bits
-from ..world_model import Change, Dynamics, Sampling
+from ..world_model import Dynamics, DynamicsPrediction, Sampling
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,22 @@ class RSSMConfig:
     """Weight of the divergence that draws the posterior to the prior."""
 
 
-class Memory(NamedTuple):
-    """What is carried from step to step."""
+class RSSMState(NamedTuple):
+    """Parts of the state that goes from step to step."""
 
     deterministic: Tensor
     """The GRU's state, `[N, D]`."""
     stochastic: Tensor
     """Classes of the step that begins, `[N, groups * classes]`."""
     chosen: Tensor
-    """`[N, 1]`: 1 where a dream has drawn them, 0 where the latent says what they are."""
+    """`[N, 1]`: 1 where a dream has drawn them, 0 where they follow from the real latent."""
 
 
 class RSSM(Dynamics):
-    """What comes next is dreamt from the memory alone, not from the decoded latent; the latent is read when it is real.
+    """Dreams go on from the memory alone, not from the decoded latent; a latent enters the memory when it is real.
 
     `h' = GRU(h, z, a)`, prior `p(z' | h')`, posterior `q(z' | h', latent')`, latent decoded from `(h', z')`. Rewards
-    and ends are told from `(h', z')` too, beside what all heads see.
+    and ends are predicted from `(h', z')` too, beside the inputs that all heads have.
     """
 
     Config = RSSMConfig
@@ -77,16 +77,16 @@ class RSSM(Dynamics):
         softmax = logits.unflatten(-1, (config.groups, config.classes)).softmax(-1)
         return (1 - config.unimix) * softmax + config.unimix / config.classes
 
-    def expect(self, deterministic: Tensor) -> Tensor:
-        """Prior, before the step's latent was seen: `[..., D]` to `[..., groups, classes]`."""
+    def prior_probabilities(self, deterministic: Tensor) -> Tensor:
+        """Prior, without the step's latent: `[..., D]` to `[..., groups, classes]`."""
         return self.probabilities(self.prior(deterministic))
 
-    def infer(self, deterministic: Tensor, latent: Tensor) -> Tensor:
+    def posterior_probabilities(self, deterministic: Tensor, latent: Tensor) -> Tensor:
         """Posterior, from the step's latent `[..., Z]` too."""
         scaled = (latent - self.center) / self.deviation
         return self.probabilities(self.posterior(torch.cat([deterministic, scaled], -1)))
 
-    def read(self, features: Tensor) -> Tensor:
+    def decode_latent(self, features: Tensor) -> Tensor:
         """Latents `[..., Z]` in units of their deviation."""
         return self.decoder(features)
 
@@ -101,20 +101,20 @@ class RSSM(Dynamics):
         """Reconstruction of the next latent (a Gaussian without its constant) and the two divergences, in nats."""
         config = self.config
         h = latent.new_zeros(mask.shape[1], config.deterministic)
-        z = draw(self.infer(h, latent[0]), generator)
+        z = draw(self.posterior_probabilities(h, latent[0]), generator)
         memories, priors, posteriors, samples = [], [], [], []
         for t in range(len(mask)):
             h = self.cell(torch.cat([z, action[t]], -1), h)
-            posterior = self.infer(h, next_latent[t])
+            posterior = self.posterior_probabilities(h, next_latent[t])
             z = draw(posterior, generator)
             memories.append(h)
-            priors.append(self.expect(h))
+            priors.append(self.prior_probabilities(h))
             posteriors.append(posterior)
             samples.append(z)
         prior, posterior = torch.stack(priors), torch.stack(posteriors)
         features = torch.cat([torch.stack(memories), torch.stack(samples)], -1)
         target = (next_latent - self.center) / self.deviation
-        error = (self.read(features) - target).square()
+        error = (self.decode_latent(features) - target).square()
         reconstruction = masked_mean(0.5 * error.sum(-1) / config.latent_std**2, mask)
         # Balanced: the prior learns faster than the posterior gives in.
         dynamics = free_bits(categorical_kl(posterior.detach(), prior), config.free_nats)
@@ -125,34 +125,34 @@ class RSSM(Dynamics):
         metrics = {"loss/dynamics": loss, "loss/latent": reconstruction, "loss/kl": kl}
         return loss, metrics | {"dynamics/squared_error": masked_mean(error.mean(-1), mask)}, features
 
-    def step(self, latent: Tensor, action: Tensor, state: Tensor, sampling: Sampling) -> Change:
+    def step(self, latent: Tensor, action: Tensor, state: Tensor, sampling: Sampling) -> DynamicsPrediction:
         """Dream one step: from the memory where it has chosen its classes, from the latent where that is real."""
-        memory = self._advance_memory(latent, action, state)
-        prior = self.expect(memory)
+        memory = self._next_deterministic(latent, action, state)
+        prior = self.prior_probabilities(memory)
         z = choose(prior, sampling)
         features = torch.cat([memory, z], -1)
-        following = self.center + self.deviation * self.read(features)
+        following = self.center + self.deviation * self.decode_latent(features)
         following = torch.maximum(torch.minimum(following, self.high), self.low)
         state = torch.cat([features, features.new_ones(len(features), 1)], -1)
-        return Change(following, state, features, latent.new_zeros(len(latent)))
+        return DynamicsPrediction(following, state, features, latent.new_zeros(len(latent)))
 
     def observe(self, latent: Tensor, action: Tensor, state: Tensor) -> Tensor:
         """Memory after a real step; the next latent will be real, too."""
-        memory = self._advance_memory(latent, action, state)
+        memory = self._next_deterministic(latent, action, state)
         rest = memory.new_zeros(len(memory), self.state_size - memory.shape[1])
         return torch.cat([memory, rest], -1)
 
-    def _advance_memory(self, latent: Tensor, action: Tensor, state: Tensor) -> Tensor:
-        """The GRU's state after a step; of a real latent, it sees all that the posterior thinks possible."""
+    def _next_deterministic(self, latent: Tensor, action: Tensor, state: Tensor) -> Tensor:
+        """The GRU's state after a step; of a real latent, its input is the posterior's probabilities."""
         memory = self.unpack(state)
-        seen = choose(self.infer(memory.deterministic, latent), Sampling())
-        z = torch.where(memory.chosen > 0.5, memory.stochastic, seen)
+        inferred = choose(self.posterior_probabilities(memory.deterministic, latent), Sampling())
+        z = torch.where(memory.chosen > 0.5, memory.stochastic, inferred)
         return self.cell(torch.cat([z, action], -1), memory.deterministic)
 
-    def unpack(self, state: Tensor) -> Memory:
+    def unpack(self, state: Tensor) -> RSSMState:
         """Parts of a memory `[N, S]`."""
         size = self.config.deterministic
-        return Memory(*state.split([size, self.state_size - size - 1, 1], -1))
+        return RSSMState(*state.split([size, self.state_size - size - 1, 1], -1))
 
 
 def _network(inputs: int, hidden: tuple[int, ...], outputs: int) -> nn.Sequential:
@@ -178,5 +178,5 @@ def choose(probabilities: Tensor, sampling: Sampling) -> Tensor:
     if sampling.temperature == 0:
         index = probabilities.argmax(-1, keepdim=True)
         return torch.zeros_like(probabilities).scatter_(-1, index, 1.0).flatten(-2)
-    tempered = (probabilities.log() / sampling.temperature).softmax(-1)
+    tempered = (probabilities.log() / max(sampling.temperature, 1e-6)).softmax(-1)
     return draw(tempered, sampling.generator)

@@ -1,4 +1,4 @@
-"""Causal transformer over the last steps; each sees itself and those before it."""
+"""Dynamics by a causal transformer over the last steps."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from ...networks.means import masked_mean
 from ..losses import gaussian_nll, soft_clamp
-from ..world_model import Change, Dynamics, Sampling
+from ..old_keys import accept_old_key
+from ..world_model import Dynamics, DynamicsPrediction, Sampling
 
 
 @dataclass(frozen=True)
-class TransformerConfig:
+class TransformerDynamicsConfig:
     """Causal transformer."""
 
     context: Annotated[int, Gt(0)] = 16
-    """Steps that are remembered."""
+    """Steps that it attends to."""
     size: Annotated[int, Gt(0)] = 64
     """Width."""
     layers: Annotated[int, Gt(0)] = 2
@@ -44,7 +45,7 @@ class Block(nn.Module):
         self.perceptron = nn.Sequential(nn.Linear(size, 4 * size), nn.SiLU(), nn.Linear(4 * size, size))
 
     def forward(self, x: Tensor, allowed: Tensor) -> Tensor:
-        """Map `x [N, L, D]`; `allowed [N or 1, 1, L, L]` says which key a query may see."""
+        """Map `x [N, L, D]`; `allowed [N or 1, 1, L, L]` says which keys a query attends to."""
         count, length, size = x.shape
         parts = self.queries_keys_values(self.before_attention(x))
         parts = parts.reshape(count, length, 3, self.heads, size // self.heads)
@@ -54,16 +55,16 @@ class Block(nn.Module):
         return x + self.perceptron(self.before_perceptron(x))
 
 
-class Transformer(Dynamics):
+class TransformerDynamics(Dynamics):
     """Gaussian change from the last `context` steps, which are the memory: `[N, context * (Z + A) + 1]`.
 
-    The last number is how many of them are real. Windows for learning are as long as the context, so that in a
+    The last number is how many of them are real. Sequences for learning are as long as the context, so that in a
     dream the network computes nothing that it has not learned.
     """
 
-    Config = TransformerConfig
+    Config = TransformerDynamicsConfig
 
-    def __init__(self, latent_size: int, action_size: int, config: TransformerConfig):
+    def __init__(self, latent_size: int, action_size: int, config: TransformerDynamicsConfig):
         super().__init__(latent_size, action_size)
         self.config = config
         self.token_size = latent_size + action_size
@@ -71,21 +72,22 @@ class Transformer(Dynamics):
         self.feature_size = config.size
         self.sequence_length = config.context
         self.embed = nn.Linear(self.token_size, config.size)
-        self.place = nn.Parameter(0.02 * torch.randn(config.context, config.size))
+        self.position_embedding = nn.Parameter(0.02 * torch.randn(config.context, config.size))
         self.blocks = nn.ModuleList(Block(config.size, config.heads) for _ in range(config.layers))
         self.last = nn.LayerNorm(config.size)
         self.change_head = nn.Linear(config.size, 2 * latent_size)
+        accept_old_key(self, "place", "position_embedding")
 
     def features(self, tokens: Tensor, length: Tensor) -> Tensor:
         """Features `[N, L, D]` of tokens `[N, L, Z + A]`, the last `length [N]` of which are real."""
         width = tokens.shape[1]
         slots = torch.arange(width, device=tokens.device)
-        # Place 0 is the oldest real step, wherever it stands.
-        place = (slots - (width - length).unsqueeze(-1)).clamp(min=0)
-        x = self.embed(tokens) + self.place[place]
+        # Position 0 is that of the oldest real step.
+        position = (slots - (width - length).unsqueeze(-1)).clamp(min=0)
+        x = self.embed(tokens) + self.position_embedding[position]
         real = slots >= (width - length).unsqueeze(-1)
         causal = slots[:, None] >= slots[None, :]
-        # What is filled in may see itself: a softmax over nothing would be NaN.
+        # Padding attends to itself: a softmax over nothing would be NaN.
         allowed = (causal & real[:, None, :]) | torch.eye(width, dtype=torch.bool, device=tokens.device)
         for block in self.blocks:
             x = block(x, allowed[:, None])
@@ -104,7 +106,7 @@ class Transformer(Dynamics):
         mask: Tensor,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Likelihood of the changes of windows no longer than the context."""
+        """Likelihood of the changes of sequences no longer than the context."""
         tokens = self.inputs(latent, action).transpose(0, 1)
         length = torch.full((tokens.shape[0],), tokens.shape[1], device=tokens.device)
         features = self.features(tokens, length).transpose(0, 1)
@@ -114,7 +116,7 @@ class Transformer(Dynamics):
         error = masked_mean((mean - target).square().mean(-1), mask)
         return nll, {"loss/dynamics": nll, "dynamics/squared_error": error}, features
 
-    def step(self, latent: Tensor, action: Tensor, state: Tensor, sampling: Sampling) -> Change:
+    def step(self, latent: Tensor, action: Tensor, state: Tensor, sampling: Sampling) -> DynamicsPrediction:
         """Push a step into the memory and predict what follows it."""
         count = len(latent)
         tokens = state[:, :-1].reshape(count, self.config.context, self.token_size)
@@ -126,4 +128,4 @@ class Transformer(Dynamics):
             noise = torch.randn(change.shape, generator=sampling.generator, device=change.device)
             change = change + noise * (0.5 * log_variance).exp() * sampling.temperature**0.5
         state = torch.cat([tokens.flatten(1), length.unsqueeze(-1)], -1)
-        return Change(self.advance(latent, change), state, features, latent.new_zeros(count))
+        return DynamicsPrediction(self.advance(latent, change), state, features, latent.new_zeros(count))

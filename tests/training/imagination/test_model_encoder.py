@@ -25,8 +25,8 @@ def make(monkeypatch):
     """Build encoders whose fitted model is an autoencoder that nobody has fitted."""
 
     def build(space=VECTOR, **options):
-        coder = Autoencoder(space, AutoencoderConfig(latent_size=3, hidden=(8,), depth=2))
-        model = type("Model", (), {"observation_space": space, "coder": coder})
+        observation_model = Autoencoder(space, AutoencoderConfig(latent_size=3, hidden=(8,), depth=2))
+        model = type("Model", (), {"observation_space": space, "observation_model": observation_model})
         config = type("Config", (), {"env": "There-v0"})
         fitted = world_models.FittedModel(config, model, None)
         monkeypatch.setattr(world_models, "load_world_model", lambda *_: fitted)
@@ -36,34 +36,36 @@ def make(monkeypatch):
 
 
 def gradients(encoder, obs):
-    """Gradient of the coder under an agent's loss, and of that agent's own layers."""
+    """Gradient of the observation model under an agent's loss, and of that agent's own layers."""
     encoder(obs).square().sum().backward()
-    coder = [p.grad for p in encoder.coder.parameters()]
-    return coder, [p.grad for p in encoder.layers.parameters()]
+    observation_model = [p.grad for p in encoder.observation_model.parameters()]
+    return observation_model, [p.grad for p in encoder.layers.parameters()]
 
 
 def test_joint_learning_is_reconstruction_and_nothing_of_the_agents(make):
     encoder = make(mode="joint", reconstruction_weight=0.5)
     obs = torch.randn(6, 5)
-    loss = encoder.reconstruction_loss(obs, encoder.coder.encode(obs))
-    by_hand = torch.autograd.grad(loss, list(encoder.coder.parameters()))
-    coder, layers = gradients(encoder, obs)
-    for got, expected in zip(coder, by_hand, strict=True):
+    loss = encoder.reconstruction_loss(obs, encoder.observation_model.encode(obs))
+    by_hand = torch.autograd.grad(loss, list(encoder.observation_model.parameters()))
+    observation_model, layers = gradients(encoder, obs)
+    for got, expected in zip(observation_model, by_hand, strict=True):
         torch.testing.assert_close(got, expected)
     assert all(gradient.abs().sum() > 0 for gradient in layers)
-    decoded = encoder.coder.decode(encoder.coder.encode(obs))
-    length = encoder.coder.encode(obs).square().sum(-1).mean()
+    decoded = encoder.observation_model.decode(encoder.observation_model.encode(obs))
+    length = encoder.observation_model.encode(obs).square().sum(-1).mean()
     torch.testing.assert_close(loss, 0.25 * ((decoded - obs).square().mean() + 1e-6 * length))
 
 
 def test_only_what_may_change_has_gradients(make):
     obs = torch.randn(6, 5)
-    coder, layers = gradients(make(mode="frozen"), obs)
-    assert all(gradient is None for gradient in coder) and all(gradient is not None for gradient in layers)
+    observation_model, layers = gradients(make(mode="frozen"), obs)
+    assert all(gradient is None for gradient in observation_model) and all(
+        gradient is not None for gradient in layers
+    )
     encoder = make(mode="finetune")
     gradients(encoder, obs)
-    assert all(p.grad.abs().sum() > 0 for p in encoder.coder.encoder.parameters())
-    assert all(p.grad is None for p in encoder.coder.decoder.parameters())
+    assert all(p.grad.abs().sum() > 0 for p in encoder.observation_model.encoder.parameters())
+    assert all(p.grad is None for p in encoder.observation_model.decoder.parameters())
     with torch.no_grad():
         assert make(mode="joint")(obs).shape == (6, 4)
 
@@ -80,8 +82,17 @@ def test_the_encoder_takes_smaller_steps(make):
     }
     # The first step of Adam is as long as the learning rate, whatever the gradient.
     assert moved["layers.0.bias"] == pytest.approx(0.1, rel=1e-3)
-    assert moved["coder.encoder.0.bias"] == pytest.approx(0.001, rel=1e-2)
+    assert moved["observation_model.encoder.0.bias"] == pytest.approx(0.001, rel=1e-2)
     assert FlatAdam(make(mode="finetune", learning_rate_scale=1.0)).pace is None
+
+
+def test_state_dicts_of_version_0_1_0_load(make):
+    encoder, again = make(), make()
+    old = {name.replace("observation_model.", "coder."): x + 1 for name, x in encoder.state_dict().items()}
+    assert "coder.encoder.0.weight" in old
+    again.load_state_dict(old)
+    for name, value in encoder.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value + 1)
 
 
 def test_pictures_are_seen_too(make):
@@ -91,16 +102,16 @@ def test_pictures_are_seen_too(make):
 
 
 def test_of_nested_observations_it_sees_what_the_model_was_fitted_to(make):
-    coder = make()
+    observation_model = make()
     space = spaces.Dict(obs=VECTOR, model_memory=spaces.Box(-np.inf, np.inf, (2,), np.float32))
-    torso = build_torso(space, type(coder), NoMemory, ModelEncoderConfig(hidden=(4,)))
+    torso = build_torso(space, type(observation_model), NoMemory, ModelEncoderConfig(hidden=(4,)))
     assert not torso.shared_by_default and torso.size == 4 + VECTOR_FEATURES
     obs = {"obs": torch.randn(6, 5), "model_memory": torch.randn(6, 2)}
     other = {**obs, "model_memory": torch.randn(6, 2)}
     for rows, alike in ((slice(0, 4), True), (slice(4, None), False)):
         assert torch.equal(torso.see(obs)[:, rows], torso.see(other)[:, rows]) is alike
     with pytest.raises(ValueError, match="encodes observations Box"):
-        build_torso(spaces.Dict(x=spaces.Box(0, 1, (3,))), type(coder), NoMemory)
+        build_torso(spaces.Dict(x=spaces.Box(0, 1, (3,))), type(observation_model), NoMemory)
 
 
 def test_it_needs_a_folder():

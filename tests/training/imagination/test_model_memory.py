@@ -85,7 +85,7 @@ def test_who_has_no_memory_or_saw_something_else_is_refused(recurrent, tmp_path,
 
 
 def test_the_control_keeps_its_dynamics_as_they_were_drawn(tmp_path):
-    """What two fits of different length share is the coder's learning alone."""
+    """What two fits of different length share is the observation model's learning alone."""
     words = ["--env", ENV, "--dynamics", "mdn_rnn", "--dynamics.hidden-size", "8", "--fit.untrained-dynamics"]
     models = []
     for steps in ("400", "800"):

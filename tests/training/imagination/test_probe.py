@@ -10,7 +10,7 @@ from palaestra.envs.tasks.classic import draw_cartpole
 from palaestra.training.imagination.probe import true_states
 from palaestra.world_models.dynamics.ensemble import Ensemble, EnsembleConfig
 from palaestra.world_models.identity import Identity
-from palaestra.world_models.report import probe_states
+from palaestra.world_models.model_evaluation import probe_states
 from palaestra.world_models.world_model import WorldModel
 
 
@@ -37,7 +37,7 @@ def test_a_linear_map_finds_what_is_there_and_less_under_noise():
     model = WorldModel(space, spaces.Discrete(2), Identity, Ensemble, dynamics_config=config)
     rng = np.random.default_rng(0)
     obs = rng.normal(size=(2000, 3)).astype(np.float32) * [1, 2, 1]
-    model.coder.scaler.fit(torch.as_tensor(obs))
+    model.observation_model.scaler.fit(torch.as_tensor(obs))
     states = np.stack([obs @ [1.0, -2.0, 0.0], rng.normal(size=2000)], 1)
     found, nothing = probe_states(model, obs.astype(np.float32), states)
     assert found > 0.9999 and abs(nothing) < 0.02

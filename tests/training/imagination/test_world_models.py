@@ -281,7 +281,7 @@ def test_the_gate_says_why_it_is_closed():
         ("fit --out x", ["which environment?"]),
         ("fit --env CartPole-v1", ["where to?", "--out"]),
         ("fit --env CartPol-v1 --out x", ["CartPol-v1", "CartPole-v1"]),
-        ("fit --env CartPole-v1 --encoder vea --out x", ["unknown coder 'vea'", "'vae'"]),
+        ("fit --env CartPole-v1 --encoder vea --out x", ["unknown observation model 'vea'", "'vae'"]),
         ("fit --env CartPole-v1 --dynamics mdn --out x", ["unknown dynamics 'mdn'", "mdn_rnn"]),
         ("fit --env CartPole-v1 --fit.updats 3 --out x", ["--fit.updats", "--fit.updates"]),
         ("fit --env CartPole-v1 --fit.updates 0 --out x", ["fit.updates", "must be > 0"]),
@@ -345,9 +345,9 @@ def test_an_agent_sees_with_a_world_models_encoder(mode, autoencoder, tmp_path, 
     run_dir = tmp_path / "run"
     words = ["--env", "CartPole-v1", "--encoder", f"world-model:{autoencoder}", "--encoder.mode", mode]
     assert run(["train", "ppo", *words, *TRAIN, "--out", str(run_dir)]) == 0
-    before = dict(load_world_model(autoencoder).model.coder.named_parameters())
+    before = dict(load_world_model(autoencoder).model.observation_model.named_parameters())
     torso = load_run(run_dir).agent.torso
-    after = dict(torso.encoder.coder.named_parameters())
+    after = dict(torso.encoder.observation_model.named_parameters())
     assert before.keys() == after.keys() and torso.size == 64
     # The decoder takes no part in acting; what encodes has changed only if it was allowed to.
     same = {name: torch.equal(before[name], after[name]) for name in before}
@@ -394,11 +394,15 @@ def test_help_shows_options_of_a_cycle(capsys):
 def test_auto_follows_the_observations():
     picture, vector = spaces.Box(0, 255, (32, 32), np.uint8), spaces.Box(-1, 1, (3,), np.float32)
 
-    auto = {"coder": "auto", "dynamics": "auto"}
-    assert resolve_names(auto, picture) == {"coder": "vae", "dynamics": "mdn_rnn"}
-    assert resolve_names(auto, vector) == {"coder": "identity", "dynamics": "ensemble"}
+    auto = {"observation_model": "auto", "dynamics": "auto"}
+    assert resolve_names(auto, picture) == {"observation_model": "vae", "dynamics": "mdn_rnn"}
+    assert resolve_names(auto, vector) == {"observation_model": "identity", "dynamics": "ensemble"}
     config = world_model_config({"env": "Pendulum-v1", "dynamics": {"name": "transformer", "context": 4}})
-    assert (config.coder, config.dynamics, config.dynamics_config.context) == ("identity", "transformer", 4)
+    assert (config.observation_model, config.dynamics, config.dynamics_config.context) == (
+        "identity",
+        "transformer",
+        4,
+    )
 
 
 def test_random_steps_are_counted_and_the_same_every_time():

@@ -6,22 +6,23 @@ import pytest
 import torch
 
 from palaestra.networks.optimizer import FlatAdam
+from palaestra.world_models.dynamics import ensemble
 from palaestra.world_models.dynamics.ensemble import Ensemble, EnsembleConfig
 from palaestra.world_models.dynamics.mdn_rnn import MDNRNN, MDNRNNConfig, draw_from_mixture
-from palaestra.world_models.dynamics.transformer import Transformer, TransformerConfig
+from palaestra.world_models.dynamics.transformer import TransformerDynamics, TransformerDynamicsConfig
 from palaestra.world_models.world_model import Sampling
 
 SMALL = {
     "ensemble": (Ensemble, EnsembleConfig(members=4, elites=2, hidden=(32,))),
     "mdn_rnn": (MDNRNN, MDNRNNConfig(hidden_size=24, components=2)),
-    "transformer": (Transformer, TransformerConfig(context=8, size=16, layers=2, heads=2)),
+    "transformer": (TransformerDynamics, TransformerDynamicsConfig(context=8, size=16, layers=2, heads=2)),
 }
 MATRIX = torch.tensor([[0.95, 0.1], [-0.1, 0.95]])
 PUSH = torch.tensor([[0.0], [0.2]])
 
 
 def linear_system(length, count, seed=0):
-    """Windows [T, B] of x' = M x + P u under random actions."""
+    """SequenceBatch [T, B] of x' = M x + P u under random actions."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(count, 2, generator=generator)
     rows, actions = [x], []
@@ -40,25 +41,25 @@ def make(name, seed=0):
     return cls(2, 1, config)
 
 
-def learn(dynamics, windows, steps, learning_rate=3e-3):
-    dynamics.fit_scale(windows[0].flatten(0, 1), windows[2].flatten(0, 1))
+def learn(dynamics, sequences, steps, learning_rate=3e-3):
+    dynamics.fit_scale(sequences[0].flatten(0, 1), sequences[2].flatten(0, 1))
     optimizer = FlatAdam(dynamics, max_grad_norm=10.0)
     dynamics.train()
     for step in range(steps):
         rate = learning_rate * (1 - step / steps)
-        metrics = optimizer.step(lambda *batch: dynamics.loss(*batch)[:2], windows, rate)
+        metrics = optimizer.step(lambda *batch: dynamics.loss(*batch)[:2], sequences, rate)
     dynamics.eval()
     return metrics
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_step_by_step_is_the_same_as_a_window(name):
-    dynamics, windows = make(name), linear_system(8, 3)
-    dynamics.fit_scale(windows[0].flatten(0, 1), windows[2].flatten(0, 1))
-    _, _, features = dynamics.loss(*windows)
+    dynamics, sequences = make(name), linear_system(8, 3)
+    dynamics.fit_scale(sequences[0].flatten(0, 1), sequences[2].flatten(0, 1))
+    _, _, features = dynamics.loss(*sequences)
     state = dynamics.initial_state(3)
     for t in range(8):
-        change = dynamics.step(windows[0][t], windows[1][t], state, Sampling())
+        change = dynamics.step(sequences[0][t], sequences[1][t], state, Sampling())
         state = change.state
         torch.testing.assert_close(change.features, features[t], atol=1e-5, rtol=1e-4)
         assert state.shape == (3, dynamics.state_size) and change.features.shape == (3, dynamics.feature_size)
@@ -80,8 +81,8 @@ def test_what_is_masked_or_later_does_not_count(name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_linear_system_is_learned(name):
-    dynamics, windows = make(name), linear_system(8, 64)
-    learn(dynamics, windows, 300, learning_rate=1e-2)
+    dynamics, sequences = make(name), linear_system(8, 64)
+    learn(dynamics, sequences, 300, learning_rate=1e-2)
     latent, action, after, _ = linear_system(8, 50, seed=1)
     state = dynamics.initial_state(50)
     errors, changes = [], []
@@ -123,13 +124,47 @@ def test_changes_are_measured_in_their_own_units():
     assert dynamics.advance(latent, torch.full((3, 2), 1e9))[:, 0].tolist() == [50.0] * 3
 
 
+def test_tiny_changes_are_changes():
+    dynamics = make("ensemble")
+    latent = 1e-7 * torch.tensor([[0.0, 5.0], [10.0, 5.0], [20.0, 5.0]])
+    dynamics.fit_scale(latent, latent + 1e-7 * torch.tensor([[3.0, 0.0], [4.0, 0.0], [5.0, 0.0]]))
+    assert dynamics.change.tolist() == pytest.approx([1e-7 * math.sqrt(50 / 3), 1.0])
+    assert dynamics.deviation[0] < 1e-5 and dynamics.deviation[1] == 1
+
+
+def test_members_are_chosen_by_all_steps(monkeypatch):
+    monkeypatch.setattr(ensemble, "ROWS", 2)
+    dynamics, (latent, action, after, _) = make("ensemble"), linear_system(1, 5)
+    error = [
+        (
+            dynamics.predict(dynamics.inputs(latent[0], action[0]).expand(4, 5, 3))[0][n]
+            - dynamics.target(latent[0], after[0])
+        )
+        .square()
+        .mean()
+        .item()
+        for n in range(4)
+    ]
+    dynamics.choose_members(latent[0], action[0], after[0])
+    assert dynamics.elites.tolist() == sorted(range(4), key=error.__getitem__)[:2]
+
+
+def test_old_parameters_of_a_transformer_load():
+    dynamics = make("transformer")
+    state = dynamics.state_dict()
+    state["place"] = state.pop("position_embedding") + 1
+    again = make("transformer")
+    again.load_state_dict(state)
+    torch.testing.assert_close(again.position_embedding, dynamics.position_embedding + 1)
+
+
 def test_the_best_members_dream():
-    dynamics, windows = make("ensemble"), linear_system(1, 256)
-    learn(dynamics, windows, 200)
+    dynamics, sequences = make("ensemble"), linear_system(1, 256)
+    learn(dynamics, sequences, 200)
     with torch.no_grad():
         # Members 0 and 2 forget what they have learned.
         dynamics.layers[-1].bias[[0, 2]] += 5.0
-    dynamics.choose_members(windows[0][0], windows[1][0], windows[2][0])
+    dynamics.choose_members(sequences[0][0], sequences[1][0], sequences[2][0])
     assert sorted(dynamics.elites.tolist()) == [1, 3]
 
 
@@ -152,8 +187,8 @@ def test_rows_are_dealt_out_to_the_elites(count):
     generator, drawn = torch.Generator().manual_seed(0), []
     for _ in range(20):
         sampling = Sampling(generator, disagreement=False)
-        said = dynamics.step(latent, torch.zeros(count, 1), dynamics.initial_state(count), sampling)
-        change = said.latent.detach() - latent
+        prediction = dynamics.step(latent, torch.zeros(count, 1), dynamics.initial_state(count), sampling)
+        change = prediction.latent.detach() - latent
         torch.testing.assert_close(change[:, 1] - change[:, 0], torch.nn.functional.silu(latent[:, 0]))
         drawn.append(change[:, 0].round())
     drawn = torch.stack(drawn)
@@ -163,12 +198,12 @@ def test_rows_are_dealt_out_to_the_elites(count):
 
 
 def test_members_disagree_where_they_have_seen_nothing():
-    dynamics, windows = make("ensemble"), linear_system(1, 256)
-    learn(dynamics, windows, 300)
-    near, far = windows[0][0], windows[0][0] * 20
+    dynamics, sequences = make("ensemble"), linear_system(1, 256)
+    learn(dynamics, sequences, 300)
+    near, far = sequences[0][0], sequences[0][0] * 20
     state = dynamics.initial_state(256)
     seen, unseen = (
-        dynamics.step(x, windows[1][0], state, Sampling()).disagreement.mean() for x in (near, far)
+        dynamics.step(x, sequences[1][0], state, Sampling()).disagreement.mean() for x in (near, far)
     )
     assert unseen > 5 * seen
 
@@ -180,8 +215,8 @@ def test_a_mixture_learns_two_outcomes():
     sign = torch.randint(0, 2, (8, 256, 1), generator=generator) * 2.0 - 1
     latent = torch.zeros(8, 256, 2)
     noise = 0.1 * torch.randn(8, 256, 2, generator=generator)
-    windows = (latent, torch.zeros(8, 256, 1), latent + sign + noise, torch.ones(8, 256, dtype=torch.bool))
-    metrics = learn(dynamics, windows, 200, learning_rate=1e-2)
+    sequences = (latent, torch.zeros(8, 256, 1), latent + sign + noise, torch.ones(8, 256, dtype=torch.bool))
+    metrics = learn(dynamics, sequences, 200, learning_rate=1e-2)
     # ln 2 for the choice, and 2 (0.5 + ln 0.1 + 0.919) for the noise; changes are in units of 1.005.
     expected = math.log(2) + 2 * (0.5 + math.log(0.1 / 1.005) + 0.9189)
     assert metrics["loss/dynamics"].item() == pytest.approx(expected, abs=0.15)
@@ -226,4 +261,4 @@ def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="elites: must be at most members"):
         EnsembleConfig(members=2, elites=3)
     with pytest.raises(ValueError, match="size: must be a multiple of heads"):
-        TransformerConfig(size=10, heads=4)
+        TransformerDynamicsConfig(size=10, heads=4)

@@ -18,8 +18,8 @@ def make(config=CONFIG, seed=0):
     return RSSM(2, 1, config)
 
 
-def windows(length=8, count=64, seed=0):
-    """Windows [T, B] of a rotation whose speed depends on the action."""
+def sequences(length=8, count=64, seed=0):
+    """SequenceBatch [T, B] of a rotation whose speed depends on the action."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(count, 2, generator=generator)
     rows, actions = [x], []
@@ -63,6 +63,22 @@ def test_the_loss_by_hand():
         assert loss.item() == pytest.approx(50 * 2.5**2 + divergence, rel=1e-5)
 
 
+def test_without_a_uniform_share_numbers_stay_numbers():
+    model = make(RSSMConfig(deterministic=8, groups=2, classes=3, hidden=(8,), unimix=0.0, free_nats=0.0))
+    with torch.no_grad():
+        model.prior[-1].bias[:3] = torch.tensor([0.0, 500.0, 0.0])
+        model.posterior[-1].bias[:3] = torch.tensor([500.0, 0.0, 0.0])
+    generator = torch.Generator().manual_seed(0)
+    loss, metrics, _ = model.loss(*sequences(3), generator)
+    loss.backward()
+    assert loss.isfinite() and all(x.isfinite() for x in metrics.values())
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    for temperature in (0.0, 1e-30, 1.0, 5.0):
+        sampling = Sampling(generator, temperature)
+        prediction = model.step(torch.zeros(4, 2), torch.zeros(4, 1), model.initial_state(4), sampling)
+        assert prediction.latent.isfinite().all()
+
+
 def test_prior_and_posterior_are_drawn_together_unevenly():
     generator = torch.Generator().manual_seed(0)
     sizes = {}
@@ -81,7 +97,7 @@ def test_prior_and_posterior_are_drawn_together_unevenly():
             # Otherwise the classes before reach the prior through the memory.
             for parameter in model.cell.parameters():
                 parameter.zero_()
-        loss, metrics, _ = model.loss(*windows(1), generator)
+        loss, metrics, _ = model.loss(*sequences(1), generator)
         (loss - metrics["loss/latent"]).backward()
         sizes[name] = [
             sum(float(p.grad.abs().sum()) for p in part.parameters() if p.grad is not None)
@@ -106,7 +122,7 @@ def test_samples_are_one_hot_and_gradients_go_straight_through():
 
 def test_memory_of_real_steps_is_that_of_a_window(monkeypatch):
     monkeypatch.setattr(rssm, "draw", lambda probabilities, _: choose(probabilities, Sampling()))
-    model, data = make(), windows(6, 3)
+    model, data = make(), sequences(6, 3)
     model.fit_scale(data[0].flatten(0, 1), data[2].flatten(0, 1))
     _, _, features = model.loss(*data)
     state = model.initial_state(3)
@@ -122,11 +138,12 @@ def test_a_dream_goes_on_from_memory_and_a_real_step_from_the_latent():
     generator = torch.Generator().manual_seed(0)
     latent, action = torch.randn(5, 2), torch.ones(5, 1)
     with torch.no_grad():
-        said = model.step(latent, action, model.initial_state(5), Sampling(generator))
-        assert said.state.shape == (5, model.state_size) and (said.state[:, -1] == 1).all()
+        prediction = model.step(latent, action, model.initial_state(5), Sampling(generator))
+        assert prediction.state.shape == (5, model.state_size) and (prediction.state[:, -1] == 1).all()
         # What is shown no longer matters once the memory has chosen; before, it does.
         dreamt = [
-            model.step(x, action, said.state, Sampling()).features for x in (said.latent, said.latent + 9)
+            model.step(x, action, prediction.state, Sampling()).features
+            for x in (prediction.latent, prediction.latent + 9)
         ]
         torch.testing.assert_close(*dreamt)
         real = [
@@ -137,21 +154,21 @@ def test_a_dream_goes_on_from_memory_and_a_real_step_from_the_latent():
 
 def test_a_rotation_is_learned_many_steps_ahead():
     config = RSSMConfig(deterministic=32, groups=8, classes=8, hidden=(64,))
-    model, data = make(config), windows(8, 256)
+    model, data = make(config), sequences(8, 256)
     model.fit_scale(data[0].flatten(0, 1), data[2].flatten(0, 1))
     optimizer, generator = FlatAdam(model, max_grad_norm=1000.0), torch.Generator().manual_seed(0)
     for step in range(200):
         rows = torch.randint(256, (64,), generator=generator)
         batch = tuple(x[:, rows] for x in data)
         optimizer.step(lambda *b: model.loss(*b, generator)[:2], batch, 5e-3 * (1 - step / 200))
-    latent, action, after, _ = windows(8, 256, seed=1)
+    latent, action, after, _ = sequences(8, 256, seed=1)
     with torch.no_grad():
         state = model.initial_state(256)
         for t in range(3):
             state = model.observe(latent[t], action[t], state)
         x = latent[3]
         for t in range(3, 8):
-            said = model.step(x, action[t], state, Sampling())
-            x, state = said.latent, said.state
+            prediction = model.step(x, action[t], state, Sampling())
+            x, state = prediction.latent, prediction.state
     error, change = (x - after[7]).square().mean(), (latent[3] - after[7]).square().mean()
     assert error < 0.1 * change

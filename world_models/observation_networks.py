@@ -1,4 +1,4 @@
-"""What coders share: observations as networks see them, networks for vectors and for pictures, and corruption."""
+"""What observation models share: scaling of observations, networks for vectors and for pictures, input noise."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from ..networks.layers import mlp
+from .scales import divisor
 
 SMALLEST_PICTURE = 16
+# Larger bounds, such as the largest float32, are none.
+LARGEST_BOUND = 1e6
 
 
 @dataclass(frozen=True)
-class NetworksConfig:
-    """Networks of a coder, and what their input is made to lack while they learn."""
+class ObservationNetworksConfig:
+    """Networks of an observation model, and the noise on their input while they learn."""
 
     latent_size: Annotated[int, Gt(0)] = 16
-    """Numbers that an observation is put into."""
+    """Numbers in a latent."""
     hidden: tuple[Annotated[int, Gt(0)], ...] = (128, 128)
     """Vectors: width of each hidden layer."""
     depth: Annotated[int, Gt(0)] = 16
@@ -32,7 +35,7 @@ class NetworksConfig:
     """Denoising: share of the inputs that are set to zero."""
 
 
-class Vectors(nn.Module):
+class VectorScaler(nn.Module):
     """Flat observations in units of their own deviation, `[N, *shape] <-> [N, D]`."""
 
     center: Tensor
@@ -51,28 +54,28 @@ class Vectors(nn.Module):
 
     @property
     def unit(self) -> Tensor:
-        """What 1 is to networks, in the environment's units: `[*shape]`."""
+        """Deviation by which observations are divided, in the environment's units: `[*shape]`."""
         return self.deviation.reshape(self.shape)
 
     @torch.no_grad()
     def fit(self, obs: Tensor) -> None:
-        """Measure observations `[N, *shape]`."""
+        """Measure mean and deviation of observations `[N, *shape]`."""
         flat = obs.reshape(len(obs), -1).double()
-        deviation = flat.std(0) if len(flat) > 1 else torch.zeros(self.size)
+        deviation = flat.std(0) if len(flat) > 1 else torch.zeros_like(flat[0])
         self.center.copy_(flat.mean(0))
-        self.deviation.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
+        self.deviation.copy_(divisor(deviation, flat.abs().amax(0)))
 
     def forward(self, obs: Tensor) -> Tensor:
-        """To networks."""
+        """Scaled observations."""
         return (obs.reshape(len(obs), -1).float() - self.center) / self.deviation
 
     def inverse(self, x: Tensor) -> Tensor:
-        """Back to observations, within the bounds of their space."""
+        """Observations of scaled ones, within the bounds of their space."""
         obs = torch.maximum(torch.minimum(self.center + x * self.deviation, self.high), self.low)
         return obs.reshape(len(x), *self.shape)
 
 
-class Pictures(nn.Module):
+class PictureScaler(nn.Module):
     """Pictures `[N, *shape]` as channels of numbers from 0 to 1, `[N, C, H, W]`; bounds say what 0 and 1 are.
 
     Shapes are `[H, W]`, `[H, W, C]` or `[C, H, W]`, or a stack of K of the last two; its frames lie behind each
@@ -82,7 +85,9 @@ class Pictures(nn.Module):
     def __init__(self, space: spaces.Box):
         super().__init__()
         self.shape = space.shape
-        self.low, self.range = float(space.low.min()), float(space.high.max() - space.low.min())
+        # As floats: in the space's own type, -128 to 127 would have the range -1.
+        self.low = float(space.low.min())
+        self.range = float(space.high.max()) - self.low
         # One frame as [frames, its own axes]; a lone picture is a stack of one.
         self.stack = space.shape if len(space.shape) == 4 else (1, *space.shape)
         # Channels last where there are few of them, as most environments have it.
@@ -95,14 +100,14 @@ class Pictures(nn.Module):
 
     @property
     def unit(self) -> float:
-        """What 1 is to networks, in the environment's units."""
+        """Range by which pictures are divided, in the environment's units."""
         return self.range
 
     def fit(self, obs: Tensor) -> None:
-        """Nothing to measure: bounds are known."""
+        """Nothing is measured: the bounds are known."""
 
     def forward(self, obs: Tensor) -> Tensor:
-        """To networks."""
+        """Scaled observations."""
         x = (obs.float() - self.low) / self.range
         x = x.reshape(len(obs), *self.stack)
         if self.channels_last:
@@ -110,7 +115,7 @@ class Pictures(nn.Module):
         return x.reshape(len(obs), *self.picture)
 
     def inverse(self, x: Tensor) -> Tensor:
-        """Back to observations."""
+        """Observations of scaled ones."""
         x = x.clamp(0, 1) * self.range + self.low
         if self.channels_last:
             frames, height, width, channels = self.stack
@@ -118,15 +123,15 @@ class Pictures(nn.Module):
         return x.reshape(len(x), *self.shape)
 
 
-def observation_scaler(space: spaces.Space) -> Vectors | Pictures:
-    """Return what fits an observation space.
+def observation_scaler(space: spaces.Space) -> VectorScaler | PictureScaler:
+    """Return the scaler for an observation space.
 
     Raises:
         TypeError: it is no Box.
     """
     if not isinstance(space, spaces.Box):
         raise TypeError(f"world models take Box observations, got {' '.join(str(space).split())}")
-    return Pictures(space) if is_picture(space) else Vectors(space)
+    return PictureScaler(space) if is_picture(space) else VectorScaler(space)
 
 
 def is_picture(space: spaces.Space) -> bool:
@@ -134,16 +139,18 @@ def is_picture(space: spaces.Space) -> bool:
     return (
         isinstance(space, spaces.Box)
         and len(space.shape) in (2, 3, 4)
-        and bool(np.isfinite(space.low).all() and np.isfinite(space.high).all())
+        and bool(
+            max(np.abs(bounds.astype(float)).max() for bounds in (space.low, space.high)) <= LARGEST_BOUND
+        )
         and sorted(space.shape)[-2] >= SMALLEST_PICTURE
     )
 
 
 def build_networks(
-    scaler: Vectors | Pictures, config: NetworksConfig, outputs: int
+    scaler: VectorScaler | PictureScaler, config: ObservationNetworksConfig, outputs: int
 ) -> tuple[nn.Module, nn.Module]:
     """Return an encoder `x -> [N, outputs]` and a decoder `[N, latent_size] -> x` for what a scaler gives."""
-    if isinstance(scaler, Pictures):
+    if isinstance(scaler, PictureScaler):
         return _convolutions(scaler.picture, config, outputs)
     sizes = (scaler.size, *config.hidden)
     encoder = nn.Sequential(*mlp(sizes, "silu"), nn.Linear(sizes[-1], outputs))
@@ -153,7 +160,7 @@ def build_networks(
 
 
 def _convolutions(
-    picture: tuple[int, int, int], config: NetworksConfig, outputs: int
+    picture: tuple[int, int, int], config: ObservationNetworksConfig, outputs: int
 ) -> tuple[nn.Module, nn.Module]:
     """Four layers that halve a picture, and four that double it; group normalisation, so that no batch matters."""
     channels, height, width = picture
@@ -180,8 +187,8 @@ def _convolutions(
     return encoder, decoder
 
 
-def corrupt(x: Tensor, config: NetworksConfig, generator: torch.Generator) -> Tensor:
-    """Input of a denoising coder: `x [N, ...]` with noise, and with some of it hidden."""
+def denoising_input(x: Tensor, config: ObservationNetworksConfig, generator: torch.Generator) -> Tensor:
+    """Input of a denoising observation model: `x [N, ...]` with Gaussian noise, and a share of it set to zero."""
     if config.noise > 0:
         x = x + config.noise * torch.randn(x.shape, generator=generator, device=x.device)
     if config.hidden_share > 0:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
-class Episode(NamedTuple):
+class RecordedEpisode(NamedTuple):
     """`L` consecutive steps of one environment."""
 
     obs: np.ndarray
@@ -28,12 +28,15 @@ class Episode(NamedTuple):
         return len(self.reward)
 
 
-class Episodes:
-    """Episodes in the order in which they ended; every tenth is held out, and never learned from."""
+class EpisodeDataset:
+    """Episodes in the order in which they ended; every tenth is held out, and never learned from.
+
+    Observation rows count the observations of all episodes one after the other.
+    """
 
     HELD_OUT_EVERY = 10
 
-    def __init__(self, episodes: Sequence[Episode] = ()):
+    def __init__(self, episodes: Sequence[RecordedEpisode] = ()):
         self.episodes = list(episodes)
 
     def __len__(self) -> int:
@@ -46,35 +49,70 @@ class Episodes:
 
     @property
     def num_terminated(self) -> int:
-        """How many ended for good."""
+        """Episodes that terminated."""
         return sum(episode.terminated for episode in self.episodes)
 
-    def add(self, episodes: Sequence[Episode]) -> None:
+    def add(self, episodes: Sequence[RecordedEpisode]) -> None:
         """Append episodes."""
         self.episodes += episodes
 
-    def split(self) -> tuple[Episodes, Episodes]:
-        """Episodes to learn from and those to judge by; with only one, both are the same.
+    def split(self) -> tuple[EpisodeDataset, EpisodeDataset]:
+        """Episodes to learn from, and held-out ones; with only one, both are the same.
 
         The fourth of every ten is held out, so that a growing collection never moves an episode from one side to
-        the other. Where there are fewer than four, the last one is.
+        the other. Where there are fewer than four, the last one is. All pieces of an episode are on the same side.
         """
-        if len(self) < 2:
+        numbers = self._episode_numbers()
+        last = max(numbers, default=0)
+        if last == 0:
             return self, self
-        place = min(3, len(self) - 1)
-        chosen = [index % self.HELD_OUT_EVERY == place for index in range(len(self))]
-        pairs = list(zip(self.episodes, chosen, strict=True))
-        return Episodes([e for e, held in pairs if not held]), Episodes([e for e, held in pairs if held])
+        sides: tuple[list[RecordedEpisode], list[RecordedEpisode]] = ([], [])
+        for episode, number in zip(self.episodes, numbers, strict=True):
+            sides[number % self.HELD_OUT_EVERY == min(3, last)].append(episode)
+        return EpisodeDataset(sides[0]), EpisodeDataset(sides[1])
+
+    def _episode_numbers(self) -> list[int]:
+        """Number of the real episode that each piece belongs to, by the first pieces' order.
+
+        A piece goes on with the one that was cut off at the observation that it begins with.
+        """
+        numbers: list[int] = []
+        cut: dict[bytes, int] = {}
+        following = 0
+        for episode in self.episodes:
+            number = None if episode.opens else cut.pop(episode.obs[0].tobytes(), None)
+            if number is None:
+                number, following = following, following + 1
+            if not episode.terminated:
+                cut[episode.obs[-1].tobytes()] = number
+            numbers.append(number)
+        return numbers
+
+    @property
+    def num_observations(self) -> int:
+        """Observation rows: one more than steps for each episode."""
+        return self.num_steps + len(self)
+
+    def observations(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Copy of the observations `[N, ...]` at `rows [N]`, of all of them by default."""
+        if rows is None:
+            return np.concatenate([episode.obs for episode in self.episodes])
+        starts = np.cumsum([0, *(len(episode.obs) for episode in self.episodes)])
+        index = np.searchsorted(starts, rows, side="right") - 1
+        found = np.empty((len(rows), *self.episodes[0].obs.shape[1:]), self.episodes[0].obs.dtype)
+        for row, (episode, offset) in enumerate(zip(index, rows - starts[index], strict=True)):
+            found[row] = self.episodes[episode].obs[offset]
+        return found
 
     def state_dict(self) -> dict[str, Any]:
-        """One array for each kind of thing."""
+        """One array for each field of the episodes."""
         if not self.episodes:
             return {"lengths": []}
         return {
             "lengths": [episode.length for episode in self.episodes],
             "terminated": [episode.terminated for episode in self.episodes],
             "opens": [episode.opens for episode in self.episodes],
-            "obs": np.concatenate([episode.obs for episode in self.episodes]),
+            "obs": self.observations(),
             "action": np.concatenate([episode.action for episode in self.episodes]),
             "reward": np.concatenate([episode.reward for episode in self.episodes]),
         }
@@ -85,15 +123,15 @@ class Episodes:
         row = 0
         for index, length in enumerate(state["lengths"]):
             steps = slice(row, row + length)
-            seen = slice(row + index, row + index + length + 1)
+            obs_rows = slice(row + index, row + index + length + 1)
             ended = bool(state["terminated"][index])
             opens = bool(state["opens"][index]) if "opens" in state else True  # older data do not say
-            obs, action, reward = state["obs"][seen], state["action"][steps], state["reward"][steps]
-            self.episodes.append(Episode(obs, action, reward, ended, opens))
+            obs, action, reward = state["obs"][obs_rows], state["action"][steps], state["reward"][steps]
+            self.episodes.append(RecordedEpisode(obs, action, reward, ended, opens))
             row += length
 
 
-class Recorder:
+class EpisodeRecorder:
     """Turns steps of `num_envs` environments into episodes."""
 
     def __init__(self, num_envs: int):
@@ -111,7 +149,7 @@ class Recorder:
         next_obs: np.ndarray,
         valid: np.ndarray | None = None,
         first: np.ndarray | None = None,
-    ) -> list[Episode]:
+    ) -> list[RecordedEpisode]:
         """Take one step of all environments, arrays `[B, ...]`; returns the episodes that ended with it.
 
         `first` says which `obs` open an episode; without it those do that come after an end, and the very first.
@@ -128,14 +166,14 @@ class Recorder:
                 ended.append(self._finish(i, bool(terminated[i]), next_opens=True))
         return ended
 
-    def cut(self) -> list[Episode]:
+    def cut(self) -> list[RecordedEpisode]:
         """End the running episodes here, as cut off; returns them."""
         return [self._finish(i, False, next_opens=False) for i, rows in enumerate(self._rows) if rows]
 
-    def _finish(self, index: int, terminated: bool, next_opens: bool) -> Episode:
+    def _finish(self, index: int, terminated: bool, next_opens: bool) -> RecordedEpisode:
         rows, self._rows[index] = self._rows[index], []
         opens, self._opens[index] = self._opens[index], next_opens
         obs = np.stack([row[0] for row in rows] + [self._last[index]])
         obs = obs.astype(np.float32) if obs.dtype == np.float64 else obs
         reward = np.array([row[2] for row in rows], np.float32)
-        return Episode(obs, np.stack([row[1] for row in rows]), reward, terminated, opens)
+        return RecordedEpisode(obs, np.stack([row[1] for row in rows]), reward, terminated, opens)

@@ -7,13 +7,13 @@ from gymnasium import spaces
 
 from palaestra.world_models.actions import ActionCoder
 from palaestra.world_models.dynamics.ensemble import Ensemble, EnsembleConfig
-from palaestra.world_models.heads import Heads, HeadsConfig, calibrating_shift
 from palaestra.world_models.identity import Identity
-from palaestra.world_models.world_model import Windows, WorldModel
+from palaestra.world_models.prediction_heads import PredictionHeads, PredictionHeadsConfig, calibrating_shift
+from palaestra.world_models.world_model import SequenceBatch, WorldModel
 
 
 def heads(end_rate=0.1, sampled=0.3, rewards=(0.0, 2.0), **changes):
-    made = Heads(3, HeadsConfig(hidden=(16,), **changes))
+    made = PredictionHeads(3, PredictionHeadsConfig(hidden=(16,), **changes))
     made.fit_scale(torch.tensor(rewards), end_rate, sampled)
     return made
 
@@ -29,6 +29,14 @@ def test_constant_rewards_are_exact_from_the_start():
     x = torch.zeros(2, 3)
     assert made.reward(x).tolist() == [1.0, 1.0]
     assert made.reward_loss(x, torch.ones(2)).tolist() == [0.0, 0.0]
+
+
+def test_tiny_rewards_keep_their_own_unit():
+    # Rewards 0 and 2e-7: predicting the mean is off by 1 / sqrt 2 deviations, as for 0 and 2.
+    made = heads(rewards=(0.0, 2e-7))
+    assert made.reward_loss(torch.zeros(1, 3), torch.tensor([2e-7])).item() == pytest.approx(0.25)
+    # Rounding of a constant is no deviation.
+    assert heads(rewards=(1000.0, 1000.0001)).reward_scale == 1
 
 
 def test_rewards_stay_within_what_was_seen():
@@ -89,7 +97,7 @@ def test_weighting_and_oversampling_are_undone():
 def test_rewards_of_very_different_sizes():
     """A reward of 50 beside ones of 0.1; at first, nothing is expected at all."""
     torch.manual_seed(0)
-    made = Heads(3, HeadsConfig(hidden=(32,), reward="two_hot"))
+    made = PredictionHeads(3, PredictionHeadsConfig(hidden=(32,), reward="two_hot"))
     x = torch.eye(3)[torch.randint(3, (300,))]
     reward = x @ torch.tensor([0.1, -2.0, 50.0])
     made.fit_scale(reward, 0.0, 0.0)
@@ -118,9 +126,9 @@ def test_a_time_limit_never_trains_the_end():
         terminated[truncated] = label
         mask = torch.ones(1, 6, dtype=torch.bool)
         action = torch.zeros(1, 6, dtype=torch.long)
-        windows = Windows(latent, action, torch.zeros(1, 6), after, terminated, ~truncated, mask)
+        sequences = SequenceBatch(latent, action, torch.zeros(1, 6), after, terminated, ~truncated, mask)
         torch.nn.init.constant_(model.heads.end_network[-1].weight, 0.1)
-        losses.append(model.loss(windows)[1]["loss/end"].item())
+        losses.append(model.loss(sequences)[1]["loss/end"].item())
     assert losses[0] == losses[1] > 0
 
 

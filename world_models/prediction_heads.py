@@ -1,4 +1,4 @@
-"""What a step brought: its reward, and whether it ended the episode."""
+"""Prediction heads: reward of a step, and whether it ended the episode."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from ..networks.layers import mlp
 from .losses import end_loss, symexp, symlog, two_hot, two_hot_mean
+from .scales import divisor
 
 REWARD_BINS = 255
 
 
 @dataclass(frozen=True)
-class HeadsConfig:
+class PredictionHeadsConfig:
     """Predicting reward and termination."""
 
     hidden: tuple[Annotated[int, Gt(0)], ...] = (128, 128)
@@ -32,13 +33,13 @@ class HeadsConfig:
     max_end_weight: Annotated[float, Ge(1)] = 50.0
     """Rare ends count as much as all other steps together, but never more than this many times each."""
     terminal_share: Annotated[float, Interval(ge=0, le=1)] = 0.25
-    """Share of the windows that are chosen because they end in a termination."""
+    """Share of the sequences that are chosen because they end in a termination."""
 
 
-class Heads(nn.Module):
+class PredictionHeads(nn.Module):
     """Reward and termination of a step, from what the world model knows of it, `[..., inputs]`.
 
-    Ends are rare, so they are both shown and weighted more often than they happen. What the network learns is
+    Ends are rare, so they are both sampled and weighted more often than they happen. What the network learns is
     therefore too high; `calibrate` shifts its log odds until as many ends are expected as there were.
     """
 
@@ -50,7 +51,7 @@ class Heads(nn.Module):
     end_shift: Tensor
     bins: Tensor
 
-    def __init__(self, inputs: int, config: HeadsConfig):
+    def __init__(self, inputs: int, config: PredictionHeadsConfig):
         super().__init__()
         self.config = config
         self.reward_network = _network(inputs, config, 1 if config.reward == "squared" else REWARD_BINS)
@@ -65,19 +66,20 @@ class Heads(nn.Module):
     @torch.no_grad()
     def fit_scale(self, reward: Tensor, end_rate: float, sampled_end_rate: float) -> None:
         """Measure rewards `[N]`; `end_rate` is the share of real steps that terminate, then that of sampled ones."""
-        scale = reward.double().std() if len(reward) > 1 else torch.zeros(())
-        self.reward_center.copy_(reward.double().mean())
-        self.reward_scale.copy_(scale if scale > 1e-6 else torch.ones(()))
+        precise = reward.double()
+        scale = precise.std() if len(reward) > 1 else torch.zeros_like(precise[0])
+        self.reward_center.copy_(precise.mean())
+        self.reward_scale.copy_(divisor(scale, precise.abs().amax()))
         self.reward_low.copy_(reward.min())
         self.reward_high.copy_(reward.max())
-        # DreamerV3's reach to 5e8: there, a share of a billionth that is left over shows. Here, as far as was seen.
+        # DreamerV3's reach to 5e8, where a leftover probability of a billionth matters. Here, to the largest reward.
         reach = symlog(reward.abs().max().clamp(min=1e-3)).item()
         self.bins.copy_(symexp(torch.linspace(-reach, reach, REWARD_BINS)))
         self.end_weight.fill_(1.0)
         if 0 < sampled_end_rate < 1:
             balancing = (1 - sampled_end_rate) / sampled_end_rate
             self.end_weight.fill_(min(self.config.max_end_weight, max(1.0, balancing)))
-        # Never seen: nothing but the weights' noise would decide.
+        # Without any end, nothing but the weights' noise would decide.
         self.end_shift.fill_(math.inf if end_rate == 0 else 0.0)
 
     @torch.no_grad()
@@ -87,7 +89,7 @@ class Heads(nn.Module):
             self.end_shift += calibrating_shift(logit.double(), int(terminated.sum()))
 
     def reward(self, x: Tensor) -> Tensor:
-        """Expected reward `[...]`, within what was ever seen."""
+        """Expected reward `[...]`, within the range of the rewards learned from."""
         if bool(self.reward_low == self.reward_high):
             return self.reward_center.expand(x.shape[:-1])  # a constant needs no network
         if self.config.reward == "two_hot":
@@ -112,7 +114,7 @@ class Heads(nn.Module):
         return end_loss(self.end_network(x).squeeze(-1), terminated, self.end_weight)
 
 
-def _network(inputs: int, config: HeadsConfig, outputs: int) -> nn.Sequential:
+def _network(inputs: int, config: PredictionHeadsConfig, outputs: int) -> nn.Sequential:
     """Hidden layers and outputs that start at zero."""
     layers = mlp((inputs, *config.hidden), "silu")
     last = nn.Linear((inputs, *config.hidden)[-1], outputs)
