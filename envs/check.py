@@ -20,10 +20,11 @@ from gymnasium.envs import registration
 from gymnasium.utils.env_checker import check_env
 
 from ..networks.tree import read_row, same_leaves, tree_map
-from .backends.in_process import VectorBackend
+from .autoreset import BackendEnvs
+from .backends.native import VectorBackend
 from .make import EnvSpec, make_envs, make_native_vector, make_single
 from .registry import find_environment
-from .returned import wrong_obs, wrong_result
+from .validation import wrong_obs, wrong_result
 from .vector import Envs
 
 RANDOM_STEPS = 1000
@@ -355,7 +356,7 @@ def check_render(spec: EnvSpec, registered: registration.EnvSpec, findings: Find
 def check_vector(spec: EnvSpec, registered: registration.EnvSpec, findings: Findings) -> None:
     """Step the vector environment that comes along through its auto-resets."""
     raw = make_native_vector(replace(spec, num_envs=2, wrappers=()), registered)
-    envs = Envs(VectorBackend(raw, SEED))
+    envs = BackendEnvs(VectorBackend(raw, SEED))
     try:
         envs.action_space.seed(SEED)
         envs.reset()

@@ -15,9 +15,8 @@ from gymnasium.vector.utils import create_empty_array
 from ...networks.tree import tree_map
 from ..seeds import episode_seed
 from ..tasks.task import colored
-from ..vector import DISABLED, NEXT_STEP, Backend
-from .action_log import ActionLog
-from .in_process import episodes_state, warn_unless_same
+from .action_log import ActionLog, episodes_state, warn_unless_same
+from .backend import DISABLED, NEXT_STEP, Backend
 
 # Every first call of a pool may say that its bounds have been rounded to float32.
 ROUNDED = partial(warnings.catch_warnings, action="ignore", category=UserWarning)
@@ -100,10 +99,6 @@ class EnvPoolBackend(Backend):
         self.obs, reward, terminated, truncated, info = self.pool.step(action)
         return self.obs, reward.astype(np.float64), terminated, truncated, info
 
-    def undo(self, obs: Any) -> bool:
-        """The next session begins new episodes anyway."""
-        return True
-
     def render(self, index: int) -> np.ndarray:
         """EnvPool's pictures are not the same for all its families."""
         raise ValueError("backend 'envpool' cannot draw; use backend 'sync'")
@@ -171,12 +166,6 @@ class AleBackend(Backend):
         obs, reward, terminated, truncated, info = self.env.step(action)
         self.obs = np.array(obs)
         return self.obs, np.array(reward, np.float64), np.array(terminated), np.array(truncated), info
-
-    def undo(self, obs: Any) -> bool:
-        """Forget the last step's actions."""
-        self.log.drop()
-        self.obs = obs
-        return True
 
     def render(self, index: int) -> np.ndarray:
         """The newest frame that the agent sees, in grey or in colour, enlarged."""

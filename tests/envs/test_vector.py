@@ -3,11 +3,12 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from palaestra.envs.actions import action_clipper
+from palaestra.envs.autoreset import BackendEnvs
 from palaestra.envs.backends.action_log import ActionLog
-from palaestra.envs.backends.in_process import SyncBackend
+from palaestra.envs.backends.sync import SyncBackend
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.envs.seeds import episode_seed
-from palaestra.envs.vector import Envs, action_clipper
 
 
 def test_episode_seeds_are_fixed_forever():
@@ -118,7 +119,7 @@ class Recorder(gymnasium.Env):
 def test_box_actions_are_clipped_for_the_environment_only():
     low, high = np.array([-1, 0], np.float32), np.array([1, np.inf], np.float32)
     inner = [Recorder(spaces.Box(low, high)) for _ in range(2)]
-    envs = Envs(SyncBackend(inner.__getitem__, 2, seed=0))
+    envs = BackendEnvs(SyncBackend(inner.__getitem__, 2, seed=0))
     envs.reset()
     action = np.array([[-3.0, -3.0], [0.5, 7.0]])
     envs.step(action)
@@ -132,7 +133,7 @@ def test_box_actions_are_clipped_for_the_environment_only():
     "space", [spaces.MultiDiscrete([3, 4]), spaces.MultiBinary(2), spaces.Box(-9, 9, (2,))]
 )
 def test_environments_cannot_change_what_the_agent_keeps(space):
-    envs = Envs(SyncBackend(lambda i: Recorder(space), 1, seed=0))
+    envs = BackendEnvs(SyncBackend(lambda i: Recorder(space), 1, seed=0))
     envs.reset()
     action = np.ones((1, 2), space.dtype)
     envs.step(action)
@@ -151,7 +152,7 @@ def test_nested_actions():
             return np.zeros(1, np.float32), 0.0, False, False, {}
 
     inner = [Nested(space) for _ in range(2)]
-    envs = Envs(SyncBackend(inner.__getitem__, 2, seed=0))
+    envs = BackendEnvs(SyncBackend(inner.__getitem__, 2, seed=0))
     envs.reset()
     envs.step({"turn": [2, 1], "push": (np.array([[5, 0], [0, -5.0]]),)})
     assert inner[1].actions[0]["turn"] == 1
@@ -159,7 +160,7 @@ def test_nested_actions():
 
 
 def test_infos_of_single_environments():
-    envs = Envs(SyncBackend(lambda i: Recorder(spaces.Discrete(2)), 2, seed=0))
+    envs = BackendEnvs(SyncBackend(lambda i: Recorder(spaces.Discrete(2)), 2, seed=0))
     envs.reset()
     assert envs.step([0, 1]).info == {"infos": [{"seen": 1}, {"seen": 1}]}
 

@@ -19,7 +19,7 @@ from ...agents.agent import Agent
 from ...envs.make import EnvSpec, make_envs, make_single
 from ...envs.registry import find_environment
 from ...envs.vector import Envs
-from ...envs.wrappers.companion import Companion
+from ...envs.wrappers.model_memory import MemoryModel
 from ...networks.nested import NestedEncoder
 from ...networks.observations import is_picture, leaf_spaces
 from ...networks.torso import Encoder, Torso, build_torso
@@ -44,11 +44,11 @@ def env_spec(config: RunConfig) -> EnvSpec:
         **shallow_dict(config.env_options),
         frame_stack=config.frame_stack,
         show_previous=config.show_previous,
-        companion=companion(config),
+        memory_model=memory_model(config),
     )
 
 
-def companion(config: RunConfig) -> Callable[[spaces.Space, spaces.Space], Companion] | None:
+def memory_model(config: RunConfig) -> Callable[[spaces.Space, spaces.Space], MemoryModel] | None:
     """Return what makes the world model whose memory is shown, once the spaces are known; None without one."""
     if not config.show_model_memory:
         return None

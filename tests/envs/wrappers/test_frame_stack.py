@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from palaestra.envs.backends.in_process import SyncBackend
+from palaestra.envs.autoreset import BackendEnvs
+from palaestra.envs.backends.sync import SyncBackend
 from palaestra.envs.make import EnvSpec, make_envs
-from palaestra.envs.vector import Envs
-from palaestra.envs.wrappers.frames import BLOCK, Frames, FrameStack
+from palaestra.envs.wrappers.frame_stack import BLOCK, Frames, FrameStack
 
 from ..reset_modes import NAMES, backend_of
 
@@ -48,7 +48,7 @@ def makers(nested=False):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("count", [2, 4])
 def test_stacks_begin_with_their_episode_and_outlive_later_steps(name, count):
-    envs = Envs(FrameStack(backend_of(name, makers()), count))
+    envs = FrameStack(BackendEnvs(backend_of(name, makers())), count)
     assert envs.observation_space.shape == (count, 2)
     obs, seen, place = envs.reset(), [], [[0, 0] for _ in range(3)]
     ends = 0
@@ -75,7 +75,7 @@ def test_it_shows_what_gymnasiums_wrapper_shows():
     theirs = gymnasium.wrappers.FrameStackObservation(inner, 3, padding_type="reset")
     assert ours.observation_space == theirs.observation_space
     obs = ours.reset()
-    expected, _ = theirs.reset(seed=ours._backend.seeds[0])
+    expected, _ = theirs.reset(seed=ours.envs._backend.seeds[0])
     for action in [0, 1, 2, 0, 2, 1, 1, 0]:
         np.testing.assert_array_equal(obs[0], expected)
         obs = ours.step(np.array([action])).obs
@@ -97,7 +97,7 @@ def test_frames_are_written_once():
 
 
 def test_nested_observations():
-    envs = Envs(FrameStack(SyncBackend(lambda i: Count(nested=True), 1, seed=0), 2))
+    envs = FrameStack(BackendEnvs(SyncBackend(lambda i: Count(nested=True), 1, seed=0)), 2)
     assert envs.observation_space["x"].shape == (2, 2)
     assert envs.reset()["x"].tolist() == [[[0, 0], [0, 0]]]
     assert envs.step(np.zeros(1, int)).obs["x"].tolist() == [[[0, 0], [0, 1]]]
@@ -151,7 +151,7 @@ class Breaking(Count):
 
 @pytest.mark.filterwarnings("ignore:environment 0 .*; restarted:RuntimeWarning")
 def test_a_failed_copy_shows_what_it_showed_before_and_older_stacks_stay_as_they_were():
-    envs = Envs(FrameStack(SyncBackend(lambda i: Breaking(0), 1, 0, True), 3), restart_failed=True)
+    envs = FrameStack(BackendEnvs(SyncBackend(lambda i: Breaking(0), 1, 0), restart_failed=True), 3)
     seen = [envs.reset()]
     copies = [seen[0].copy()]
     for _ in range(4):
