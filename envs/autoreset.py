@@ -119,7 +119,7 @@ class BackendEnvs(Envs):
             elif self._mode is DISABLED:
                 obs = self._begun(self._backend.restart(done))
         self.first = first
-        restarted = tuple(failure.env_index for failure in failures)
+        restarted = tuple(failure.env_index for failure in failures) if failures else ()
         return EnvStep(next_obs, reward, terminated, truncated, obs, first, valid, episodes, info, restarted)
 
     def _finish(self, done: np.ndarray, terminated: np.ndarray, failures: list[Failure]) -> list[Episode]:

@@ -246,7 +246,8 @@ def _explained(spec: EnvSpec, entry_point: Any, error: Exception) -> Exception:
         return ValueError(f"environment '{spec.id}' cannot be drawn: it takes no render_mode")
     if unexpected and unexpected[1] in spec.kwargs:
         return ValueError(f"environment '{spec.id}' takes no argument {_nearest(unexpected[1], entry_point)}")
-    if isinstance(error, (gymnasium.error.Error, ImportError)):
+    spaces_missing = isinstance(error, AttributeError) and "must specify an" in message
+    if spaces_missing or isinstance(error, (gymnasium.error.Error, ImportError)):
         return ValueError(f"environment '{spec.id}' cannot be made: {message}")
     if spec.kwargs:
         return ValueError(

@@ -15,24 +15,27 @@ SUPPORTED_SPACES = (
 
 
 def check_spaces(env_id: str, observation_space: spaces.Space, action_space: spaces.Space) -> None:
-    """Raise `TypeError` unless both spaces are made of the supported ones."""
+    """Raise `TypeError` unless both spaces are made of the supported ones, and no part of them is empty."""
     for kind, space in (("observations", observation_space), ("actions", action_space)):
-        for path, part in _unsupported(space, ""):
+        for path, part in _leaves(space, ""):
             where = f" at {path}" if path else ""
-            raise TypeError(
-                f"environment '{env_id}' has {kind} of type {type(part).__name__}{where}; supported are "
-                f"{', '.join(supported.__name__ for supported in SUPPORTED_SPACES)}: "
-                "transform or drop it with a wrapper"
-            )
+            if not isinstance(part, SUPPORTED_SPACES):
+                raise TypeError(
+                    f"environment '{env_id}' has {kind} of type {type(part).__name__}{where}; supported are "
+                    f"{', '.join(supported.__name__ for supported in SUPPORTED_SPACES)}: "
+                    "transform or drop it with a wrapper"
+                )
+            if 0 in (part.shape or ()):
+                raise TypeError(
+                    f"environment '{env_id}' has {kind} of shape {part.shape}{where}, which hold nothing"
+                )
 
 
-def _unsupported(space: spaces.Space, path: str) -> list[tuple[str, spaces.Space]]:
-    """Every part of `space` that cannot be batched into arrays, with its place."""
+def _leaves(space: spaces.Space, path: str) -> list[tuple[str, spaces.Space]]:
+    """Every part of `space` that does not nest, with its path."""
     match space:
         case spaces.Dict():
-            return [found for key, part in space.items() for found in _unsupported(part, f"{path}['{key}']")]
+            return [found for key, part in space.items() for found in _leaves(part, f"{path}['{key}']")]
         case spaces.Tuple():
-            return [found for i, part in enumerate(space) for found in _unsupported(part, f"{path}[{i}]")]
-        case _ if isinstance(space, SUPPORTED_SPACES):
-            return []
+            return [found for i, part in enumerate(space) for found in _leaves(part, f"{path}[{i}]")]
     return [(path, space)]

@@ -15,6 +15,9 @@ from .failure import Failure, failed
 
 # An environment that wants to end the whole program is one that has failed.
 FAULTS = (Exception, SystemExit)
+ONE_NUMBER = (
+    "it must be one number: weigh several objectives with --env.wrappers mo_gymnasium.wrappers:LinearReward"
+)
 
 
 class EnvCopies:
@@ -94,13 +97,19 @@ class EnvCopies:
         close_env(self.envs[row])
 
 
-def close_env(env: gymnasium.Env) -> None:
+def picture(env: Any) -> Any:
+    """Draw an environment; of a list of frames the last one."""
+    frame = env.render()
+    return frame[-1] if isinstance(frame, list) and frame else frame
+
+
+def close_env(env: Any) -> None:
     """Close an environment that is needed no more; where that fails, warn once and go on."""
     try:
         env.close()
     except FAULTS as error:
-        # Without the index of a copy, so that Python shows it once.
-        warnings.warn(f"closing an environment {failed(error)}", RuntimeWarning, stacklevel=2)
+        # Without the index of a copy and from here, so that Python shows it once.
+        warnings.warn(f"closing an environment {failed(error)}", RuntimeWarning, stacklevel=1)
 
 
 def scalar_reward(reward: Any) -> Any:
@@ -113,10 +122,7 @@ def scalar_reward(reward: Any) -> Any:
     if shape == ():
         return reward
     if np.size(reward) != 1:
-        raise ValueError(
-            f"a reward of shape {shape}, where one number is needed; "
-            "weigh several objectives with --env.wrappers mo_gymnasium.wrappers:LinearReward"
-        )
+        raise ValueError(f"a reward of shape {shape}; {ONE_NUMBER}")
     return np.asarray(reward).item()
 
 

@@ -12,7 +12,7 @@ from gymnasium.vector.utils import create_empty_array
 from ...networks.tree import tree_map
 from .action_log import ActionLog, episodes_state, warn_unless_same
 from .backend import DISABLED, Backend
-from .copies import EnvCopies, action_rows
+from .copies import EnvCopies, action_rows, picture
 
 
 class SyncBackend(Backend):
@@ -73,7 +73,7 @@ class SyncBackend(Backend):
 
     def render(self, index: int) -> np.ndarray:
         """Picture of one environment."""
-        frame: Any = self.copies.envs[index].render()
+        frame: Any = picture(self.copies.envs[index])
         return frame
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ import cloudpickle
 import numpy as np
 
 from ...networks.tree import tree_map
-from .copies import FAULTS, EnvCopies, action_rows
+from .copies import FAULTS, EnvCopies, action_rows, picture
 from .failure import Failure, RemoteError, failed
 from .shared import Board, map_board, receive, send
 
@@ -104,7 +104,7 @@ def _serve(channel: socket.socket, copies: EnvCopies, board: Board) -> None:
                     channel, [f for replayed in content for f in _replay(copies, board, *replayed)]
                 )
             case b"v":
-                _reply(channel, copies.envs[content].render())
+                _reply(channel, picture(copies.envs[content]))
             case b"x":
                 copies.close()
                 return

@@ -16,6 +16,7 @@ import yaml
 from gymnasium import spaces
 
 from ...agents.agent import Agent
+from ...envs.backends.copies import close_env
 from ...envs.make import EnvSpec, make_envs, make_single
 from ...envs.registry import find_environment
 from ...envs.vector import Envs
@@ -162,7 +163,7 @@ def _default_encoder(env: str, kwargs: str, wrappers: tuple[str, ...], backend: 
     except Exception:  # whatever it is, it is reported where the environment is made to be used
         return "mlp"
     space = made.observation_space
-    made.close()
+    close_env(made)
     return "cnn" if any(is_picture(leaf) for leaf in leaf_spaces(space)) else "mlp"
 
 

@@ -3,8 +3,10 @@
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
+import warnings
 
 import cloudpickle
 import gymnasium
@@ -305,3 +307,119 @@ def test_nan_in_nested_observations_is_found():
     assert not check({"a": obs["a"], "b": (obs["b"][0], np.zeros((2, 1)))}, np.array([1, np.nan]))
     images = np.zeros((2, 4, 4, 3), np.uint8)
     assert finite_checker(images)(images, reward) and not finite_checker(images)(images, reward * np.nan)
+
+
+@pytest.mark.filterwarnings("ignore:environment 1 .*; restarted:RuntimeWarning")
+def test_a_reset_that_takes_its_process_down_is_skipped(make):
+    envs, sound = make("async", exit_process, restart=True, bad=(1,), when=0), make("sync", nothing)
+    envs.reset()
+    sound.reset()
+    seeds = []
+    for _ in range(14):
+        step, same = envs.step([0, 2, 1]), sound.step([0, 2, 1])
+        for one, other in zip(step[:6], same[:6], strict=True):
+            np.testing.assert_array_equal(one[[0, 2]], other[[0, 2]])
+        seeds += [episode.seed for episode in step.episodes if episode.env_index == 1]
+    assert envs.restarts == 1
+    assert seeds == [episode_seed(7, 1, 0), episode_seed(7, 1, 2)]
+
+
+@pytest.mark.filterwarnings("ignore:environment 1 .*; restarted:RuntimeWarning")
+@pytest.mark.parametrize("stack", [1, 2])
+def test_a_step_names_the_copies_that_failed_in_it(make, stack):
+    envs = make("sync", explode, restart=True)
+    envs = FrameStack(envs, stack) if stack > 1 else envs
+    envs.reset()
+    before = [envs.step([0, 0, 0]) for _ in range(3)][-1]
+    step = envs.step([0, 0, 0])
+    assert before.failed == () and step.failed == (1,)
+    np.testing.assert_array_equal(step.next_obs[1], before.obs[1])
+
+
+@pytest.mark.parametrize("value", [np.array([1.5]), np.array([[1.5]]), np.float32(1.5), np.array(1.5)])
+def test_a_reward_in_an_array_of_one_is_taken(make, value):
+    envs = make("sync", lambda env: setattr(env, "bad_reward", value))
+    envs.reset()
+    assert [envs.step([0, 0, 0]).reward[1] for _ in range(4)] == [0, 0, 0, 1.5]
+
+
+def test_a_vector_of_rewards_is_one_line(make):
+    envs = make("sync", lambda env: setattr(env, "bad_reward", np.zeros(2)))
+    envs.reset()
+    said = (
+        r"a reward of shape \(2,\); it must be one number: weigh several objectives with --env.wrappers "
+        "mo_gymnasium.wrappers:LinearReward"
+    )
+    with pytest.raises(EnvironmentFailedError, match=said):
+        for _ in range(4):
+            envs.step([0, 0, 0])
+
+
+def test_an_observation_of_one_key_is_checked():
+    check, reward = finite_checker({"x": np.zeros((2, 3), np.float32)}), np.ones(2)
+    assert check({"x": np.ones((2, 3), np.float32)}, reward)
+    assert not check({"x": np.full((2, 3), np.nan, np.float32)}, reward)
+    assert finite_checker((np.zeros((2, 3)),))((np.ones((2, 3)),), reward)
+
+
+def test_environments_that_cannot_be_closed_are_one_warning(recwarn):
+    class Stuck(Walk):
+        def close(self):
+            raise AttributeError("no renderer")
+
+    warnings.simplefilter("default")
+    for _ in range(2):
+        BackendEnvs(SyncBackend(lambda i: Stuck(i), 3, seed=0)).close()
+    (warning,) = recwarn
+    assert str(warning.message) == "closing an environment failed: AttributeError: no renderer"
+
+
+def test_workers_leave_signals_to_the_main_process(make):
+    envs = make("async", nothing)
+    envs.reset()
+    for worker in envs._backend.workers:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            worker.process.send_signal(number)
+    for _ in range(20):
+        envs.step([0, 1, 2])
+
+
+MAIN = """
+import sys, time, gymnasium, numpy as np, cloudpickle
+from palaestra.envs.backends.processes import AsyncBackend
+cloudpickle.register_pickle_by_value(sys.modules["__main__"])
+
+class Hanging(gymnasium.Env):
+    observation_space, action_space = gymnasium.spaces.Box(0, 1, (1,)), gymnasium.spaces.Discrete(2)
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(1, np.float32), {}
+    def step(self, action):
+        while True:
+            pass
+
+backend = AsyncBackend(lambda i: Hanging(), 1, 0, workers=1)
+backend.start()
+print(backend.workers[0].process.pid, flush=True)
+backend.step(np.zeros(1, int))
+"""
+
+
+def test_a_worker_dies_with_its_parent_even_while_its_environment_hangs():
+    with subprocess.Popen([sys.executable, "-c", MAIN], stdout=subprocess.PIPE, text=True) as parent:
+        worker = int(parent.stdout.readline())
+        time.sleep(0.3)
+        assert is_alive(worker)
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while is_alive(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    alone = is_alive(worker)
+    if alone:
+        os.kill(worker, signal.SIGKILL)
+    assert not alone
+
+
+def is_alive(process):
+    """Whether a process runs; one that waits for somebody to ask how it ended does not."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True).stdout
+    return bool(state.strip()) and not state.startswith("Z")
