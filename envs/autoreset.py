@@ -89,8 +89,8 @@ class BackendEnvs(Envs):
             obs, reward, terminated, truncated, info = self._backend.step(action)
         except Exception as error:
             # A vector environment of somebody else's; it does not say which copy it was.
-            place = f"vector step {self._clock + 1}, actions {reprlib.repr(action)}"
-            raise EnvironmentFailedError(f"the environments {failed(error)} ({place})") from error
+            position = f"vector step {self._clock + 1}, actions {reprlib.repr(action)}"
+            raise EnvironmentFailedError(f"the environments {failed(error)} ({position})") from error
         failures: list[Failure] = []
         if self._backend.failures or not self._is_finite(obs, reward):
             failures = self._failures_of_step(obs, reward)

@@ -123,7 +123,7 @@ def gymnasium_checker(env: gymnasium.Env, findings: Findings) -> None:
             return  # that comes last, and nobody recreates it
         if "random number generator to have been generated" not in str(error):
             raise
-        # It may have a generator of its own; whether its seed determines its episodes is looked at below.
+        # It may have a generator of its own; whether its seed determines its episodes is checked below.
         findings.warn(f"Gymnasium's checker: {first_line(error)}")
 
 
@@ -191,7 +191,7 @@ def check_determinism(env: gymnasium.Env, fresh: gymnasium.Env, findings: Findin
 
 
 def play(env: gymnasium.Env, seconds: float) -> Iterator[Any]:
-    """Yield everything numeric that an environment shows under one seed and one sequence of actions."""
+    """Yield everything numeric that an environment returns under one seed and one sequence of actions."""
     env.action_space.seed(SEED)
     obs, _ = env.reset(seed=SEED)
     yield tree_map(np.copy, obs), 0.0, False, False
@@ -226,7 +226,7 @@ def check_worker(spec: EnvSpec, env: gymnasium.Env, findings: Findings) -> None:
 
 
 def play_through(envs: Envs, env: gymnasium.Env) -> Iterator[Any]:
-    """Yield what `envs`, of one copy, shows under random actions."""
+    """Yield what `envs`, of one copy, returns under random actions."""
     env.action_space.seed(SEED)
     yield envs.reset(), np.zeros(1), np.zeros(1, bool)
     started = time.perf_counter()

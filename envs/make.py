@@ -185,7 +185,7 @@ def choose_backend(spec: EnvSpec, registered: registration.EnvSpec) -> str:
 def make_single(spec: EnvSpec, registered: registration.EnvSpec) -> gymnasium.Env:
     """Make one copy."""
     if spec.render_mode is not None and "DISPLAY" not in os.environ:
-        # MuJoCo draws without a display only through EGL, and has to be told.
+        # MuJoCo draws without a display only through EGL, and has to be asked.
         os.environ.setdefault("MUJOCO_GL", "egl")
     try:
         env = gymnasium.make(registered, **_arguments(spec))
@@ -229,7 +229,7 @@ def make_ale(spec: EnvSpec, registered: registration.EnvSpec) -> VectorEnv:
     if registered.namespace != "ALE":
         raise ValueError(f"environment '{spec.id}' is not one of the ALE/ ids; use backend 'sync'")
     protocol = VECTOR_PROTOCOL | {"num_threads": spec.workers} | spec.kwargs
-    # Pictures are what it shows anyway.
+    # Its observations are pictures anyway.
     return make_native_vector(replace(spec, kwargs=protocol, render_mode=None), registered)
 
 

@@ -29,7 +29,7 @@ class Backend(ABC):
     seeds: list[int | None]
     """What the running episodes were reset with, where that is known."""
     failures: list[Failure]
-    """Copies that failed in the last `step`, whose rows say nothing, or in the last `start` or `restart`."""
+    """Copies that failed in the last `step`, whose rows mean nothing, or in the last `start` or `restart`."""
 
     @abstractmethod
     def start(self) -> Any:

@@ -93,10 +93,10 @@ class AsyncBackend(Backend):
         self.log.forget(mask)
         self.failures = self._begin(due) if due.any() else []
 
-        def merged(shown: np.ndarray, begun: np.ndarray) -> np.ndarray:
-            shown = shown.copy()
-            shown[mask] = begun[mask]
-            return shown
+        def merged(before: np.ndarray, begun: np.ndarray) -> np.ndarray:
+            obs = before.copy()
+            obs[mask] = begun[mask]
+            return obs
 
         self.obs = tree_map(merged, self.obs, self.board.reset_obs)
         for i in np.flatnonzero(mask).tolist():
@@ -141,13 +141,13 @@ class AsyncBackend(Backend):
         """Infos and failures of all workers; `begun()` are the copies `[B]` whose resets were begun in this call."""
         infos: list[dict[str, Any]] = []
         failures: list[Failure] = []
-        for place, worker in enumerate(self.workers):
+        for number, worker in enumerate(self.workers):
             try:
                 reported, failed = worker.receive_report()
             except LOST as error:
                 reported, failed = None, [self._lost(worker, error, begun())]
                 if self.replace_lost:
-                    failed = self._replace_worker(place, failed[0])
+                    failed = self._replace_worker(number, failed[0])
             infos += reported or [{}] * worker.count
             failures += failed
         return infos, failures
@@ -166,7 +166,7 @@ class AsyncBackend(Backend):
         seed = episode_seed(self.seed, index, int(self.board.episode[index]))
         return Failure(index, what, in_reset=True, seed=seed)
 
-    def _replace_worker(self, place: int, failure: Failure) -> list[Failure]:
+    def _replace_worker(self, number: int, failure: Failure) -> list[Failure]:
         """Put a new worker in the place of a lost one; all copies but those at fault are replayed to where they are.
 
         Returns:
@@ -175,9 +175,9 @@ class AsyncBackend(Backend):
         failures: list[Failure] = []
         while failure.env_index not in {known.env_index for known in failures}:
             failures.append(failure)
-            old = self.workers[place]
+            old = self.workers[number]
             old.kill()
-            worker = self.workers[place] = WorkerProcess(old.order, old.timeout)
+            worker = self.workers[number] = WorkerProcess(old.order, old.timeout)
             worker.about()
             self._share(worker)
             if not self.exact_resume:

@@ -26,7 +26,7 @@ START = (
 
 
 class WorkerProcess:
-    """A process with the copies `first, first + 1, ...`, seen from the main process."""
+    """A process with the copies `first, first + 1, ...`."""
 
     def __init__(self, order: dict[str, Any], timeout: float):
         self.order = order

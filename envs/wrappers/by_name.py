@@ -21,8 +21,8 @@ def apply_wrappers(env: gymnasium.Env, wrappers: Iterable[str]) -> gymnasium.Env
         try:
             env = make(env, **arguments)
         except Exception as error:
-            said = str(error).partition("\n")[0] or type(error).__name__
-            raise ValueError(f"wrapper '{wrapper}' does not go around {env}: {said}") from error
+            message = str(error).partition("\n")[0] or type(error).__name__
+            raise ValueError(f"wrapper '{wrapper}' does not go around {env}: {message}") from error
         if not isinstance(env, gymnasium.Env):
             raise ValueError(f"wrapper '{wrapper}' returned {type(env).__name__} instead of an environment")
     return env

@@ -12,7 +12,7 @@ from gymnasium.utils import RecordConstructorArgs
 class FreshWorld(gymnasium.Wrapper, RecordConstructorArgs):
     """BipedalWalker with a new Box2D world for every episode.
 
-    The old world remembers the bodies that were destroyed, so that an episode depends on those before it, and
+    The old world keeps traces of the bodies that were destroyed, so that an episode depends on those before it, and
     its seed does not determine it. LunarLander had the same fault (Farama-Foundation/Gymnasium#728).
     """
 
