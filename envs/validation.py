@@ -21,9 +21,9 @@ def result_problems(space: spaces.Space, result: Any) -> Iterator[str]:
     yield from obs_problems(space, obs)
     if np.size(reward) != 1:
         yield f"a reward of shape {np.shape(reward)}; {ONE_NUMBER}"
-    elif not isinstance(reward, (int, float, np.integer, np.floating, np.ndarray)):
+    elif not isinstance(reward, (int, float, np.integer, np.floating)):
         yield f"a reward of type {type(reward).__name__}; make it a float"
-    elif not np.isfinite(reward).all():
+    elif not np.isfinite(reward):
         yield f"the reward {reward}; it must be finite"
     for name, flag in (("terminated", terminated), ("truncated", truncated)):
         if not isinstance(flag, (bool, np.bool_)):
