@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import pickle
-import re
-import sys
 import time
-import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
@@ -20,25 +14,21 @@ from gymnasium.envs import registration
 from gymnasium.utils.env_checker import check_env
 
 from ..networks.tree import read_row, same_leaves, tree_map
-from .backends.in_process import VectorBackend
+from .autoreset import BackendEnvs
+from .backends.copies import close_env, picture
+from .backends.native import VectorBackend
+from .findings import MAX_SECONDS, Findings, first_line
 from .make import EnvSpec, make_envs, make_native_vector, make_single
 from .registry import find_environment
-from .returned import wrong_obs, wrong_result
+from .validation import obs_problems, result_problems
 from .vector import Envs
 
 RANDOM_STEPS = 1000
 REPLAYED_STEPS = 200
-MAX_SECONDS = 3.0
 SEED = 123
 
 # Episodes that all terminate after the same number of steps, and at least so many, look like a time limit.
 LIKE_A_TIME_LIMIT = 20
-
-# Gymnasium's checker recommends what is of no concern here: policies work in units in which the bounds are
-# [-1, 1], observations may be unbounded, and what is checked is the environment with its wrappers.
-OF_NO_CONCERN = re.compile(
-    r"symmetric and normalized|(minimum|maximum) value is -?infinity|unwrapped version"
-)
 
 
 @dataclass(frozen=True)
@@ -57,97 +47,6 @@ class CheckReport:
     observation_space: str = ""
     action_space: str = ""
     render_modes: tuple[str, ...] = ()
-
-
-class Lines:
-    """Where the code of an environment stands, so that findings can say which line to fix."""
-
-    def __init__(self) -> None:
-        self.code: dict[str, Any] = {}
-        self.returned: dict[str, int] = {}
-
-    def look_at(self, env: gymnasium.Env) -> None:
-        """Find `reset` and `step` of an environment."""
-        for name in ("reset", "step"):
-            function = inspect.unwrap(getattr(type(env), name))
-            self.code[name] = getattr(function, "__code__", None)
-
-    def watch(self, call: Callable[[], Any]) -> Any:
-        """Run `call` and note the lines on which `reset` and `step` return."""
-        by_code = {code: name for name, code in self.code.items() if code is not None}
-
-        def note(frame: Any, event: str, _: Any) -> None:
-            if event == "return" and frame.f_code in by_code:
-                self.returned[by_code[frame.f_code]] = frame.f_lineno
-
-        sys.setprofile(note)
-        try:
-            return call()
-        finally:
-            sys.setprofile(None)
-
-    def at(self, name: str) -> str:
-        """` (file.py:51)`: where `reset` or `step` returns; empty where it is not Python."""
-        code = self.code.get(name)
-        return "" if code is None else place(code.co_filename, self.returned.get(name, code.co_firstlineno))
-
-    def of(self, error: BaseException) -> str:
-        """Where an exception was raised, as far as it is the environment's own file."""
-        files = {code.co_filename for code in self.code.values() if code is not None}
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
-        return place(frames[-1].filename, frames[-1].lineno or 0) if frames else ""
-
-
-def place(file: str, line: int) -> str:
-    """How findings point at a line."""
-    return f" ({Path(file).name}:{line})"
-
-
-@dataclass
-class Findings:
-    """Errors and warnings, each once."""
-
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    lines: Lines = field(default_factory=Lines)
-    seconds: float = MAX_SECONDS
-    """Time for each part of the checks that steps the environment."""
-
-    def error(self, message: str) -> None:
-        """Add an error, unless it is known."""
-        if message not in self.errors:
-            self.errors.append(message)
-
-    def warn(self, message: str) -> None:
-        """Add a warning, unless it is known."""
-        if message not in self.warnings:
-            self.warnings.append(message)
-
-    def attempt(self, what: str, check: Callable[[], Any], *, mild: bool = False) -> Any:
-        """Run a part of the checks; what it raises is an error of the environment, or a warning where `mild`."""
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
-                return check()
-            except Exception as error:
-                telling = isinstance(error, (ValueError, TypeError, AssertionError)) and str(error)
-                said = [what] if telling else [what, type(error).__name__]
-                said += [first_line(error)] if str(error) else []
-                message = f"{': '.join(said)}{self.lines.of(error)}"
-                self.warn(message) if mild else self.error(message)
-            finally:
-                files = {code.co_filename for code in self.lines.code.values() if code is not None}
-                for warning in caught:
-                    ours = issubclass(warning.category, (UserWarning, RuntimeWarning))
-                    if ours and not OF_NO_CONCERN.search(str(warning.message)):
-                        at = place(warning.filename, warning.lineno) if warning.filename in files else ""
-                        self.warn(f"{what}: {first_line(warning.message)}{at}")
-
-
-def first_line(message: object) -> str:
-    """Without the colours and labels that Gymnasium adds."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(message)).removeprefix("WARN: ")
-    return " ".join(plain.strip().partition("\n")[0].split())
 
 
 def check_environment(
@@ -183,7 +82,7 @@ def check_environment(
             "action_space": str(env.action_space),
             "render_modes": tuple(env.metadata.get("render_modes", ())),
         }
-        findings.lines.look_at(env.unwrapped)
+        findings.lines.find_in(env.unwrapped)
         # Their wrappers may change the observations; then it is the whole that counts.
         core = env if wrappers or env.observation_space != env.unwrapped.observation_space else env.unwrapped
         if findings.attempt("one step", lambda: check_one_step(core, findings)):
@@ -196,8 +95,8 @@ def check_environment(
                 findings.attempt("in a worker process", lambda: check_worker(spec, env, findings), mild=True)
         if "rgb_array" in about["render_modes"]:
             findings.attempt("render", lambda: check_render(spec, registered, findings), mild=True)
-        env.close()
-        fresh.close()
+        for each in made:
+            findings.attempt("close", each.close, mild=True)
     if registered.vector_entry_point is not None:
         findings.attempt("vector environment", lambda: check_vector(spec, registered, findings), mild=True)
     return CheckReport(env_id, not findings.errors, findings.errors, findings.warnings, speed, **about)
@@ -207,10 +106,10 @@ def check_one_step(env: gymnasium.Env, findings: Findings) -> bool:
     """Look at the first observation and step; returns whether it is worth going on."""
     lines = findings.lines
     obs, _ = lines.watch(lambda: env.reset(seed=SEED))
-    for problem in wrong_obs(env.observation_space, obs):
+    for problem in obs_problems(env.observation_space, obs):
         findings.error(f"reset returns {problem}{lines.at('reset')}")
     result = lines.watch(lambda: env.step(env.action_space.sample()))
-    for problem in wrong_result(env.observation_space, result):
+    for problem in result_problems(env.observation_space, result):
         findings.error(f"step returns {problem}{lines.at('step')}")
     return isinstance(result, tuple) and len(result) == 5
 
@@ -224,7 +123,7 @@ def gymnasium_checker(env: gymnasium.Env, findings: Findings) -> None:
             return  # that comes last, and nobody recreates it
         if "random number generator to have been generated" not in str(error):
             raise
-        # It may have a generator of its own; whether its seed determines its episodes is looked at below.
+        # It may have a generator of its own; whether its seed determines its episodes is checked below.
         findings.warn(f"Gymnasium's checker: {first_line(error)}")
 
 
@@ -240,12 +139,12 @@ def check_random_steps(env: gymnasium.Env, findings: Findings) -> float:
         result = env.step(action)
         seconds += time.perf_counter() - started
         steps, length = steps + 1, length + 1
-        for problem in wrong_result(env.observation_space, result):
+        for problem in result_problems(env.observation_space, result):
             findings.error(f"step returns {problem}{findings.lines.at('step')}")
         if result[2] or result[3]:
             ends.append((length, bool(result[2])))
             obs, _ = env.reset()
-            for problem in wrong_obs(env.observation_space, obs):
+            for problem in obs_problems(env.observation_space, obs):
                 findings.error(f"reset returns {problem}{findings.lines.at('reset')}")
             length = 0
     try:
@@ -292,7 +191,7 @@ def check_determinism(env: gymnasium.Env, fresh: gymnasium.Env, findings: Findin
 
 
 def play(env: gymnasium.Env, seconds: float) -> Iterator[Any]:
-    """Yield everything numeric that an environment shows under one seed and one sequence of actions."""
+    """Yield everything numeric that an environment returns under one seed and one sequence of actions."""
     env.action_space.seed(SEED)
     obs, _ = env.reset(seed=SEED)
     yield tree_map(np.copy, obs), 0.0, False, False
@@ -327,7 +226,7 @@ def check_worker(spec: EnvSpec, env: gymnasium.Env, findings: Findings) -> None:
 
 
 def play_through(envs: Envs, env: gymnasium.Env) -> Iterator[Any]:
-    """Yield what `envs`, of one copy, shows under random actions."""
+    """Yield what `envs`, of one copy, returns under random actions."""
     env.action_space.seed(SEED)
     yield envs.reset(), np.zeros(1), np.zeros(1, bool)
     started = time.perf_counter()
@@ -343,9 +242,9 @@ def check_render(spec: EnvSpec, registered: registration.EnvSpec, findings: Find
     env = make_single(replace(spec, render_mode="rgb_array"), registered)
     try:
         env.reset(seed=SEED)
-        frame = np.asarray(env.render())
+        frame = np.asarray(picture(env))
     finally:
-        env.close()
+        close_env(env)
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
         findings.warn(
             f"render returns {frame.dtype} of shape {frame.shape}; videos need uint8 of shape (height, width, 3)"
@@ -355,7 +254,7 @@ def check_render(spec: EnvSpec, registered: registration.EnvSpec, findings: Find
 def check_vector(spec: EnvSpec, registered: registration.EnvSpec, findings: Findings) -> None:
     """Step the vector environment that comes along through its auto-resets."""
     raw = make_native_vector(replace(spec, num_envs=2, wrappers=()), registered)
-    envs = Envs(VectorBackend(raw, SEED))
+    envs = BackendEnvs(VectorBackend(raw, SEED))
     try:
         envs.action_space.seed(SEED)
         envs.reset()
@@ -363,7 +262,7 @@ def check_vector(spec: EnvSpec, registered: registration.EnvSpec, findings: Find
         for _ in range(REPLAYED_STEPS):
             actions = [envs.action_space.sample() for _ in range(2)]
             step = envs.step(np.stack(actions) if isinstance(actions[0], np.ndarray) else np.array(actions))
-            for problem in wrong_obs(envs.observation_space, read_row(step.next_obs, 0)):
+            for problem in obs_problems(envs.observation_space, read_row(step.next_obs, 0)):
                 findings.warn(f"vector environment: step returns {problem}")
             if time.perf_counter() - started > findings.seconds:
                 return

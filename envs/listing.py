@@ -9,6 +9,7 @@ from typing import NamedTuple
 import gymnasium
 from gymnasium.envs import registration
 
+from .backends.copies import close_env
 from .make import EnvSpec, make_single
 from .registry import PACKAGES, import_packages, load_plugins
 
@@ -71,4 +72,4 @@ def spaces_of(env_id: str) -> tuple[str, str]:
     try:
         return str(env.observation_space), str(env.action_space)
     finally:
-        env.close()
+        close_env(env)

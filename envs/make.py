@@ -15,18 +15,25 @@ from gymnasium import spaces
 from gymnasium.envs import registration
 from gymnasium.vector import VectorEnv
 
-from .backends.in_process import SyncBackend, VectorBackend
+from .autoreset import BackendEnvs
+from .backends.backend import Backend
+from .backends.native import VectorBackend
 from .backends.pools import AleBackend, EnvPoolBackend, envpool_maker
 from .backends.processes import AsyncBackend
+from .backends.sync import SyncBackend
+from .moved import current_name
 from .registry import find_environment
-from .vector import Backend, Envs
+from .supported import check_spaces
+from .vector import Envs
 from .wrappers import minigrid
+from .wrappers.action_mask import ShowActionMask
 from .wrappers.atari import VECTOR_PROTOCOL
 from .wrappers.by_name import apply_wrappers
-from .wrappers.companion import Companion, ShowMemory
-from .wrappers.frames import FrameStack
+from .wrappers.clip_reward import ClipReward
+from .wrappers.frame_stack import FrameStack
+from .wrappers.model_memory import MemoryModel, ShowModelMemory
 from .wrappers.previous import ShowPrevious
-from .wrappers.repairs import BytePictures, FreshWorld, ShowActionMask
+from .wrappers.repairs import BytePictures, FreshWorld
 
 BackendName = Literal["auto", "sync", "async", "vector", "envpool", "ale"]
 OnError = Literal["stop", "restart"]
@@ -46,21 +53,12 @@ REPAIRS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
     "BipedalWalkerHardcore-v3": FreshWorld,
     "MinAtar/": BytePictures,
 }
-# What environments are seen through that are seen through nothing else.
-VIEWS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
+# Wrappers of environments that the user gives none.
+DEFAULT_WRAPPERS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
     "MiniGrid-": minigrid.image,
     "BabyAI-": minigrid.image,
     "Taxi-": ShowActionMask,
 }
-
-SUPPORTED_SPACES = (
-    spaces.Box,
-    spaces.Discrete,
-    spaces.MultiDiscrete,
-    spaces.MultiBinary,
-    spaces.Dict,
-    spaces.Tuple,
-)
 
 
 @dataclass(frozen=True)
@@ -88,13 +86,13 @@ class EnvSpec:
     workers: int = 0
     """Processes of `async`; 0 is one a core. Results do not depend on it."""
     frame_stack: int = 1
-    """Observations that are shown together, the newest last; 1 is none but the newest, without an axis for it."""
+    """Observations that come together, the newest last; 1 is none but the newest, without an axis for it."""
     clip_reward: bool = False
-    """Rewards are shown as their signs; returns of episodes are of the whole ones."""
+    """Rewards are their signs; returns of episodes are of the whole ones."""
     show_previous: bool = False
-    """Show the last action and reward beside each observation."""
-    companion: Callable[[spaces.Space, spaces.Space], Companion] | None = None
-    """Show the memory of what this makes of the observation and action spaces beside each observation."""
+    """Add the previous action and reward to each observation."""
+    memory_model: Callable[[spaces.Space, spaces.Space], MemoryModel] | None = None
+    """Add the memory of the world model that this makes for the observation and action spaces to each observation."""
 
     def __post_init__(self) -> None:
         if self.num_envs < 1:
@@ -132,13 +130,23 @@ def make_envs(spec: EnvSpec) -> Envs:
         check_spaces(spec.id, backend.observation_space, backend.action_space)
     else:
         backend = make_backend(spec, find_environment(spec.id))
+    envs = BackendEnvs(backend, spec.on_error == "restart")
+    try:
+        return wrap_envs(spec, envs)
+    except BaseException:
+        envs.close()
+        raise
+
+
+def wrap_envs(spec: EnvSpec, envs: Envs) -> Envs:
+    """Put the wrappers around that `spec` asks for; rewards are clipped last, so that all others get the whole ones."""
     if spec.frame_stack > 1:
-        backend = FrameStack(backend, spec.frame_stack)
-    if spec.companion is not None:
-        backend = ShowMemory(backend, spec.companion(backend.observation_space, backend.action_space))
+        envs = FrameStack(envs, spec.frame_stack)
+    if spec.memory_model is not None:
+        envs = ShowModelMemory(envs, spec.memory_model(envs.observation_space, envs.action_space))
     if spec.show_previous:
-        backend = ShowPrevious(backend)
-    return Envs(backend, spec.on_error == "restart", spec.clip_reward)
+        envs = ShowPrevious(envs)
+    return ClipReward(envs) if spec.clip_reward else envs
 
 
 def make_backend(spec: EnvSpec, registered: registration.EnvSpec) -> Backend:
@@ -149,15 +157,18 @@ def make_backend(spec: EnvSpec, registered: registration.EnvSpec) -> Backend:
     if name == "ale":
         return AleBackend(make_ale(spec, registered), spec.seed)
 
-    def make(index: int) -> gymnasium.Env:
-        return make_single(spec, registered)
+    # Here and not in every worker process, so that what has moved is reported once.
+    single = replace(spec, wrappers=tuple(current_name(wrapper) for wrapper in spec.wrappers))
 
-    replace_failed = spec.on_error == "restart"
+    def make(index: int) -> gymnasium.Env:
+        return make_single(single, registered)
+
     if name == "async":
+        replace_lost = spec.on_error == "restart"
         return AsyncBackend(
-            make, spec.num_envs, spec.seed, replace_failed, workers=spec.workers, timeout=spec.timeout
+            make, spec.num_envs, spec.seed, replace_lost, workers=spec.workers, timeout=spec.timeout
         )
-    return SyncBackend(make, spec.num_envs, spec.seed, replace_failed)
+    return SyncBackend(make, spec.num_envs, spec.seed)
 
 
 def choose_backend(spec: EnvSpec, registered: registration.EnvSpec) -> str:
@@ -174,7 +185,7 @@ def choose_backend(spec: EnvSpec, registered: registration.EnvSpec) -> str:
 def make_single(spec: EnvSpec, registered: registration.EnvSpec) -> gymnasium.Env:
     """Make one copy."""
     if spec.render_mode is not None and "DISPLAY" not in os.environ:
-        # MuJoCo draws without a display only through EGL, and has to be told.
+        # MuJoCo draws without a display only through EGL, and has to be asked.
         os.environ.setdefault("MUJOCO_GL", "egl")
     try:
         env = gymnasium.make(registered, **_arguments(spec))
@@ -183,9 +194,9 @@ def make_single(spec: EnvSpec, registered: registration.EnvSpec) -> gymnasium.En
     for beginning, repair in REPAIRS.items():
         if registered.id.startswith(beginning):
             env = repair(env)
-    for beginning, view in VIEWS.items():
+    for beginning, wrap in DEFAULT_WRAPPERS.items():
         if registered.id.startswith(beginning) and not spec.wrappers:
-            env = view(env)
+            env = wrap(env)
     env = apply_wrappers(env, spec.wrappers)
     check_spaces(spec.id, env.observation_space, env.action_space)
     modes = env.metadata.get("render_modes", [])
@@ -218,7 +229,7 @@ def make_ale(spec: EnvSpec, registered: registration.EnvSpec) -> VectorEnv:
     if registered.namespace != "ALE":
         raise ValueError(f"environment '{spec.id}' is not one of the ALE/ ids; use backend 'sync'")
     protocol = VECTOR_PROTOCOL | {"num_threads": spec.workers} | spec.kwargs
-    # Pictures are what it shows anyway.
+    # Its observations are pictures anyway.
     return make_native_vector(replace(spec, kwargs=protocol, render_mode=None), registered)
 
 
@@ -235,7 +246,8 @@ def _explained(spec: EnvSpec, entry_point: Any, error: Exception) -> Exception:
         return ValueError(f"environment '{spec.id}' cannot be drawn: it takes no render_mode")
     if unexpected and unexpected[1] in spec.kwargs:
         return ValueError(f"environment '{spec.id}' takes no argument {_nearest(unexpected[1], entry_point)}")
-    if isinstance(error, (gymnasium.error.Error, ImportError)):
+    spaces_missing = isinstance(error, AttributeError) and "must specify an" in message
+    if spaces_missing or isinstance(error, (gymnasium.error.Error, ImportError)):
         return ValueError(f"environment '{spec.id}' cannot be made: {message}")
     if spec.kwargs:
         return ValueError(
@@ -255,27 +267,3 @@ def _nearest(name: str, entry_point: Any) -> str:
         if nearest
         else f"'{name}'; it takes {', '.join(sorted(known))}"
     )
-
-
-def check_spaces(env_id: str, observation_space: spaces.Space, action_space: spaces.Space) -> None:
-    """Raise `TypeError` unless both spaces are made of the supported ones."""
-    for kind, space in (("observations", observation_space), ("actions", action_space)):
-        for path, part in _unsupported(space, ""):
-            where = f" at {path}" if path else ""
-            raise TypeError(
-                f"environment '{env_id}' has {kind} of type {type(part).__name__}{where}; supported are "
-                f"{', '.join(supported.__name__ for supported in SUPPORTED_SPACES)}: "
-                "transform or drop it with a wrapper"
-            )
-
-
-def _unsupported(space: spaces.Space, path: str) -> list[tuple[str, spaces.Space]]:
-    """Every part of `space` that cannot be batched into arrays, with its place."""
-    match space:
-        case spaces.Dict():
-            return [found for key, part in space.items() for found in _unsupported(part, f"{path}['{key}']")]
-        case spaces.Tuple():
-            return [found for i, part in enumerate(space) for found in _unsupported(part, f"{path}[{i}]")]
-        case _ if isinstance(space, SUPPORTED_SPACES):
-            return []
-    return [(path, space)]

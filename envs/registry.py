@@ -15,6 +15,8 @@ from typing import NamedTuple
 import gymnasium
 from gymnasium.envs import registration
 
+from .moved import current_name
+
 PLUGIN_GROUP = "gymnasium.envs"
 # The plug-in name that stands for "ids without a namespace", a convention since Gym 0.21.
 ROOT = "__root__"
@@ -48,6 +50,7 @@ def find_environment(env_id: str) -> registration.EnvSpec:
 
     Raises `ValueError` with the nearest name where there is nothing.
     """
+    env_id = current_name(env_id)
     module_name, _, name = env_id.rpartition(":")
     module = _import(module_name, env_id) if module_name else None
     if name not in gymnasium.registry:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space, create_empty_array
 
-from ...networks.tree import tree_leaves, tree_like, tree_map, write_row
+from ...networks.tree import read_row, same_leaves, tree_leaves, tree_like, tree_map, write_row
 
 
 class ActionLog:
@@ -27,10 +28,6 @@ class ActionLog:
             self._make_room()
         write_row(self.rows, self.size, action)
         self.size += 1
-
-    def drop(self) -> None:
-        """Take the last row back."""
-        self.size -= 1
 
     def forget(self, mask: np.ndarray) -> None:
         """New episodes begin where `mask [B]`."""
@@ -75,3 +72,21 @@ class ActionLog:
             target = tree_leaves(self.episode(index))
             for leaf, source in zip(target, tree_leaves(actions), strict=True):
                 leaf[:] = source[end - length : end]
+
+
+def episodes_state(episode: np.ndarray, log: ActionLog, obs: Any) -> dict[str, Any]:
+    """What brings running episodes back: numbers, which the seeds follow from, and actions; `obs` is to compare."""
+    return {"episode": episode.copy(), "log": log.state_dict(), "obs": tree_leaves(obs)}
+
+
+def warn_unless_same(obs: Any, leaves: list[np.ndarray]) -> None:
+    """Compare the observations of replayed episodes with those before, and warn where they differ."""
+    before = tree_like(obs, leaves)
+    for i in range(len(leaves[0])):
+        if not same_leaves(read_row(obs, i), read_row(before, i)):
+            warnings.warn(
+                f"environment {i} did not come back as it was: it is not deterministic under its seed, "
+                "so this run does not resume exactly",
+                RuntimeWarning,
+                stacklevel=3,
+            )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -13,13 +13,14 @@ from ...networks.tree import read_row, row_writer, tree_leaves
 from ..seeds import episode_seed
 from .failure import Failure, failed
 
-# A copy that cannot be reset is made anew this often; then it is hopeless.
-RESET_ATTEMPTS = 3
 # An environment that wants to end the whole program is one that has failed.
 FAULTS = (Exception, SystemExit)
+ONE_NUMBER = (
+    "it must be one number: weigh several objectives with --env.wrappers mo_gymnasium.wrappers:LinearReward"
+)
 
 
-class Copies:
+class EnvCopies:
     """Copies `first, first + 1, ...` of one environment; `make(i)` makes copy `i`.
 
     Episode `k` of copy `i` is reset with `episode_seed(seed, i, k)`: with that seed and the actions since, a
@@ -27,88 +28,102 @@ class Copies:
     deterministic under its seed.
     """
 
-    def __init__(
-        self, make: Callable[[int], gymnasium.Env], first: int, count: int, seed: int, replace_failed: bool
-    ):
+    def __init__(self, make: Callable[[int], gymnasium.Env], first: int, count: int, seed: int):
         self.make = make
         self.envs = [make(first + row) for row in range(count)]
         self.first = first
         self.seed = seed
-        self.replace_failed = replace_failed
-        """Whether copies that fail are made anew, so that the others can go on."""
         # Which episode each copy is in.
         self.episode = np.full(count, -1)
         self.write_obs = row_writer(self.envs[0].observation_space)
 
     def seed_of(self, row: int) -> int:
-        """What the running episode of a copy was reset with."""
+        """Seed of the running episode of a copy."""
         return episode_seed(self.seed, self.first + row, int(self.episode[row]))
 
     def begin(self, row: int, obs: Any) -> list[Failure]:
-        """Begin the next episode of one copy and write what it shows; returns what went wrong on the way."""
-        failures: list[Failure] = []
-        for attempt in range(RESET_ATTEMPTS):
-            self.episode[row] += 1
-            try:
-                first_obs, _ = self.envs[row].reset(seed=self.seed_of(row))
-                self.write_obs(obs, row, first_obs)
-                return failures
-            except FAULTS as error:
-                fatal = attempt == RESET_ATTEMPTS - 1
-                failures.append(
-                    Failure(self.first + row, failed(error), error, True, fatal, self.seed_of(row))
-                )
-                if not self.replace_failed:
-                    break
-                self.replace(row)
-        return failures
+        """Begin the next episode of one copy and write its observation; returns a failure if there was one."""
+        self.episode[row] += 1
+        try:
+            first_obs, _ = self.envs[row].reset(seed=self.seed_of(row))
+            self.write_obs(obs, row, first_obs)
+        except FAULTS as error:
+            return [Failure(self.first + row, failed(error), error, in_reset=True, seed=self.seed_of(row))]
+        return []
 
     def step(
-        self,
-        rows: Any,
-        obs: Any,
-        reward: np.ndarray,
-        terminated: np.ndarray,
-        truncated: np.ndarray,
-        skipped: Sequence[int] = (),
+        self, rows: Any, obs: Any, reward: np.ndarray, terminated: np.ndarray, truncated: np.ndarray
     ) -> tuple[list[dict[str, Any]], list[Failure]]:
-        """Step every copy with its row of actions, except those `skipped`, and write into the arrays `[B, ...]`."""
+        """Step every copy with its row of actions and write into the arrays `[B, ...]`; returns infos and failures."""
         infos: list[dict[str, Any]] = []
         failures: list[Failure] = []
         write = self.write_obs
         for i, env in enumerate(self.envs):
-            if skipped and i in skipped:
-                infos.append({})
-                continue
             try:
-                row, reward[i], terminated[i], truncated[i], info = env.step(rows[i])
+                row, value, terminated[i], truncated[i], info = env.step(rows[i])
+                reward[i] = value if type(value) is float else scalar_reward(value)
                 write(obs, i, row)
                 infos.append(info)
             except FAULTS as error:
                 failures.append(Failure(self.first + i, failed(error), error))
                 infos.append({})
-                if self.replace_failed:
-                    self.replace(i)
+                reward[i], terminated[i], truncated[i] = 0.0, False, False
         return infos, failures
 
-    def replay(self, row: int, episode: int, actions: Any, obs: Any) -> None:
-        """Bring a copy back to where `actions [length, ...]` lead in one of its episodes."""
+    def replay(self, row: int, episode: int, actions: Any) -> tuple[Any, Any, bool, bool]:
+        """Bring a copy back to where `actions [length, ...]` lead in one of its episodes.
+
+        Returns:
+            Observation, reward, terminated and truncated of the last step, or of the reset where there is none.
+        """
         self.episode[row] = episode
-        shown, _ = self.envs[row].reset(seed=self.seed_of(row))
+        obs, _ = self.envs[row].reset(seed=self.seed_of(row))
+        reward, terminated, truncated = 0.0, False, False
         for t in range(len(tree_leaves(actions)[0])):
-            shown, *_ = self.envs[row].step(read_row(actions, t))
-        self.write_obs(obs, row, shown)
+            obs, reward, terminated, truncated, _ = self.envs[row].step(read_row(actions, t))  # type: ignore[assignment]
+        return obs, scalar_reward(reward), terminated, truncated
 
     def replace(self, row: int) -> None:
         """Make a copy anew; it has to be reset next."""
-        with contextlib.suppress(Exception):
-            self.envs[row].close()
+        self._close(row)
         self.envs[row] = self.make(self.first + row)
 
     def close(self) -> None:
         """Close every copy."""
-        for env in self.envs:
-            env.close()
+        for row in range(len(self.envs)):
+            self._close(row)
+
+    def _close(self, row: int) -> None:
+        close_env(self.envs[row])
+
+
+def picture(env: Any) -> Any:
+    """Draw an environment; of a list of frames the last one."""
+    frame = env.render()
+    return frame[-1] if isinstance(frame, list) and frame else frame
+
+
+def close_env(env: Any) -> None:
+    """Close an environment that is needed no more; where that fails, warn once and go on."""
+    try:
+        env.close()
+    except FAULTS as error:
+        # Without the index of a copy and from here, so that Python shows it once.
+        warnings.warn(f"closing an environment {failed(error)}", RuntimeWarning, stacklevel=1)
+
+
+def scalar_reward(reward: Any) -> Any:
+    """The one number that a reward is; arrays of one element are taken.
+
+    Raises:
+        ValueError: it is a vector.
+    """
+    shape = np.shape(reward)
+    if shape == ():
+        return reward
+    if np.size(reward) != 1:
+        raise ValueError(f"a reward of shape {shape}; {ONE_NUMBER}")
+    return np.asarray(reward).item()
 
 
 def action_rows(action: Any, count: int) -> Any:

@@ -18,8 +18,6 @@ class Failure(NamedTuple):
     """What went wrong, as the end of the sentence `environment 3 ...`."""
     cause: BaseException | None = None
     in_reset: bool = False
-    fatal: bool = False
-    """A new copy would not help."""
     seed: int | None = None
     """What the episode was reset with, where it is not the one that runs."""
 
@@ -27,18 +25,13 @@ class Failure(NamedTuple):
 class EnvironmentFailedError(RuntimeError):
     """An environment has failed; the message is one line with its index, the episode's seed, and the action."""
 
-    def __init__(self, message: str, resumable: bool):
-        super().__init__(message)
-        self.resumable = resumable
-        """Whether the environments still stand where they were before the step, so that a checkpoint is right."""
-
 
 class RemoteError(Exception):
     """The traceback of an exception in a worker process, as text."""
 
 
 def failed(error: BaseException) -> str:
-    """How a `Failure` tells of an exception, in one line."""
+    """An exception as the end of the sentence `environment 3 ...`, in one line."""
     first_line = str(error).strip().partition("\n")[0]
     return f"failed: {type(error).__name__}" + (f": {first_line}" if first_line else "")
 
@@ -51,7 +44,7 @@ def finite_checker(obs: Any) -> Callable[[Any, np.ndarray], bool]:
     """
     zeros = [np.zeros_like(leaf) if leaf.dtype.kind == "f" else None for leaf in tree_leaves(obs)]
     vdot, infinity = np.vdot, np.inf
-    if len(zeros) == 1 and zeros[0] is not None:
+    if isinstance(obs, np.ndarray) and zeros[0] is not None:
         (only,) = zeros
         return lambda obs, reward: bool(vdot(only, obs) == 0 and reward.dot(reward) < infinity)  # type: ignore[arg-type]
     floats = [i for i, zero in enumerate(zeros) if zero is not None]

@@ -15,9 +15,8 @@ from gymnasium.vector.utils import create_empty_array
 from ...networks.tree import tree_map
 from ..seeds import episode_seed
 from ..tasks.task import colored
-from ..vector import DISABLED, NEXT_STEP, Backend
-from .action_log import ActionLog
-from .in_process import episodes_state, warn_unless_same
+from .action_log import ActionLog, episodes_state, warn_unless_same
+from .backend import DISABLED, NEXT_STEP, Backend
 
 # Every first call of a pool may say that its bounds have been rounded to float32.
 ROUNDED = partial(warnings.catch_warnings, action="ignore", category=UserWarning)
@@ -43,10 +42,10 @@ def envpool_maker(env_id: str, num_envs: int, threads: int, kwargs: dict[str, An
                 )
             return pool
         except Exception as error:
-            said = str(error).strip().partition("\n")[0]
+            message = str(error).strip().partition("\n")[0]
             with_kwargs = f" with {kwargs}" if kwargs else ""
             raise ValueError(
-                f"environment '{env_id}' cannot be made by EnvPool{with_kwargs}: {said}"
+                f"environment '{env_id}' cannot be made by EnvPool{with_kwargs}: {message}"
             ) from error
 
     return make
@@ -55,7 +54,7 @@ def envpool_maker(env_id: str, num_envs: int, threads: int, kwargs: dict[str, An
 class EnvPoolBackend(Backend):
     """Steps EnvPool's C++ environments, which reset in a step of their own.
 
-    They are seeded as a whole and show no state, so that a resumed run begins new episodes. Their dynamics are
+    They are seeded as a whole and give no state, so that a resumed run begins new episodes. Their dynamics are
     EnvPool's: the same law as Gymnasium's, as far as EnvPool follows it, but other random numbers.
     """
 
@@ -99,10 +98,6 @@ class EnvPoolBackend(Backend):
         """Step the pool, which returns new arrays each time."""
         self.obs, reward, terminated, truncated, info = self.pool.step(action)
         return self.obs, reward.astype(np.float64), terminated, truncated, info
-
-    def undo(self, obs: Any) -> bool:
-        """The next session begins new episodes anyway."""
-        return True
 
     def render(self, index: int) -> np.ndarray:
         """EnvPool's pictures are not the same for all its families."""
@@ -172,14 +167,8 @@ class AleBackend(Backend):
         self.obs = np.array(obs)
         return self.obs, np.array(reward, np.float64), np.array(terminated), np.array(truncated), info
 
-    def undo(self, obs: Any) -> bool:
-        """Forget the last step's actions."""
-        self.log.drop()
-        self.obs = obs
-        return True
-
     def render(self, index: int) -> np.ndarray:
-        """The newest frame that the agent sees, in grey or in colour, enlarged."""
+        """The newest frame of the observation, in grey or in colour, enlarged."""
         frame = self.obs[index][-1]
         return colored(frame[None])[0] if frame.ndim == 2 else frame
 
@@ -188,7 +177,7 @@ class AleBackend(Backend):
         self.env.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """Which episodes are running, their actions so far, and what they show, to compare."""
+        """Which episodes are running, their actions so far, and their observations, to compare."""
         return episodes_state(self.episode, self.log, self.obs)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

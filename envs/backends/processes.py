@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import cloudpickle
@@ -19,86 +15,21 @@ from gymnasium.vector.utils import create_empty_array
 
 from ...networks.tree import tree_leaves, tree_map
 from ..seeds import episode_seed
-from ..vector import DISABLED, Backend
-from .action_log import ActionLog
-from .failure import Failure, RemoteError
-from .in_process import episodes_state, warn_unless_same
+from .action_log import ActionLog, episodes_state, warn_unless_same
+from .backend import DISABLED, Backend
+from .failure import Failure
 from .shared import Board, board_file, map_board, receive, send, shares
+from .worker_process import WorkerProcess
 
-# A process is started by name and not forked: it inherits no locks, no threads and no GPU of this one.
-START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "import palaestra.envs.backends.worker as w; w.main({})"
-)
-
-
-class Worker:
-    """A process with some of the copies."""
-
-    def __init__(self, order: dict[str, Any], timeout: float):
-        self.order = order
-        self.first, self.count = order["first"], order["count"]
-        self.timeout = timeout
-        self.lost = False
-        """Whether it did not answer, so that it is no use to wait for it."""
-        self.channel, other = socket.socketpair()
-        with other:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", START.format(other.fileno()), json.dumps(sys.path)],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[other.fileno()],
-                # One core a worker is the point.
-                env={"OMP_NUM_THREADS": "1", **os.environ},
-            )
-        send(self.channel, b"o", order)
-
-    def about(self) -> tuple[Any, ...]:
-        """Spaces, metadata and determinism of its environment; what went wrong in making it is raised."""
-        try:
-            code, content = receive(self.channel)
-        except (EOFError, ConnectionError):
-            raise RuntimeError(
-                f"a worker process ended while it made its environments{self.fate()}"
-            ) from None
-        if code == b"e":
-            error, text = content
-            raise error from RemoteError("\n" + text)
-        self.channel.settimeout(self.timeout or None)
-        return cloudpickle.loads(content)
-
-    def fate(self) -> str:
-        """How the process ended."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            code = self.process.wait(1)
-            return f" ({signal.Signals(-code).name})" if code < 0 else f" (exit code {code})"
-        return ""
-
-    def kill(self) -> None:
-        """End the process, whatever it is doing."""
-        self.channel.close()
-        self.process.kill()
-        self.process.wait()
-
-    def close(self) -> None:
-        """Let the process close its environments and end."""
-        if self.lost:
-            self.kill()
-            return
-        with contextlib.suppress(OSError):
-            send(self.channel, b"x")
-        try:
-            self.process.wait(2)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.channel.close()
+# How a worker fails to answer.
+LOST = (TimeoutError, EOFError, ConnectionError)
 
 
 class AsyncBackend(Backend):
     """Steps single environments in processes of their own; the same seeds and the same episodes as `sync`.
 
     The workers begin the next episode as soon as one has ended. A worker that dies, or is silent for `timeout`
-    seconds, is known by the copy that it was busy with. With `replace_failed` another one takes its place, and
+    seconds, is a failure of the copy that it was busy with. With `replace_lost` another one takes its place, and
     its other copies are brought back by replaying their episodes.
     """
 
@@ -110,22 +41,22 @@ class AsyncBackend(Backend):
         make: Callable[[int], gymnasium.Env],
         num_envs: int,
         seed: int,
-        replace_failed: bool = False,
+        replace_lost: bool = False,
         *,
         workers: int = 0,
         timeout: float = 60.0,
     ):
         workers = min(num_envs, workers or usable_cores())
-        order = {"make": cloudpickle.dumps(make), "seed": seed, "replace_failed": replace_failed}
+        order = {"make": cloudpickle.dumps(make), "seed": seed}
         self.num_envs = num_envs
         self.seed = seed
-        self.replace_failed = replace_failed
-        self.workers: list[Worker] = []
+        self.replace_lost = replace_lost
+        self.workers: list[WorkerProcess] = []
         self.file = board_file()
         try:
             for first, count in shares(num_envs, workers):
                 share = {"first": first, "count": count, "num_envs": num_envs}
-                self.workers.append(Worker(order | share, timeout))
+                self.workers.append(WorkerProcess(order | share, timeout))
             abouts = [worker.about() for worker in self.workers]
         except BaseException:
             self.close()
@@ -141,11 +72,9 @@ class AsyncBackend(Backend):
         self.failures = []
         self.log = ActionLog(self.action_space, num_envs)
         self.obs = create_empty_array(self.observation_space, n=num_envs)
-        # Which episodes ran, and where they began in the log, before the last `restart`; for `undo`.
-        self._before_restart: tuple[np.ndarray, np.ndarray] | None = None
         self._action_leaves = tree_leaves(self.board.action)
 
-    def _share(self, worker: Worker) -> None:
+    def _share(self, worker: WorkerProcess) -> None:
         socket.send_fds(worker.channel, [b"f"], [self.file.fileno()])
 
     def start(self) -> Any:
@@ -157,54 +86,48 @@ class AsyncBackend(Backend):
         self.board.episode[:] = self.episode
         return self.restart(np.ones(self.num_envs, bool))
 
-    def _begin(self, mask: np.ndarray) -> None:
-        """Let the workers begin the next episode where `mask [B]`."""
-        for worker in self.workers:
-            rows = np.flatnonzero(mask[worker.first : worker.first + worker.count]).tolist()
-            send(worker.channel, b"b", [(row, self.episode[worker.first + row]) for row in rows])
-        for worker in self.workers:
-            self.failures += self._answer(worker, in_reset=True)[1]
-
     def restart(self, mask: np.ndarray) -> Any:
         """Begin the next episode where `mask [B]`: the workers have done so already where one has ended."""
-        self.failures = []
-        running = mask & (self.board.episode == self.episode)
-        if running.any():
-            self._begin(running)
-        self._before_restart = self.episode.copy(), self.log.start.copy()
+        due = mask & (self.board.episode == self.episode)
+        self.episode[mask] += 1
         self.log.forget(mask)
+        self.failures = self._begin(due) if due.any() else []
 
-        def merged(shown: np.ndarray, begun: np.ndarray) -> np.ndarray:
-            shown = shown.copy()
-            shown[mask] = begun[mask]
-            return shown
+        def merged(before: np.ndarray, begun: np.ndarray) -> np.ndarray:
+            obs = before.copy()
+            obs[mask] = begun[mask]
+            return obs
 
-        self.obs = _tree_merge(merged, self.obs, self.board.reset_obs)
-        self.episode[mask] = self.board.episode[mask]
+        self.obs = tree_map(merged, self.obs, self.board.reset_obs)
         for i in np.flatnonzero(mask).tolist():
             self.seeds[i] = episode_seed(self.seed, i, int(self.episode[i]))
         return self.obs
 
+    def _begin(self, due: np.ndarray) -> list[Failure]:
+        """Let the workers begin the episodes `self.episode` where `due [B]`."""
+        for worker in self.workers:
+            rows = np.flatnonzero(due[worker.first : worker.first + worker.count]).tolist()
+            # One that has died is noticed when it is asked for its answer.
+            with contextlib.suppress(ConnectionError):
+                send(worker.channel, b"b", [(row, self.episode[worker.first + row]) for row in rows])
+        # A worker begins them one after the other, and notes each before it does.
+        return self._answers(lambda: due & (self.board.episode == self.episode))[1]
+
     def step(self, action: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every environment."""
         self.log.add(action)
-        self._before_restart = None
         board = self.board
         for leaf, given in zip(self._action_leaves, tree_leaves(action), strict=True):
             leaf[...] = given
         board.reward.fill(np.nan)
         for worker in self.workers:
-            # One that has died says so when it is asked for its answer.
             with contextlib.suppress(ConnectionError):
                 send(worker.channel, b"s")
-        infos: list[dict[str, Any]] = []
-        self.failures = []
-        for place, worker in enumerate(self.workers):
-            said, failures = self._answer(worker)
-            if failures and failures[-1].fatal and self.replace_failed:
-                said, failures = self._revive(place, failures[-1])
-            self.failures += failures
-            infos += said or [{}] * worker.count
+        infos, self.failures = self._answers(lambda: board.episode > self.episode)
+        for failure in self.failures:
+            if failure.in_reset:
+                # An episode whose reset takes a process down is not tried again.
+                self.episode[failure.env_index] = board.episode[failure.env_index]
         self.obs = tree_map(np.array, board.obs)
         return (
             self.obs,
@@ -214,96 +137,77 @@ class AsyncBackend(Backend):
             {"infos": infos},
         )
 
-    def _answer(
-        self, worker: Worker, in_reset: bool = False
-    ) -> tuple[list[dict[str, Any]] | None, list[Failure]]:
-        """Infos and failures of a worker; where it does not answer that is a fatal failure of one of its copies."""
-        try:
-            report = receive(worker.channel)[1]
-            return report if report is not None else (None, [])
-        except TimeoutError:
-            what = f"took more than {worker.timeout:g} s"
-        except (EOFError, ConnectionError):
-            what = f"took its worker process down{worker.fate()}"
+    def _answers(self, begun: Callable[[], np.ndarray]) -> tuple[list[dict[str, Any]], list[Failure]]:
+        """Infos and failures of all workers; `begun()` are the copies `[B]` whose resets were begun in this call."""
+        infos: list[dict[str, Any]] = []
+        failures: list[Failure] = []
+        for number, worker in enumerate(self.workers):
+            try:
+                reported, failed = worker.receive_report()
+            except LOST as error:
+                reported, failed = None, [self._lost(worker, error, begun())]
+                if self.replace_lost:
+                    failed = self._replace_worker(number, failed[0])
+            infos += reported or [{}] * worker.count
+            failures += failed
+        return infos, failures
+
+    def _lost(self, worker: WorkerProcess, error: Exception, begun: np.ndarray) -> Failure:
+        """A worker does not answer: a failure of the copy that it was stepping or resetting."""
         worker.lost = True
-        index, resetting = self._busy(worker)
-        begun = episode_seed(self.seed, index, int(self.board.episode[index])) if resetting else None
-        return None, [Failure(index, what, None, in_reset or resetting, fatal=True, seed=begun)]
+        what = f"took its worker process down{worker.fate()}"
+        if isinstance(error, TimeoutError):
+            what = f"took more than {worker.timeout:g} s"
+        unstepped = [i for i in worker.indices if np.isnan(self.board.reward[i])]
+        resetting = [i for i in worker.indices if begun[i]]
+        if unstepped and not resetting:
+            return Failure(unstepped[0], what)
+        index = resetting[-1] if resetting else worker.first
+        seed = episode_seed(self.seed, index, int(self.board.episode[index]))
+        return Failure(index, what, in_reset=True, seed=seed)
 
-    def _busy(self, worker: Worker) -> tuple[int, bool]:
-        """Which copy a worker was at, and whether it was resetting it."""
-        rows = slice(worker.first, worker.first + worker.count)
-        unstepped = np.flatnonzero(np.isnan(self.board.reward[rows]))
-        if len(unstepped):
-            return worker.first + int(unstepped[0]), False
-        begun = np.flatnonzero(self.board.episode[rows] > self.episode[rows])
-        return worker.first + int(begun[-1] if len(begun) else 0), True
+    def _replace_worker(self, number: int, failure: Failure) -> list[Failure]:
+        """Put a new worker in the place of a lost one; all copies but those at fault are replayed to where they are.
 
-    def _revive(self, place: int, failure: Failure) -> tuple[list[dict[str, Any]] | None, list[Failure]]:
-        """Put a new worker in the place of one that is lost, and take this step again without the copy at fault."""
-        lost: dict[int, Failure] = {}
-        while failure.fatal and failure.env_index not in lost:
-            old = self.workers[place]
+        Returns:
+            What failed on the way; these copies have to be reset. Of the others the last step is on the board again.
+        """
+        failures: list[Failure] = []
+        while failure.env_index not in {known.env_index for known in failures}:
+            failures.append(failure)
+            old = self.workers[number]
             old.kill()
-            worker = self.workers[place] = Worker(old.order, old.timeout)
+            worker = self.workers[number] = WorkerProcess(old.order, old.timeout)
             worker.about()
             self._share(worker)
-            indices = range(worker.first, worker.first + worker.count)
             if not self.exact_resume:
                 shared = f"shared a worker process with environment {failure.env_index}, which {failure.what}"
-                lost |= {i: Failure(i, shared) for i in indices}
-            lost[failure.env_index] = failure._replace(in_reset=False, fatal=False)
-            skipped = tuple(i - worker.first for i in lost)
-            episodes = {i: self.episode[i] for i in lost}
-            if failure.in_reset:
-                # That episode cannot be begun; try the one after it.
-                episodes[failure.env_index] = self.board.episode[failure.env_index]
-            replayed = [
-                (
-                    i - worker.first,
-                    int(self.episode[i]),
-                    tree_map(lambda leaf: leaf[:-1], self.log.episode(i)),
-                )
-                for i in indices
-                if i not in lost
-            ]
-            report: tuple[list[dict[str, Any]] | None, list[Failure]] = (None, [])
-            for code, content in (
-                (b"l", replayed),
-                (b"b", [(i - worker.first, int(episode)) for i, episode in episodes.items()]),
-                (b"s", skipped),
-            ):
-                self.board.reward[worker.first : worker.first + worker.count] = np.nan
-                self.board.reward[list(lost)] = 0.0
-                send(worker.channel, code, content)
-                report = self._answer(worker)
-                if report[1] and report[1][-1].fatal:
-                    break
-            said, failures = report
-            if not (failures and failures[-1].fatal):
-                return said, [*lost.values(), *failures]
-            failure = failures[-1]
-        return None, [*lost.values(), failure]
+                return [failure] + [Failure(i, shared) for i in worker.indices if i != failure.env_index]
+            at_fault = [known.env_index for known in failures]
+            sound = [i for i in worker.indices if i not in at_fault]
+            self.board.reward[sound], self.board.reward[at_fault] = np.nan, 0.0
+            self._send_replay(worker, sound)
+            try:
+                return failures + worker.receive_report()[1]
+            except LOST as error:
+                failure = self._lost(worker, error, np.zeros(self.num_envs, bool))
+        return failures
 
-    def undo(self, obs: Any) -> bool:
-        """Forget the last step's actions: the episodes are brought back from their log anyway."""
-        if self._before_restart is not None:
-            self.episode, self.log.start = self._before_restart
-        self.log.drop()
-        self.obs = obs
-        return True
+    def _send_replay(self, worker: WorkerProcess, indices: Iterable[int]) -> None:
+        episodes = [(i - worker.first, int(self.episode[i]), self.log.episode(i)) for i in indices]
+        send(worker.channel, b"l", episodes)
 
     def replace(self, index: int) -> None:
-        """Make one copy anew and begin its next episode."""
-        worker = next(w for w in self.workers if w.first <= index < w.first + w.count)
+        """Make one copy anew."""
+        worker = next(worker for worker in self.workers if index in worker.indices)
         send(worker.channel, b"r", index - worker.first)
-        self._answer(worker)
-        send(worker.channel, b"b", [(index - worker.first, int(self.episode[index]))])
-        self._answer(worker)
+        worker.receive_report()
+        # Its worker may have begun the next episode already, with the old copy.
+        self.board.episode[index] = self.episode[index]
 
     def render(self, index: int) -> np.ndarray:
         """Picture of one environment."""
-        worker = next(w for w in self.workers if w.first <= index < w.first + w.count)
+        worker = next(worker for worker in self.workers if index in worker.indices)
         send(worker.channel, b"v", index - worker.first)
         frame: Any = receive(worker.channel)[1]
         return frame
@@ -325,24 +229,16 @@ class AsyncBackend(Backend):
             self._begin_all()
             return
         self.log.load_state_dict(state["log"])
-        self.board.episode[:] = self.episode
         for worker in self.workers:
             worker.channel.settimeout(None)  # an episode may be long
-            indices = range(worker.first, worker.first + worker.count)
-            episodes = [(i - worker.first, int(self.episode[i]), self.log.episode(i)) for i in indices]
-            send(worker.channel, b"l", episodes)
+            self._send_replay(worker, worker.indices)
         for worker in self.workers:
-            receive(worker.channel)
+            for failure in worker.receive_report()[1]:
+                raise RuntimeError(f"environment {failure.env_index} {failure.what}") from failure.cause
             worker.channel.settimeout(worker.timeout or None)
         self.obs = tree_map(np.array, self.board.obs)
         self.seeds = [episode_seed(self.seed, i, int(self.episode[i])) for i in range(self.num_envs)]
         warn_unless_same(self.obs, state["obs"])
-
-
-def _tree_merge(function: Callable[[np.ndarray, np.ndarray], np.ndarray], one: Any, other: Any) -> Any:
-    """Apply `function` to each pair of leaves."""
-    leaves = iter(tree_leaves(other))
-    return tree_map(lambda leaf: function(leaf, next(leaves)), one)
 
 
 def usable_cores() -> int:

@@ -22,7 +22,7 @@ HEADER = struct.Struct("<cI")
 
 
 class Board(NamedTuple):
-    """Arrays `[B, ...]` that the main process and its workers read and write; a worker sees its rows only."""
+    """Arrays `[B, ...]` that the main process and its workers read and write; a worker has its rows only."""
 
     action: Any
     obs: Any
@@ -42,7 +42,7 @@ class Board(NamedTuple):
 
 
 def board_file() -> BinaryIO:
-    """Open a file without a name, in memory where the system has such a place."""
+    """Open a file without a name, in memory where the system has that."""
     folder = "/dev/shm" if os.path.isdir("/dev/shm") else None
     return tempfile.TemporaryFile(dir=folder)  # type: ignore[return-value]
 
@@ -60,14 +60,14 @@ def map_board(descriptor: int, obs_space: spaces.Space, action_space: spaces.Spa
         np.empty(num_envs, np.int64),
     )
     leaves = tree_leaves(tuple(plan))
-    places = np.cumsum([0, *(-(-leaf.nbytes // ALIGNMENT) * ALIGNMENT for leaf in leaves)]).tolist()
-    size = max(places[-1], mmap.PAGESIZE)
+    offsets = np.cumsum([0, *(-(-leaf.nbytes // ALIGNMENT) * ALIGNMENT for leaf in leaves)]).tolist()
+    size = max(offsets[-1], mmap.PAGESIZE)
     if os.fstat(descriptor).st_size < size:
         os.ftruncate(descriptor, size)
     memory = mmap.mmap(descriptor, size)
     arrays = [
-        np.frombuffer(memory, leaf.dtype, leaf.size, place).reshape(leaf.shape)
-        for leaf, place in zip(leaves, places, strict=False)
+        np.frombuffer(memory, leaf.dtype, leaf.size, offset).reshape(leaf.shape)
+        for leaf, offset in zip(leaves, offsets, strict=False)
     ]
     return Board(*tree_like(tuple(plan), arrays))
 

@@ -1,8 +1,9 @@
-"""A worker process of the `async` backend: it steps its share of the copies when told to."""
+"""What runs in a worker process of the `async` backend: it steps its share of the copies on request."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pickle
 import signal
@@ -14,15 +15,18 @@ import cloudpickle
 import numpy as np
 
 from ...networks.tree import tree_map
-from .copies import Copies, action_rows
-from .failure import Failure, RemoteError
+from .copies import FAULTS, EnvCopies, action_rows, picture
+from .failure import Failure, RemoteError, failed
 from .shared import Board, map_board, receive, send
 
 
-def main(descriptor: int) -> None:
-    """Serve the process at the other end of a socket until it closes it."""
-    # Ctrl-C is for the main process, which stops this one when it has saved.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def main(descriptor: int, lifeline: int) -> None:
+    """Serve the process at the other end of a socket until it closes it; `lifeline` is a pipe that it holds open."""
+    # Signals to the whole group are for the main process, which stops this one when it has saved. Not SIG_IGN, which
+    # processes that an environment starts would inherit.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    die_with(lifeline)
     channel = socket.socket(fileno=descriptor)
     with contextlib.suppress(EOFError, ConnectionError):
         order = receive(channel)[1]
@@ -33,10 +37,20 @@ def main(descriptor: int) -> None:
     os._exit(0)
 
 
-def _make(channel: socket.socket, order: dict[str, Any]) -> Copies | None:
+def die_with(pipe: int) -> None:
+    """Let the system end this process when the other end of a pipe is closed, whatever this one is doing then.
+
+    A signal (SIGIO, which ends a process that does not handle it) and not a thread, which would have to wait for an
+    environment that hangs in C.
+    """
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _make(channel: socket.socket, order: dict[str, Any]) -> EnvCopies | None:
     try:
         make = cloudpickle.loads(order["make"])
-        copies = Copies(make, order["first"], order["count"], order["seed"], order["replace_failed"])
+        copies = EnvCopies(make, order["first"], order["count"], order["seed"])
         env = copies.envs[0]
         nondeterministic = env.spec is not None and env.spec.nondeterministic
         about = (env.observation_space, env.action_space, env.metadata, nondeterministic)
@@ -56,7 +70,7 @@ def _portable(error: Exception) -> Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
 
 
-def _board(channel: socket.socket, copies: Copies, order: dict[str, Any]) -> Board:
+def _board(channel: socket.socket, copies: EnvCopies, order: dict[str, Any]) -> Board:
     _, descriptors, *_ = socket.recv_fds(channel, 1, 1)
     if not descriptors:
         raise EOFError
@@ -64,37 +78,40 @@ def _board(channel: socket.socket, copies: Copies, order: dict[str, Any]) -> Boa
     board = map_board(descriptors[0], env.observation_space, env.action_space, order["num_envs"])
     os.close(descriptors[0])
     board = board.rows(order["first"], order["count"])
-    # What is counted here is seen there.
+    # What is counted here can be read there.
     copies.episode = board.episode
     return board
 
 
-def _serve(channel: socket.socket, copies: Copies, board: Board) -> None:
+def _serve(channel: socket.socket, copies: EnvCopies, board: Board) -> None:
     while True:
         code, content = receive(channel)
         match code:
             case b"s":
-                infos, failures = _step(copies, board, content or ())
-                said = any(infos)
-                report = (infos if said else None, _told(failures)) if said or failures else None
-                _reply(channel, report)
-            case b"b":  # begin the next episode after one of a certain number
-                failures = [
-                    failure for row, episode in content for failure in _begin(copies, board, row, episode)
-                ]
-                _reply(channel, (None, _told(failures)))
+                infos, failures = _step(copies, board)
+                informative = any(infos)
+                report = (infos if informative else None, _portable_all(failures))
+                _reply(channel, report if informative or failures else None)
+            case b"b":
+                _reply_failures(
+                    channel, [f for row, episode in content for f in _begin(copies, board, row, episode)]
+                )
             case b"r":  # make a copy anew
                 copies.replace(content)
                 _reply(channel, None)
-            case b"l":  # replay
-                for row, episode, actions in content:
-                    copies.replay(row, episode, actions, board.obs)
-                _reply(channel, None)
+            case b"l":
+                _reply_failures(
+                    channel, [f for replayed in content for f in _replay(copies, board, *replayed)]
+                )
             case b"v":
-                _reply(channel, copies.envs[content].render())
+                _reply(channel, picture(copies.envs[content]))
             case b"x":
                 copies.close()
                 return
+
+
+def _reply_failures(channel: socket.socket, failures: list[Failure]) -> None:
+    _reply(channel, (None, _portable_all(failures)) if failures else None)
 
 
 def _reply(channel: socket.socket, content: Any) -> None:
@@ -107,34 +124,45 @@ def _reply(channel: socket.socket, content: Any) -> None:
         send(channel, b"k", (None, content[1]))
 
 
-def _begin(copies: Copies, board: Board, row: int, episode: int) -> list[Failure]:
-    copies.episode[row] = episode
+def _begin(copies: EnvCopies, board: Board, row: int, episode: int) -> list[Failure]:
+    """Begin one episode."""
+    copies.episode[row] = episode - 1
     return copies.begin(row, board.reset_obs)
 
 
-def _step(
-    copies: Copies, board: Board, skipped: tuple[int, ...]
-) -> tuple[list[dict[str, Any]], list[Failure]]:
+def _replay(copies: EnvCopies, board: Board, row: int, episode: int, actions: Any) -> list[Failure]:
+    """Bring a copy back, and its last step to the board."""
+    try:
+        obs, reward, board.terminated[row], board.truncated[row] = copies.replay(row, episode, actions)
+        # Where there was no step, the first observation is what somebody waits for.
+        for target in (board.obs, board.reset_obs):
+            copies.write_obs(target, row, obs)
+        board.reward[row] = reward
+    except FAULTS as error:
+        board.reward[row] = 0.0
+        return [Failure(copies.first + row, failed(error), error)]
+    return []
+
+
+def _step(copies: EnvCopies, board: Board) -> tuple[list[dict[str, Any]], list[Failure]]:
     """Step every copy and begin the next episode where one has ended, so that nobody has to ask for it."""
     # A copy: environments may keep their action, or change it.
     rows = action_rows(tree_map(np.array, board.action), len(copies.envs))
-    infos, failures = copies.step(rows, board.obs, board.reward, board.terminated, board.truncated, skipped)
-    for failure in failures:
-        row = failure.env_index - copies.first
-        board.terminated[row], board.truncated[row] = False, copies.replace_failed
+    infos, failures = copies.step(rows, board.obs, board.reward, board.terminated, board.truncated)
     done = board.terminated | board.truncated
     if done.any():
         for row in np.flatnonzero(done).tolist():
-            if row not in skipped:
-                failures += copies.begin(row, board.reset_obs)
+            if copies.begin(row, board.reset_obs):
+                # It is asked for, then; what goes wrong shows there.
+                copies.episode[row] -= 1
     return infos, failures
 
 
-def _told(failures: list[Failure]) -> list[Failure]:
+def _portable_all(failures: list[Failure]) -> list[Failure]:
     """Failures with their tracebacks as text, which any process can read."""
 
-    def told(failure: Failure) -> Failure:
+    def portable(failure: Failure) -> Failure:
         text = "".join(traceback.format_exception(failure.cause)) if failure.cause else ""
         return failure._replace(cause=RemoteError("\n" + text))
 
-    return [told(failure) for failure in failures]
+    return [portable(failure) for failure in failures]

@@ -1,1 +1,1 @@
-"""Imported as `palaestra.envs.wrappers`: what changes what an environment shows."""
+"""Imported as `palaestra.envs.wrappers`: wrappers of single environments, by name, and of `Envs`."""

@@ -11,6 +11,8 @@ from typing import Any
 
 import gymnasium
 
+from ..moved import current_name
+
 
 def apply_wrappers(env: gymnasium.Env, wrappers: Iterable[str]) -> gymnasium.Env:
     """Put wrappers around `env`, the first one innermost; what is wrong with one is a `ValueError`."""
@@ -19,8 +21,8 @@ def apply_wrappers(env: gymnasium.Env, wrappers: Iterable[str]) -> gymnasium.Env
         try:
             env = make(env, **arguments)
         except Exception as error:
-            said = str(error).partition("\n")[0] or type(error).__name__
-            raise ValueError(f"wrapper '{wrapper}' does not go around {env}: {said}") from error
+            message = str(error).partition("\n")[0] or type(error).__name__
+            raise ValueError(f"wrapper '{wrapper}' does not go around {env}: {message}") from error
         if not isinstance(env, gymnasium.Env):
             raise ValueError(f"wrapper '{wrapper}' returned {type(env).__name__} instead of an environment")
     return env
@@ -28,7 +30,7 @@ def apply_wrappers(env: gymnasium.Env, wrappers: Iterable[str]) -> gymnasium.Env
 
 def find_wrapper(wrapper: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     """Return what makes a wrapper, a class or a function, and its arguments."""
-    path, arguments = _parse(wrapper)
+    path, arguments = _parse(current_name(wrapper))
     module_name, _, name = path.rpartition(":")
     if not module_name:
         raise ValueError(f"wrapper '{wrapper}': say where it is, for example gymnasium.wrappers:{path}")

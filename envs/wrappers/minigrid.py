@@ -1,6 +1,6 @@
 """Views of MiniGrid and BabyAI, whose observations hold a text that no network here reads (the mission).
 
-`--env.wrappers palaestra.envs.wrappers.minigrid:onehot`, for instance; without wrappers they are seen through `image`.
+`--env.wrappers palaestra.envs.wrappers.minigrid:onehot`, for instance; without wrappers they get `image`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def onehot(env: gymnasium.Env) -> gymnasium.Env:
 
 
 def bounded(env: gymnasium.Env, largest: int) -> gymnasium.Env:
-    """Say how large numbers really get: MiniGrid says 255, and encoders would divide a one by that."""
+    """Declare how large numbers really get: MiniGrid says 255, and encoders would divide a one by that."""
     space = env.observation_space
     return TransformObservation(env, lambda obs: obs, spaces.Box(0, largest, space.shape, np.uint8))
 

@@ -1,4 +1,4 @@
-"""The last action and the last reward beside what an environment shows: what an agent with a memory can learn from."""
+"""The previous action and reward as parts of observations: what an agent with a memory can learn from."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ..vector import Backend
-from .beside import Beside, Parts
+from ..vector import Envs
+from .added_parts import AddedParts, Parts
 
 ACTION, REWARD = "previous_action", "previous_reward"
 
 
-class ShowPrevious(Beside):
-    """Any backend, with the last action `[B, D]` and reward `[B, 1]` beside its observations; choices are one-hot."""
+class ShowPrevious(AddedParts):
+    """Adds the previous action `[B, D]` and reward `[B, 1]` to observations; choices are one-hot."""
 
-    def __init__(self, backend: Backend):
-        self.encode = action_encoder(backend.action_space)
-        example = np.zeros((1, *(backend.action_space.shape or ())), backend.action_space.dtype)
-        super().__init__(backend, "show_previous", {ACTION: self.encode(example).shape[1], REWARD: 1})
+    def __init__(self, envs: Envs):
+        self.encode = action_encoder(envs.action_space)
+        example = np.zeros((1, *(envs.action_space.shape or ())), envs.action_space.dtype)
+        super().__init__(envs, "show_previous", {ACTION: self.encode(example).shape[1], REWARD: 1})
 
-    def follow(self, obs: Any, action: np.ndarray, reward: np.ndarray, parts: Parts) -> Parts:
-        """What was done, and what it brought."""
+    def parts_after(self, obs: Any, action: Any, reward: np.ndarray, parts: Parts) -> Parts:
+        """Action and reward of the step."""
         return {ACTION: self.encode(action), REWARD: reward.astype(np.float32)[:, None]}
 
 

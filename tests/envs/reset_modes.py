@@ -2,7 +2,8 @@
 
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from palaestra.envs.backends.in_process import SyncBackend, VectorBackend
+from palaestra.envs.backends.native import VectorBackend
+from palaestra.envs.backends.sync import SyncBackend
 
 NAMES = ["sync", *(mode.value for mode in AutoresetMode)]
 

@@ -10,6 +10,8 @@ from gymnasium import spaces
 
 from palaestra.envs.check import check_environment
 from palaestra.envs.listing import list_environments
+from palaestra.envs.make import EnvSpec, make_envs
+from palaestra.envs.validation import result_problems
 
 # Worker processes cannot import a test file.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -362,3 +364,45 @@ def test_list_patterns():
     ]
     assert [x.id for x in list_environments("CartPole-v[01]")] == ["CartPole-v0", "CartPole-v1"]
     assert list_environments("no such thing") == []
+
+
+def test_a_vector_of_rewards_names_its_shape_and_the_wrapper_for_it():
+    assert list(result_problems(Sound.observation_space, (0, np.zeros(3), False, False, {})))[-1] == (
+        "a reward of shape (3,); it must be one number: "
+        "weigh several objectives with --env.wrappers mo_gymnasium.wrappers:LinearReward"
+    )
+
+
+class EmptyObs(gymnasium.Env):
+    observation_space = spaces.Dict(x=spaces.Box(-1, 1, (0,)))
+    action_space = spaces.Discrete(2)
+
+
+class NoSpaces(gymnasium.Env):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (
+            EmptyObs,
+            r"^environment 'Checked-v0' has observations of shape \(0,\) at \['x'\], which hold nothing$",
+        ),
+        (NoSpaces, r"^environment 'Checked-v0' cannot be made: The environment must specify an"),
+    ],
+)
+def test_spaces_that_no_agent_can_use_are_one_line(register, fault, said):
+    register("Checked-v0", fault)
+    with pytest.raises((TypeError, ValueError), match=said):
+        make_envs(EnvSpec("Checked-v0", 1))
+
+
+def test_an_environment_that_cannot_be_closed_keeps_its_report(register):
+    class Stuck(Sound):
+        def close(self):
+            raise AttributeError("no renderer")
+
+    register("Checked-v0", Stuck)
+    report = check_environment("Checked-v0", processes=False)
+    assert report.steps_per_second and any("no renderer" in line for line in report.warnings)

@@ -9,9 +9,11 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
-from palaestra.envs.backends.in_process import SyncBackend, VectorBackend
+from palaestra.envs.autoreset import BackendEnvs
+from palaestra.envs.backends.native import VectorBackend
 from palaestra.envs.backends.processes import AsyncBackend
-from palaestra.envs.vector import Envs, Episode
+from palaestra.envs.backends.sync import SyncBackend
+from palaestra.envs.vector import Episode
 
 # Worker processes cannot import a test file.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -113,23 +115,23 @@ class Native(VectorEnv):
 
 
 def sync(nested):
-    return Envs(SyncBackend(lambda i: Single(i, nested), len(LENGTHS), seed=0))
+    return BackendEnvs(SyncBackend(lambda i: Single(i, nested), len(LENGTHS), seed=0))
 
 
 def processes(nested):
-    return Envs(AsyncBackend(lambda i: Single(i, nested), len(LENGTHS), seed=0, workers=2))
+    return BackendEnvs(AsyncBackend(lambda i: Single(i, nested), len(LENGTHS), seed=0, workers=2))
 
 
 def gymnasium_vector(mode):
     def make(nested):
         makers = [lambda i=i: Single(i, nested) for i in range(len(LENGTHS))]
-        return Envs(VectorBackend(SyncVectorEnv(makers, copy=False, autoreset_mode=mode), seed=0))
+        return BackendEnvs(VectorBackend(SyncVectorEnv(makers, copy=False, autoreset_mode=mode), seed=0))
 
     return make
 
 
 def native_vector(mode, **kwargs):
-    return lambda nested: Envs(VectorBackend(Native(mode, **kwargs), seed=0))
+    return lambda nested: BackendEnvs(VectorBackend(Native(mode, **kwargs), seed=0))
 
 
 BACKENDS = {

@@ -8,9 +8,10 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from palaestra.envs.backends.in_process import SyncBackend, VectorBackend
+from palaestra.envs.autoreset import BackendEnvs
+from palaestra.envs.backends.native import VectorBackend
+from palaestra.envs.backends.sync import SyncBackend
 from palaestra.envs.make import EnvSpec, make_envs
-from palaestra.envs.vector import Envs
 from palaestra.networks.tree import tree_leaves
 
 # Box2D's bindings on import, and MuJoCo's engine on compiling an older model.
@@ -157,12 +158,12 @@ class Nested(gymnasium.Env):
 
 
 def test_nested_observations_and_random_transitions():
-    original = Envs(SyncBackend(lambda i: Nested(), 2, seed=0))
+    original = BackendEnvs(SyncBackend(lambda i: Nested(), 2, seed=0))
     original.reset()
     for action in actions(original, 30, seed=0):
         original.step(action)
     state = original.state_dict()
-    restored = Envs(SyncBackend(lambda i: Nested(), 2, seed=0))
+    restored = BackendEnvs(SyncBackend(lambda i: Nested(), 2, seed=0))
     restored.load_state_dict(stored(state))
     assert isinstance(restored.obs["walk"], tuple)
     for action in actions(original, 30, seed=1):
@@ -179,11 +180,11 @@ class Unseeded(Nested):
 
 
 def test_an_environment_that_does_not_come_back_is_reported():
-    original = Envs(SyncBackend(lambda i: [Nested, Unseeded][i](), 2, seed=0))
+    original = BackendEnvs(SyncBackend(lambda i: [Nested, Unseeded][i](), 2, seed=0))
     original.reset()
     for _ in range(3):
         original.step([1, 1])
-    restored = Envs(SyncBackend(lambda i: [Nested, Unseeded][i](), 2, seed=0))
+    restored = BackendEnvs(SyncBackend(lambda i: [Nested, Unseeded][i](), 2, seed=0))
     with pytest.warns(RuntimeWarning, match="^environment 1 did not come back as it was") as caught:
         restored.load_state_dict(stored(original.state_dict()))
     assert len(caught) == 1
@@ -225,7 +226,7 @@ class Counter(VectorEnv):
 
 
 def test_snapshots_keep_generators_and_the_types_of_scalars():
-    original = Envs(VectorBackend(Counter(), seed=0))
+    original = BackendEnvs(VectorBackend(Counter(), seed=0))
     assert original.exact_resume
     original.reset()
     original.step([0, 0])
@@ -234,7 +235,7 @@ def test_snapshots_keep_generators_and_the_types_of_scalars():
     state = stored(taken)
     for _ in range(2):  # what was loaded once is still whole
         inner = Counter()
-        restored = Envs(VectorBackend(inner, seed=9))
+        restored = BackendEnvs(VectorBackend(inner, seed=9))
         restored.load_state_dict(state)
         assert isinstance(inner.step_size, np.float32)
         for step in expected:
@@ -242,11 +243,11 @@ def test_snapshots_keep_generators_and_the_types_of_scalars():
 
 
 def test_vector_environments_without_a_snapshot_begin_new_episodes():
-    original = Envs(VectorBackend(Counter(helper=object()), seed=0))
+    original = BackendEnvs(VectorBackend(Counter(helper=object()), seed=0))
     assert not original.exact_resume
     obs = original.reset()
     original.step([0, 0])
-    restored = Envs(VectorBackend(Counter(helper=object()), seed=0))
+    restored = BackendEnvs(VectorBackend(Counter(helper=object()), seed=0))
     restored.load_state_dict(stored(original.state_dict()))
     assert restored.first.all()
     # Not the episodes that the run began with.

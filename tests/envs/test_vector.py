@@ -1,13 +1,20 @@
+import subprocess
+import sys
+
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
 
+from palaestra.envs.actions import action_clipper
+from palaestra.envs.autoreset import BackendEnvs
 from palaestra.envs.backends.action_log import ActionLog
-from palaestra.envs.backends.in_process import SyncBackend
+from palaestra.envs.backends.native import VectorBackend
+from palaestra.envs.backends.sync import SyncBackend
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.envs.seeds import episode_seed
-from palaestra.envs.vector import Envs, action_clipper
+from palaestra.envs.wrappers.frame_stack import FrameStack
+from palaestra.envs.wrappers.previous import ShowPrevious
 
 
 def test_episode_seeds_are_fixed_forever():
@@ -118,7 +125,7 @@ class Recorder(gymnasium.Env):
 def test_box_actions_are_clipped_for_the_environment_only():
     low, high = np.array([-1, 0], np.float32), np.array([1, np.inf], np.float32)
     inner = [Recorder(spaces.Box(low, high)) for _ in range(2)]
-    envs = Envs(SyncBackend(inner.__getitem__, 2, seed=0))
+    envs = BackendEnvs(SyncBackend(inner.__getitem__, 2, seed=0))
     envs.reset()
     action = np.array([[-3.0, -3.0], [0.5, 7.0]])
     envs.step(action)
@@ -132,7 +139,7 @@ def test_box_actions_are_clipped_for_the_environment_only():
     "space", [spaces.MultiDiscrete([3, 4]), spaces.MultiBinary(2), spaces.Box(-9, 9, (2,))]
 )
 def test_environments_cannot_change_what_the_agent_keeps(space):
-    envs = Envs(SyncBackend(lambda i: Recorder(space), 1, seed=0))
+    envs = BackendEnvs(SyncBackend(lambda i: Recorder(space), 1, seed=0))
     envs.reset()
     action = np.ones((1, 2), space.dtype)
     envs.step(action)
@@ -151,7 +158,7 @@ def test_nested_actions():
             return np.zeros(1, np.float32), 0.0, False, False, {}
 
     inner = [Nested(space) for _ in range(2)]
-    envs = Envs(SyncBackend(inner.__getitem__, 2, seed=0))
+    envs = BackendEnvs(SyncBackend(inner.__getitem__, 2, seed=0))
     envs.reset()
     envs.step({"turn": [2, 1], "push": (np.array([[5, 0], [0, -5.0]]),)})
     assert inner[1].actions[0]["turn"] == 1
@@ -159,7 +166,7 @@ def test_nested_actions():
 
 
 def test_infos_of_single_environments():
-    envs = Envs(SyncBackend(lambda i: Recorder(spaces.Discrete(2)), 2, seed=0))
+    envs = BackendEnvs(SyncBackend(lambda i: Recorder(spaces.Discrete(2)), 2, seed=0))
     envs.reset()
     assert envs.step([0, 1]).info == {"infos": [{"seen": 1}, {"seen": 1}]}
 
@@ -220,3 +227,54 @@ def test_clipped_rewards_are_for_agents_only(register):
     steps = [envs.step(np.zeros(2, np.int64)) for _ in range(3)]
     assert [step.reward.tolist() for step in steps] == [[1, 1], [-1, -1], [0, 0]]
     assert [episode.episode_return for episode in steps[-1].episodes] == [6.5, 6.5]
+
+
+def test_dict_observations_have_the_order_of_their_space_whatever_a_vector_environment_returns():
+    class Unsorted(gymnasium.vector.VectorEnv):
+        """Returns keys in an order of its own, and ends every second episode in the same step."""
+
+        num_envs, metadata = 2, {"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}
+        single_observation_space = spaces.Dict(
+            a=spaces.Box(-9, 9, (1,), np.float32), b=spaces.Box(-9, 9, (3,), np.float32)
+        )
+        single_action_space = spaces.Discrete(2)
+
+        def obs(self):
+            return {"b": np.full((2, 3), 2, np.float32), "a": np.ones((2, 1), np.float32)}
+
+        def reset(self, *, seed=None, options=None):
+            return self.obs(), {}
+
+        def step(self, actions):
+            done = np.array([True, False])
+            return self.obs(), np.ones(2), done, ~done & done, {"final_obs": self.obs()}
+
+    for stack in (1, 2):
+        envs = BackendEnvs(VectorBackend(Unsorted(), 0))
+        envs = FrameStack(envs, stack) if stack > 1 else envs
+        step = (envs.reset(), envs.step([0, 1]))[1]
+        for obs in (envs.reset(), step.obs, step.next_obs):
+            assert list(obs) == ["a", "b"]
+            assert (obs["a"] == 1).all() and obs["a"].shape[-1] == 1 and (obs["b"] == 2).all()
+
+
+def test_workers_import_no_torch():
+    code = "import sys, palaestra.envs.make, palaestra.envs.backends.worker; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_rewards_are_clipped_last():
+    """The previous reward is the whole one."""
+    spec = EnvSpec("Pendulum-v1", 2, clip_reward=True, show_previous=True)
+    envs = make_envs(spec)
+    envs.reset()
+    step = envs.step(np.zeros((2, 1)))
+    assert set(step.reward.tolist()) <= {-1.0, 0.0} and (np.abs(step.obs["previous_reward"]) != 1).all()
+
+
+def test_previous_actions_are_those_that_were_executed():
+    inner = Recorder(spaces.Box(-1, 1, (2,), np.float32))
+    envs = ShowPrevious(BackendEnvs(SyncBackend(lambda i: inner, 1, seed=0)))
+    envs.reset()
+    # Clipped; and the environment sets its own array to 0 afterwards.
+    assert envs.step(np.array([[-3.0, 0.5]])).obs["previous_action"].tolist() == [[-1, 0.5]]

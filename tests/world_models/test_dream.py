@@ -9,10 +9,10 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
-from palaestra.envs.backends.in_process import VectorBackend
+from palaestra.envs.autoreset import BackendEnvs
+from palaestra.envs.backends.native import VectorBackend
 from palaestra.envs.check import check_environment
 from palaestra.envs.make import EnvSpec, make_envs
-from palaestra.envs.vector import Envs
 from palaestra.training.baselines.vec_env import as_vec_env
 from palaestra.training.imagination.dream_envs import DreamBackend
 from palaestra.training.run.build import build_agent
@@ -98,7 +98,7 @@ def fitted(dynamics=Ensemble, config=None, **settings):
 
 def test_every_transition_is_the_known_one():
     """The environment suite's contract: true successors, ends of both kinds, same-step resets."""
-    envs = Envs(VectorBackend(scripted(horizon=5), seed=0))
+    envs = BackendEnvs(VectorBackend(scripted(horizon=5), seed=0))
     obs, first = envs.reset(), np.ones(3, bool)
     kept, lengths = [], {"terminated": [], "cut": []}
     for t in range(60):
@@ -179,14 +179,14 @@ def test_dreams_follow_from_the_seed(dynamics):
 
 def test_a_dream_goes_on_where_it_was_saved():
     _, _, dream = fitted(horizon=4, member="episode")
-    envs = Envs(DreamBackend(dream, seed=0))
+    envs = BackendEnvs(DreamBackend(dream, seed=0))
     envs.reset()
     action = np.zeros((4, 1), np.float32)
     for _ in range(6):
         envs.step(action)
     state = envs.state_dict()
     after = [envs.step(action) for _ in range(6)]
-    other = Envs(DreamBackend(fitted(horizon=4, member="episode")[2], seed=0))
+    other = BackendEnvs(DreamBackend(fitted(horizon=4, member="episode")[2], seed=0))
     other.reset()
     other.load_state_dict(state)
     assert other.exact_resume
@@ -353,7 +353,7 @@ def test_a_dream_of_the_true_simulator_teaches_what_the_real_environment_does(sm
         config = small_config(agent=agent, seed=seed, num_envs=8, steps=100_000, compile="off")
         sources = {
             "real": lambda seed=seed: make_envs(EnvSpec("CartPole-v1", 8, seed=seed)),
-            "dream": lambda seed=seed: Envs(DreamBackend(true_cartpole(8), seed)),
+            "dream": lambda seed=seed: BackendEnvs(DreamBackend(true_cartpole(8), seed)),
         }
         for name, make in sources.items():
             envs = make()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...envs.autoreset import BackendEnvs
 from ...envs.vector import Envs, Episode
 from ...networks.tree import read_row
 from ...world_models.dream import Dream
@@ -31,7 +32,7 @@ def as_vec_env(
     """
     from stable_baselines3.common.vec_env import VecEnv
 
-    inner = Envs(DreamBackend(envs, seed)) if isinstance(envs, Dream) else envs
+    inner = BackendEnvs(DreamBackend(envs, seed)) if isinstance(envs, Dream) else envs
     if inner.resets_in_steps:
         raise ValueError(
             f"backend '{inner.backend}' resets in steps of their own, from which Stable-Baselines3 would learn; "

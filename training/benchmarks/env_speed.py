@@ -11,12 +11,13 @@ import gymnasium
 import numpy as np
 from gymnasium.vector.utils import batch_space
 
+from ...envs.backends.backend import DISABLED, Backend
 from ...envs.backends.copies import action_rows
-from ...envs.backends.in_process import SyncBackend, VectorBackend
+from ...envs.backends.native import VectorBackend
 from ...envs.backends.pools import AleBackend, EnvPoolBackend
+from ...envs.backends.sync import SyncBackend
 from ...envs.make import BackendName, EnvSpec, make_envs
 from ...envs.seeds import episode_seed
-from ...envs.vector import DISABLED, Backend
 from ...networks.tree import tree_map, write_row
 from ..tracking.provenance import surroundings
 

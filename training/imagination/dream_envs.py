@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...envs.backends.in_process import VectorBackend
+from ...envs.autoreset import BackendEnvs
+from ...envs.backends.native import VectorBackend
 from ...envs.make import make_envs
 from ...envs.vector import Envs
 from ...networks.tree import tree_map
@@ -63,4 +64,4 @@ def training_envs(config: RunConfig) -> Envs:
                     f"this run in {config.env} has {in_one_line(wanted)}"
                 )
     starts = find_starts(fitted.model, fitted.episodes, config.dream)
-    return Envs(DreamBackend(Dream(fitted.model, starts, config.num_envs, config.dream), config.seed))
+    return BackendEnvs(DreamBackend(Dream(fitted.model, starts, config.num_envs, config.dream), config.seed))

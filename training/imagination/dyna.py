@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...agents.agent import Agent
+from ...envs.autoreset import BackendEnvs
 from ...envs.make import EnvSpec, make_envs
 from ...envs.vector import Envs
 from ...world_models.datasets import EpisodeDataset, EpisodeRecorder
@@ -169,7 +170,7 @@ def _rounds(
                 starts = find_starts(model, episodes, config.dream, seed=config.seed)
                 settings = replace(config.dream, horizon=horizon(cycle, config, rounds.count))
                 dream = Dream(model, starts, config.num_envs, settings)
-                envs = Envs(DreamBackend(dream, config.seed + rounds.count))
+                envs = BackendEnvs(DreamBackend(dream, config.seed + rounds.count))
                 learn_steps(dreamt_share(cycle, config, rounds.count), agent, envs, watch)
             if caught:
                 break

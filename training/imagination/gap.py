@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ...envs.autoreset import BackendEnvs
 from ...envs.registry import find_environment
-from ...envs.vector import Envs
 from ...world_models.dream import Dream, DreamConfig, find_starts
 from ..run.build import evaluation_spec
 from ..run.evaluate import MAX_COPIES, evaluate, play, quotas
@@ -48,7 +48,7 @@ def dream_to_real(model_dir: Path, run_dir: Path, episodes: int) -> dict[str, An
     for temperature in TEMPERATURES:
         dream = Dream(fitted.model, starts, copies, replace(config, temperature=temperature))
         played = play(
-            run.agent, Envs(DreamBackend(dream, spec.seed)), quotas(episodes, copies), explore=False
+            run.agent, BackendEnvs(DreamBackend(dream, spec.seed)), quotas(episodes, copies), explore=False
         )
         dreamt[str(temperature)] = float(np.mean([e.episode_return for copy in played for e in copy]))
     return {

@@ -41,7 +41,7 @@ class ModelMemory:
             )
 
     @torch.no_grad()
-    def remember(self, obs: Any, action: np.ndarray, state: np.ndarray) -> np.ndarray:
+    def update(self, obs: Any, action: np.ndarray, state: np.ndarray) -> np.ndarray:
         """Memory `[B, S]` after a step from observations `[B, ...]`."""
         model = self.model
         vector = model.actions(as_tensor(action, model.device))

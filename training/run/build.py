@@ -16,10 +16,11 @@ import yaml
 from gymnasium import spaces
 
 from ...agents.agent import Agent
+from ...envs.backends.copies import close_env
 from ...envs.make import EnvSpec, make_envs, make_single
 from ...envs.registry import find_environment
 from ...envs.vector import Envs
-from ...envs.wrappers.companion import Companion
+from ...envs.wrappers.model_memory import MemoryModel
 from ...networks.nested import NestedEncoder
 from ...networks.observations import is_picture, leaf_spaces
 from ...networks.torso import Encoder, Torso, build_torso
@@ -44,11 +45,11 @@ def env_spec(config: RunConfig) -> EnvSpec:
         **shallow_dict(config.env_options),
         frame_stack=config.frame_stack,
         show_previous=config.show_previous,
-        companion=companion(config),
+        memory_model=memory_model(config),
     )
 
 
-def companion(config: RunConfig) -> Callable[[spaces.Space, spaces.Space], Companion] | None:
+def memory_model(config: RunConfig) -> Callable[[spaces.Space, spaces.Space], MemoryModel] | None:
     """Return what makes the world model whose memory is shown, once the spaces are known; None without one."""
     if not config.show_model_memory:
         return None
@@ -162,7 +163,7 @@ def _default_encoder(env: str, kwargs: str, wrappers: tuple[str, ...], backend: 
     except Exception:  # whatever it is, it is reported where the environment is made to be used
         return "mlp"
     space = made.observation_space
-    made.close()
+    close_env(made)
     return "cnn" if any(is_picture(leaf) for leaf in leaf_spaces(space)) else "mlp"
 
 

@@ -25,15 +25,13 @@ class Collector:
         self.obs = envs.reset()
         self.first = np.ones(envs.num_envs, bool)
         self.state = agent.initial_state(envs.num_envs)
-        # What was chosen for a step that failed; a run that goes on after it takes that step first.
-        self.chosen: tuple[np.ndarray, np.ndarray] | None = None
 
     def step(self) -> tuple[Transition, list[Ended]]:
         """Act once in every environment; returns what happened and the episodes that ended."""
         obs, first, state = self.obs, self.first, self.state
-        self.chosen = action, next_state = self.chosen or self.agent.act(obs, state, first)
+        action, next_state = self.agent.act(obs, state, first)
         result = self.envs.step(action)
-        self.obs, self.first, self.state, self.chosen = result.obs, result.first, next_state, None
+        self.obs, self.first, self.state = result.obs, result.first, next_state
         transition = Transition(
             obs=obs,
             action=action,
@@ -50,16 +48,12 @@ class Collector:
 
     def state_dict(self) -> dict[str, Any]:
         """Place of the environments and the agent's memory."""
-        chosen = None if self.chosen is None else list(self.chosen)
-        return {"envs": self.envs.state_dict(), "memory": self.state, "chosen": chosen}
+        return {"envs": self.envs.state_dict(), "memory": self.state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Bring the environments back to where they were."""
         self.envs.load_state_dict(state["envs"])
         self.obs, self.first, self.state = self.envs.obs, self.envs.first, state["memory"]
-        # For what was shown before a step that failed; in new episodes nothing has been chosen.
-        chosen = state["chosen"] if self.envs.exact_resume else None
-        self.chosen = None if chosen is None else tuple(chosen)
 
 
 class RandomActor:

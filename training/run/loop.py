@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from ...agents.agent import Metrics
-from ...envs.backends.failure import EnvironmentFailedError
 from ...envs.vector import Envs, Episode
 from ..imagination.dream_envs import training_envs
 from ..settings.config import RunConfig
@@ -135,12 +134,7 @@ def _train(
 
     with caught_signals() as caught:
         while clock.step < config.steps and not caught:
-            try:
-                transition, episodes = collector.step()
-            except EnvironmentFailedError as failure:
-                if failure.resumable and clock.step != saved_at:
-                    save_checkpoint(run_dir, clock.step, parts)
-                raise
+            transition, episodes = collector.step()
             meter.add(agent.learn(transition))
             before = clock.advance(transition.num_steps)
             if episodes:

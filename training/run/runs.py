@@ -241,15 +241,18 @@ def evaluate_run(
 
 
 def describe_failure(run_dir: Path, failure: EnvironmentFailedError) -> str:
-    """The environment's own traceback, what happened in one line, and what can be done."""
+    """The environment's own traceback, what happened in one line, and how to go on."""
     cause = failure.__cause__
     lines = [] if cause is None else [str(cause).strip()]
     if cause is not None and not isinstance(cause, RemoteError):
         lines = ["".join(traceback.format_exception(cause)).strip()]
     lines.append(f"error: {failure}")
-    if run_dir.is_dir() and list_checkpoints(run_dir):
-        step = int(latest_checkpoint(run_dir).name)
-        lines.append(f"saved at step {step:,}; when it is repaired: palaestra train --resume {run_dir}")
+    if run_dir.is_dir():
+        saved = list_checkpoints(run_dir)
+        start = (
+            f"the checkpoint of step {int(latest_checkpoint(run_dir).name):,}" if saved else "the beginning"
+        )
+        lines.append(f"when it is repaired, go on from {start}: palaestra train --resume {run_dir}")
     lines.append("--env.on-error restart goes on without the episode that fails")
     return "\n".join(lines)
 

@@ -3,8 +3,10 @@
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
+import warnings
 
 import cloudpickle
 import gymnasium
@@ -12,13 +14,14 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from palaestra.envs.autoreset import MAX_FAILED_IN_A_ROW, BackendEnvs
 from palaestra.envs.backends.failure import EnvironmentFailedError, finite_checker
-from palaestra.envs.backends.in_process import SyncBackend, VectorBackend
+from palaestra.envs.backends.native import VectorBackend
 from palaestra.envs.backends.processes import AsyncBackend
+from palaestra.envs.backends.sync import SyncBackend
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.envs.seeds import episode_seed
-from palaestra.envs.vector import MAX_FAILED_IN_A_ROW, Envs
-from palaestra.envs.wrappers.frames import FrameStack
+from palaestra.envs.wrappers.frame_stack import FrameStack
 
 # Worker processes cannot import a test file.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -96,11 +99,13 @@ def make():
     made = []
 
     def make(backend, mishap, restart=False, **kwargs):
-        settings = {"seed": 7, "replace_failed": restart}
+        settings = {"seed": 7}
         if backend == "async":
-            settings |= {"workers": 2, "timeout": 1.0 if mishap is sleep else 30}
+            settings |= {"replace_lost": restart, "workers": 2, "timeout": 1.0 if mishap is sleep else 30}
         kind = {"sync": SyncBackend, "async": AsyncBackend}[backend]
-        made.append(Envs(kind(lambda i: Walk(i, mishap, **kwargs), 3, **settings), restart_failed=restart))
+        made.append(
+            BackendEnvs(kind(lambda i: Walk(i, mishap, **kwargs), 3, **settings), restart_failed=restart)
+        )
         return made[-1]
 
     yield make
@@ -130,16 +135,12 @@ names = pytest.mark.parametrize(
 def test_a_failure_stops_with_who_when_and_what(make, backend, mishap, expected):
     envs = make(backend, mishap)
     envs.reset()
-    before = [envs.step([0, 2, 1]) for _ in range(3)][-1].obs
+    for _ in range(3):
+        envs.step([0, 2, 1])
     with pytest.raises(EnvironmentFailedError) as caught:
         envs.step([0, 2, 1])
     place = f"episode seed {episode_seed(7, 1, 0)}, step 4, action 2"
     assert str(caught.value) == expected.format(place)
-    # What is saved now is the moment before the step.
-    assert caught.value.resumable
-    sound = make("sync", nothing)
-    sound.load_state_dict(envs.state_dict())
-    np.testing.assert_array_equal(sound.obs, before)
 
 
 @pytest.mark.parametrize("count", [1, 3], ids=["", "stacked"])
@@ -147,28 +148,29 @@ def test_a_failure_stops_with_who_when_and_what(make, backend, mishap, expected)
     ("backend", "mishap"),
     [("sync", explode), ("sync", nan_obs), ("async", explode), ("async", nan_obs), ("async", exit_process)],
 )
-def test_a_reset_that_fails_in_a_run_is_saved_as_the_moment_before(backend, mishap, count):
-    """Episode 1 of copy 1 cannot be begun, in the sixth step."""
+def test_after_a_failed_reset_a_run_goes_on_from_an_earlier_state(backend, mishap, count):
+    """Episode 1 of copy 1 cannot be begun, in the sixth step; there is a state of before the third."""
 
     def build(kind, mishap):
         settings = {"workers": 2} if kind is AsyncBackend else {}
         made = kind(lambda i: Walk(i, mishap, bad=(1,), when=0), 3, seed=7, **settings)
-        return Envs(FrameStack(made, count) if count > 1 else made)
+        return FrameStack(BackendEnvs(made), count) if count > 1 else BackendEnvs(made)
 
     alone = build(SyncBackend, nothing)
     expected = [alone.reset()] + [alone.step([0, 2, 1]) for _ in range(9)]
     envs = build({"sync": SyncBackend, "async": AsyncBackend}[backend], mishap)
     envs.reset()
-    for _ in range(5):
+    for t in range(5):
+        if t == 2:
+            saved = envs.state_dict()
         envs.step([0, 2, 1])
     with pytest.raises(EnvironmentFailedError) as caught:
         envs.step([0, 2, 1])
     assert str(caught.value).endswith(f"(episode seed {episode_seed(7, 1, 1)}, in reset)")
-    assert caught.value.resumable
-    repaired = build(SyncBackend, nothing)
-    repaired.load_state_dict(envs.state_dict())
     envs.close()
-    for step in expected[6:]:
+    repaired = build(SyncBackend, nothing)
+    repaired.load_state_dict(saved)
+    for step in expected[3:]:
         again = repaired.step([0, 2, 1])
         assert again.episodes == step.episodes
         np.testing.assert_array_equal(again.obs, step.obs)
@@ -185,12 +187,11 @@ def test_a_vector_environment_that_raises():
         def step(self, actions):
             raise OSError("the power is out")
 
-    envs = Envs(VectorBackend(Broken(), 0))
+    envs = BackendEnvs(VectorBackend(Broken(), 0))
     envs.reset()
     said = "the environments failed: OSError: the power is out (vector step 1, actions array([0, 1]))"
-    with pytest.raises(EnvironmentFailedError, match=f"^{re.escape(said)}$") as caught:
+    with pytest.raises(EnvironmentFailedError, match=f"^{re.escape(said)}$"):
         envs.step([0, 1])
-    assert not caught.value.resumable
 
 
 def test_the_traceback_of_the_environment_is_kept(make):
@@ -202,7 +203,6 @@ def test_the_traceback_of_the_environment_is_kept(make):
             "environment 1 failed: ZeroDivisionError: the pole has no length "
             f"(episode seed {episode_seed(7, 1, 0)}, in reset)"
         )
-        assert not caught.value.resumable
         assert "ZeroDivisionError" in repr(caught.value.__cause__)
     assert "in explode" in str(caught.value.__cause__)
 
@@ -307,3 +307,119 @@ def test_nan_in_nested_observations_is_found():
     assert not check({"a": obs["a"], "b": (obs["b"][0], np.zeros((2, 1)))}, np.array([1, np.nan]))
     images = np.zeros((2, 4, 4, 3), np.uint8)
     assert finite_checker(images)(images, reward) and not finite_checker(images)(images, reward * np.nan)
+
+
+@pytest.mark.filterwarnings("ignore:environment 1 .*; restarted:RuntimeWarning")
+def test_a_reset_that_takes_its_process_down_is_skipped(make):
+    envs, sound = make("async", exit_process, restart=True, bad=(1,), when=0), make("sync", nothing)
+    envs.reset()
+    sound.reset()
+    seeds = []
+    for _ in range(14):
+        step, same = envs.step([0, 2, 1]), sound.step([0, 2, 1])
+        for one, other in zip(step[:6], same[:6], strict=True):
+            np.testing.assert_array_equal(one[[0, 2]], other[[0, 2]])
+        seeds += [episode.seed for episode in step.episodes if episode.env_index == 1]
+    assert envs.restarts == 1
+    assert seeds == [episode_seed(7, 1, 0), episode_seed(7, 1, 2)]
+
+
+@pytest.mark.filterwarnings("ignore:environment 1 .*; restarted:RuntimeWarning")
+@pytest.mark.parametrize("stack", [1, 2])
+def test_a_step_names_the_copies_that_failed_in_it(make, stack):
+    envs = make("sync", explode, restart=True)
+    envs = FrameStack(envs, stack) if stack > 1 else envs
+    envs.reset()
+    before = [envs.step([0, 0, 0]) for _ in range(3)][-1]
+    step = envs.step([0, 0, 0])
+    assert before.failed == () and step.failed == (1,)
+    np.testing.assert_array_equal(step.next_obs[1], before.obs[1])
+
+
+@pytest.mark.parametrize("value", [np.array([1.5]), np.array([[1.5]]), np.float32(1.5), np.array(1.5)])
+def test_a_reward_in_an_array_of_one_is_taken(make, value):
+    envs = make("sync", lambda env: setattr(env, "bad_reward", value))
+    envs.reset()
+    assert [envs.step([0, 0, 0]).reward[1] for _ in range(4)] == [0, 0, 0, 1.5]
+
+
+def test_a_vector_of_rewards_is_one_line(make):
+    envs = make("sync", lambda env: setattr(env, "bad_reward", np.zeros(2)))
+    envs.reset()
+    said = (
+        r"a reward of shape \(2,\); it must be one number: weigh several objectives with --env.wrappers "
+        "mo_gymnasium.wrappers:LinearReward"
+    )
+    with pytest.raises(EnvironmentFailedError, match=said):
+        for _ in range(4):
+            envs.step([0, 0, 0])
+
+
+def test_an_observation_of_one_key_is_checked():
+    check, reward = finite_checker({"x": np.zeros((2, 3), np.float32)}), np.ones(2)
+    assert check({"x": np.ones((2, 3), np.float32)}, reward)
+    assert not check({"x": np.full((2, 3), np.nan, np.float32)}, reward)
+    assert finite_checker((np.zeros((2, 3)),))((np.ones((2, 3)),), reward)
+
+
+def test_environments_that_cannot_be_closed_are_one_warning(recwarn):
+    class Stuck(Walk):
+        def close(self):
+            raise AttributeError("no renderer")
+
+    warnings.simplefilter("default")
+    for _ in range(2):
+        BackendEnvs(SyncBackend(lambda i: Stuck(i), 3, seed=0)).close()
+    (warning,) = recwarn
+    assert str(warning.message) == "closing an environment failed: AttributeError: no renderer"
+
+
+def test_workers_leave_signals_to_the_main_process(make):
+    envs = make("async", nothing)
+    envs.reset()
+    for worker in envs._backend.workers:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            worker.process.send_signal(number)
+    for _ in range(20):
+        envs.step([0, 1, 2])
+
+
+MAIN = """
+import sys, time, gymnasium, numpy as np, cloudpickle
+from palaestra.envs.backends.processes import AsyncBackend
+cloudpickle.register_pickle_by_value(sys.modules["__main__"])
+
+class Hanging(gymnasium.Env):
+    observation_space, action_space = gymnasium.spaces.Box(0, 1, (1,)), gymnasium.spaces.Discrete(2)
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(1, np.float32), {}
+    def step(self, action):
+        while True:
+            pass
+
+backend = AsyncBackend(lambda i: Hanging(), 1, 0, workers=1)
+backend.start()
+print(backend.workers[0].process.pid, flush=True)
+backend.step(np.zeros(1, int))
+"""
+
+
+def test_a_worker_dies_with_its_parent_even_while_its_environment_hangs():
+    with subprocess.Popen([sys.executable, "-c", MAIN], stdout=subprocess.PIPE, text=True) as parent:
+        worker = int(parent.stdout.readline())
+        time.sleep(0.3)
+        assert is_alive(worker)
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while is_alive(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    alone = is_alive(worker)
+    if alone:
+        os.kill(worker, signal.SIGKILL)
+    assert not alone
+
+
+def is_alive(process):
+    """Whether a process runs; one that waits for somebody to ask how it ended does not."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True).stdout
+    return bool(state.strip()) and not state.startswith("Z")

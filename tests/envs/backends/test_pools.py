@@ -5,10 +5,10 @@ import sys
 import numpy as np
 import pytest
 
+from palaestra.envs.autoreset import BackendEnvs
 from palaestra.envs.backends.pools import AleBackend, EnvPoolBackend
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.envs.seeds import episode_seed
-from palaestra.envs.vector import Envs
 
 BREAKOUT = EnvSpec("ALE/Breakout-v5", 2, seed=3, backend="ale", workers=1)
 
@@ -59,7 +59,7 @@ class Pool:
 
 def test_a_pool_by_hand():
     made = []
-    envs = Envs(EnvPoolBackend(lambda seed: made.append(Pool(seed)) or made[-1], 3, seed=5))
+    envs = BackendEnvs(EnvPoolBackend(lambda seed: made.append(Pool(seed)) or made[-1], 3, seed=5))
     assert envs.reset()[:, 1].tolist() == [0, 0, 0]
     steps = [envs.step([1, 1, 0]) for _ in range(4)]
     assert steps[0].valid is None and steps[1].terminated.tolist() == [True, False, False]

@@ -4,7 +4,7 @@ import pytest
 from gymnasium import spaces
 
 from palaestra.envs.make import EnvSpec, make_envs
-from palaestra.envs.wrappers.repairs import ShowActionMask
+from palaestra.envs.wrappers.action_mask import ShowActionMask
 
 
 class Info(gymnasium.Env):
@@ -48,7 +48,7 @@ def test_taxi_shows_its_mask_by_itself_and_others_by_name(register):
     assert mask.shape == (2, 6) and mask[0].tolist() == env.action_mask(env.s).tolist()
     register("Info-v0", Info)
     assert not isinstance(make_envs(EnvSpec("Info-v0", 1)).observation_space, spaces.Dict)
-    envs = make_envs(EnvSpec("Info-v0", 1, wrappers=("palaestra.envs.wrappers.repairs:ShowActionMask",)))
+    envs = make_envs(EnvSpec("Info-v0", 1, wrappers=("palaestra.envs.wrappers.action_mask:ShowActionMask",)))
     assert envs.reset()["action_mask"].tolist() == [[1, 0, 1]]
 
 

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from palaestra.envs.backends.in_process import SyncBackend
+from palaestra.envs.autoreset import BackendEnvs
+from palaestra.envs.backends.sync import SyncBackend
 from palaestra.envs.make import EnvSpec, make_envs
-from palaestra.envs.vector import Envs
 from palaestra.envs.wrappers.previous import ShowPrevious, action_encoder
 
 from ..reset_modes import NAMES, backend_of
@@ -43,7 +43,7 @@ def makers():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_last_action_and_reward_are_shown_and_forgotten_at_an_episodes_start(name):
-    envs = Envs(ShowPrevious(backend_of(name, makers())))
+    envs = ShowPrevious(BackendEnvs(backend_of(name, makers())))
     assert list(envs.observation_space) == ["obs", "previous_action", "previous_reward"]
     obs, generator = envs.reset(), np.random.default_rng(0)
     shown = [(np.zeros(3), 0.0)] * 3
@@ -72,7 +72,7 @@ def test_the_last_action_and_reward_are_shown_and_forgotten_at_an_episodes_start
 
 
 def test_dict_observations_get_two_keys_and_stacks_are_shown_beside_them():
-    envs = Envs(ShowPrevious(SyncBackend(lambda i: Count(nested=True), 1, seed=0)))
+    envs = ShowPrevious(BackendEnvs(SyncBackend(lambda i: Count(nested=True), 1, seed=0)))
     assert set(envs.reset()) == {"x", "previous_action", "previous_reward"}
     envs = make_envs(EnvSpec("palaestra/PendulumNoVel-v0", 2, frame_stack=3, show_previous=True))
     obs = envs.reset()
@@ -101,15 +101,6 @@ def test_it_resumes_exactly(backend):
     resumes_exactly(EnvSpec("palaestra/CartPoleNoVel-v0", 3, backend=backend, show_previous=True))
 
 
-def test_a_step_can_be_undone():
-    backend = ShowPrevious(SyncBackend(lambda i: Count(3), 1, seed=0))
-    backend.start()
-    before = backend.step(np.array([2]))[0]
-    backend.step(np.array([3]))
-    assert backend.undo(before)
-    assert backend.obs["previous_reward"].item() == 20 and backend.obs["obs"].item() == 1
-
-
 def test_actions_as_vectors():
     multi = spaces.MultiDiscrete([2, 3], start=[1, 0])
     assert action_encoder(multi)(np.array([[2, 0]])).tolist() == [[0, 1, 1, 0, 0]]
@@ -124,4 +115,4 @@ def test_wrong_requests_are_one_line():
     backend = SyncBackend(lambda i: Count(), 1, seed=0)
     backend.observation_space = taken
     with pytest.raises(ValueError, match="have a part 'previous_action' of their own"):
-        ShowPrevious(backend)
+        ShowPrevious(BackendEnvs(backend))

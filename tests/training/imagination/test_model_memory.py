@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from palaestra.envs.make import make_envs
-from palaestra.envs.wrappers.companion import MEMORY
+from palaestra.envs.wrappers.model_memory import MEMORY
 from palaestra.training.cli.main import run
 from palaestra.training.imagination.fits import load_world_model
 from palaestra.training.run.build import env_spec

@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.training.cli.main import run
-from palaestra.training.run.checkpoint import STATE, TENSORS, latest_checkpoint
+from palaestra.training.run.checkpoint import STATE, TENSORS, latest_checkpoint, list_checkpoints
+from palaestra.training.run.collect import Collector, RandomActor
 
 FRAGILE = """
 from pathlib import Path
@@ -53,19 +55,36 @@ def left_by(run_dir):
     return (latest_checkpoint(run_dir) / TENSORS).read_bytes(), state
 
 
-def test_a_failed_run_is_saved_and_goes_on_as_if_nothing_had_happened(here, capsys):
-    assert train("ppo", *OPTIONS, "--out", "alone") == 0
+@pytest.mark.parametrize(("every", "start"), [("100", "the checkpoint of step "), ("5000", "the beginning")])
+def test_a_failed_run_goes_on_from_its_last_checkpoint_as_if_nothing_had_happened(here, capsys, every, start):
+    options = [*OPTIONS, "--checkpoint-every", every]
+    assert train("ppo", *options, "--out", "alone") == 0
     (here / "broken").touch()
-    assert train("ppo", *OPTIONS, "--out", "failed") == 1
+    assert train("ppo", *options, "--out", "failed") == 1
     error = capsys.readouterr().err
     assert 'raise OSError("sensor lost")' in error  # where the environment's author has to look
     assert "\nerror: environment " in error and " failed: OSError: sensor lost (episode seed " in error
-    assert "palaestra train --resume failed" in error and "--env.on-error restart" in error
-    step = int(latest_checkpoint(here / "failed").name)
-    assert 0 < step < 1500
+    assert (
+        f"\nwhen it is repaired, go on from {start}" in error and "palaestra train --resume failed\n" in error
+    )
+    assert "--env.on-error restart" in error
+    # Nothing is saved of the step that failed.
+    steps = [int(path.name) for path in list_checkpoints(here / "failed")]
+    assert steps == ([] if every == "5000" else sorted(steps)) and all(0 < step < 1500 for step in steps)
+    assert every == "5000" or (f"step {steps[-1]:,}" in error and steps[-1] % 100 == 0)
     (here / "broken").unlink()
     assert train("--resume", "failed") == 0
     assert left_by(here / "failed") == left_by(here / "alone")
+
+
+def test_a_checkpoint_that_holds_the_action_of_a_failed_step_loads(here):
+    """Version 0.1.0 saved such ones when an environment failed."""
+    envs = make_envs(EnvSpec("CartPole-v1", 2))
+    collector = Collector(RandomActor(envs.action_space, 2, 0), envs)
+    collector.step()
+    action, memory = np.zeros(2, np.int64), np.zeros((2, 0), np.float32)
+    collector.load_state_dict({**collector.state_dict(), "chosen": [action, memory]})
+    collector.step()
 
 
 @pytest.mark.filterwarnings("ignore:environment . failed.*; restarted:RuntimeWarning")

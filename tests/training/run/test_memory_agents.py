@@ -97,7 +97,7 @@ def trained(agent, memory, env, steps, /, **changes):
 @pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("agent", ["ppo", "reinforce", "dqn"])
 def test_no_agent_takes_what_is_forbidden_whatever_it_remembers_with(agent, memory):
-    wrappers = {"env_options": {"wrappers": ["palaestra.envs.wrappers.repairs:ShowActionMask"]}}
+    wrappers = {"env_options": {"wrappers": ["palaestra.envs.wrappers.action_mask:ShowActionMask"]}}
     config, built = trained(agent, memory, "Picky-v0", 200, **wrappers)
     evaluate(built, evaluation_spec(config), 4)
 

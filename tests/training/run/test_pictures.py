@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from palaestra.envs.backends.in_process import SyncBackend
+from palaestra.envs.autoreset import BackendEnvs
+from palaestra.envs.backends.sync import SyncBackend
 from palaestra.envs.make import make_envs
-from palaestra.envs.vector import Envs
 from palaestra.training.run.build import build_agent, env_spec, resolve
 from palaestra.training.run.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from palaestra.training.run.loop import Collector
@@ -127,7 +127,7 @@ def test_pictures_among_other_things_are_learned_from():
             "steps": 2000,
         }
     )
-    envs = Envs(SyncBackend(lambda i: Robot(), 8, seed=0))
+    envs = BackendEnvs(SyncBackend(lambda i: Robot(), 8, seed=0))
     agent = build_agent(resolve(config), envs.observation_space, envs.action_space)
     collector = Collector(agent, envs)
     for _ in range(10 * 32):

@@ -1,22 +1,22 @@
-"""A companion that sums up what it sees: what it remembers is shown, and gone when an episode begins."""
+"""A model that sums up its observations: its memory is a part of them, and 0 when an episode begins."""
 
 import numpy as np
 import pytest
 
+from palaestra.envs.autoreset import BackendEnvs
 from palaestra.envs.make import EnvSpec
-from palaestra.envs.vector import Envs
-from palaestra.envs.wrappers.companion import MEMORY, ShowMemory
+from palaestra.envs.wrappers.model_memory import MEMORY, ShowModelMemory
 
 from ..reset_modes import NAMES, backend_of
 from .test_previous import Count, resumes_exactly
 
 
 class Summing:
-    """Remembers the sum of the steps that it saw, and of the actions."""
+    """Its memory is the sum of the steps, and of the actions."""
 
     state_size = 2
 
-    def remember(self, obs, action, state):
+    def update(self, obs, action, state):
         return state + np.stack([obs[:, 0], action], 1).astype(np.float32)
 
 
@@ -25,8 +25,8 @@ def summing(seen, done):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_it_remembers_is_shown_and_gone_at_an_episodes_start(name):
-    envs = Envs(ShowMemory(backend_of(name, [lambda i=i: Count(i) for i in range(3)]), Summing()))
+def test_its_memory_is_a_part_of_observations_and_0_at_an_episodes_start(name):
+    envs = ShowModelMemory(BackendEnvs(backend_of(name, [lambda i=i: Count(i) for i in range(3)])), Summing())
     obs, generator = envs.reset(), np.random.default_rng(0)
     done, ends = np.zeros(3), 0
     for _ in range(60):
@@ -46,5 +46,5 @@ def test_what_it_remembers_is_shown_and_gone_at_an_episodes_start(name):
 
 @pytest.mark.parametrize("backend", ["sync", "vector"])
 def test_it_resumes_exactly(backend):
-    spec = EnvSpec("palaestra/CartPoleNoVel-v0", 3, backend=backend, companion=summing, show_previous=True)
+    spec = EnvSpec("palaestra/CartPoleNoVel-v0", 3, backend=backend, memory_model=summing, show_previous=True)
     assert resumes_exactly(spec) == {"obs", MEMORY, "previous_action", "previous_reward"}

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from palaestra.envs.backends.in_process import SyncBackend
+from palaestra.envs.autoreset import BackendEnvs
+from palaestra.envs.backends.sync import SyncBackend
 from palaestra.envs.make import EnvSpec, make_envs
-from palaestra.envs.vector import Envs
-from palaestra.envs.wrappers.frames import BLOCK, Frames, FrameStack
+from palaestra.envs.wrappers.frame_stack import BLOCK, Frames, FrameStack
 
 from ..reset_modes import NAMES, backend_of
 
@@ -48,7 +48,7 @@ def makers(nested=False):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("count", [2, 4])
 def test_stacks_begin_with_their_episode_and_outlive_later_steps(name, count):
-    envs = Envs(FrameStack(backend_of(name, makers()), count))
+    envs = FrameStack(BackendEnvs(backend_of(name, makers())), count)
     assert envs.observation_space.shape == (count, 2)
     obs, seen, place = envs.reset(), [], [[0, 0] for _ in range(3)]
     ends = 0
@@ -75,7 +75,7 @@ def test_it_shows_what_gymnasiums_wrapper_shows():
     theirs = gymnasium.wrappers.FrameStackObservation(inner, 3, padding_type="reset")
     assert ours.observation_space == theirs.observation_space
     obs = ours.reset()
-    expected, _ = theirs.reset(seed=ours._backend.seeds[0])
+    expected, _ = theirs.reset(seed=ours.envs._backend.seeds[0])
     for action in [0, 1, 2, 0, 2, 1, 1, 0]:
         np.testing.assert_array_equal(obs[0], expected)
         obs = ours.step(np.array([action])).obs
@@ -97,7 +97,7 @@ def test_frames_are_written_once():
 
 
 def test_nested_observations():
-    envs = Envs(FrameStack(SyncBackend(lambda i: Count(nested=True), 1, seed=0), 2))
+    envs = FrameStack(BackendEnvs(SyncBackend(lambda i: Count(nested=True), 1, seed=0)), 2)
     assert envs.observation_space["x"].shape == (2, 2)
     assert envs.reset()["x"].tolist() == [[[0, 0], [0, 0]]]
     assert envs.step(np.zeros(1, int)).obs["x"].tolist() == [[[0, 0], [0, 1]]]
@@ -151,7 +151,7 @@ class Breaking(Count):
 
 @pytest.mark.filterwarnings("ignore:environment 0 .*; restarted:RuntimeWarning")
 def test_a_failed_copy_shows_what_it_showed_before_and_older_stacks_stay_as_they_were():
-    envs = Envs(FrameStack(SyncBackend(lambda i: Breaking(0), 1, 0, True), 3), restart_failed=True)
+    envs = FrameStack(BackendEnvs(SyncBackend(lambda i: Breaking(0), 1, 0), restart_failed=True), 3)
     seen = [envs.reset()]
     copies = [seen[0].copy()]
     for _ in range(4):
@@ -163,3 +163,53 @@ def test_a_failed_copy_shows_what_it_showed_before_and_older_stacks_stay_as_they
     assert envs.restarts == 1
     for one, copy in zip(seen, copies, strict=True):
         np.testing.assert_array_equal(one, copy)
+
+
+class Masked(Count):
+    """With a mask of what is allowed, which changes from step to step."""
+
+    def __init__(self):
+        super().__init__()
+        self.observation_space = spaces.Dict(
+            action_mask=spaces.MultiBinary(2),
+            obs=self.observation_space,
+            zoom=spaces.Box(0, 1, (), np.float32),
+        )
+
+    def show(self):
+        mask = np.array([1, self.time % 2], np.int8)
+        return {"action_mask": mask, "obs": super().show(), "zoom": np.float32(0.5)}
+
+
+def test_action_masks_are_not_stacked():
+    envs = FrameStack(BackendEnvs(SyncBackend(lambda i: Masked(), 2, seed=0)), 3)
+    shapes = {key: part.shape for key, part in envs.observation_space.items()}
+    assert shapes == {"action_mask": (2,), "obs": (3, 2), "zoom": (3,)}
+    time, obs = 0, envs.reset()
+    for _ in range(12):
+        assert obs["action_mask"].tolist() == [[1, time % 2]] * 2
+        assert obs["obs"][:, -1, 1].tolist() == [time] * 2 and obs["zoom"].shape == (2, 3)
+        step = envs.step(np.zeros(2, int))
+        assert step.next_obs["action_mask"].tolist() == [[1, (time + 1) % 2]] * 2
+        time, obs = 0 if step.first[0] else time + 1, step.obs
+
+
+def test_a_state_of_version_0_1_loads():
+    """There the state of wrappers was between that of `Envs` and that of the backend."""
+    spec = EnvSpec("palaestra/CartPoleNoVel-v0", 2, frame_stack=3, show_previous=True, clip_reward=True)
+    original, restored = make_envs(spec), make_envs(spec)
+    original.reset()
+    for _ in range(7):
+        original.step(np.array([0, 1]))
+    outer = original.state_dict()
+    frames = outer["envs"]
+    inner = frames["envs"]
+    resetting = np.zeros(2, bool)
+    stacked = {"backend": inner["backend"], "window": frames["window"], "resetting": resetting}
+    restored.load_state_dict(
+        {**inner, "backend": {"backend": stacked, "parts": outer["parts"], "resetting": resetting}}
+    )
+    for action in ([1, 0], [1, 1], [0, 0]):
+        one, other = original.step(np.array(action)), restored.step(np.array(action))
+        for key in one.obs:
+            np.testing.assert_array_equal(one.obs[key], other.obs[key])

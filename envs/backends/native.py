@@ -1,0 +1,105 @@
+"""The `vector` backend: a vector environment that the environment's package brings along."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import create_empty_array
+
+from ...networks.tree import tree_leaves, tree_like
+from ..seeds import episode_seed
+from .backend import Backend
+from .copies import close_env
+from .snapshot import can_snapshot, restore_snapshot, take_snapshot
+
+
+class VectorBackend(Backend):
+    """Steps a vector environment that the environment's package brings along, in its own auto-reset mode.
+
+    It can be seeded only as a whole. To resume, its plain attributes are set back, where it has no others.
+    """
+
+    name = "vector"
+
+    def __init__(self, env: VectorEnv, seed: int):
+        self.env = env
+        self.num_envs = env.num_envs
+        self.observation_space = env.single_observation_space
+        self.action_space = env.single_action_space
+        self.autoreset_mode = AutoresetMode(env.metadata["autoreset_mode"])
+        self.metadata = env.metadata
+        self.exact_resume = can_snapshot(env)
+        self.seed = seed
+        self.seeds = [None] * self.num_envs
+        self.failures = []
+        self.starts = 0
+        self.obs = create_empty_array(self.observation_space, n=self.num_envs)
+
+    def start(self) -> Any:
+        """Begin the first episodes."""
+        self.starts = 0
+        return self._start()
+
+    def _start(self) -> Any:
+        obs, _ = self.env.reset(seed=episode_seed(self.seed, 0, self.starts))
+        self.starts += 1
+        return self._keep(obs)
+
+    def _keep(self, obs: Any) -> Any:
+        # A copy: some vector environments write every step into the same arrays.
+        self.obs = obs.copy() if type(obs) is np.ndarray else copy_in_order(self.observation_space, obs)
+        return self.obs
+
+    def restart(self, mask: np.ndarray) -> Any:
+        """Begin the next episode where `mask [B]`."""
+        obs, _ = self.env.reset(options={"reset_mask": mask})
+        return self._keep(obs)
+
+    def step(self, action: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Step the vector environment."""
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return (
+            self._keep(obs),
+            np.array(reward, np.float64),
+            np.array(terminated, bool),
+            np.array(truncated, bool),
+            info,
+        )
+
+    def render(self, index: int) -> np.ndarray:
+        """Picture of one environment."""
+        frames: Any = self.env.render()
+        return frames[index]
+
+    def close(self) -> None:
+        """Close the vector environment."""
+        close_env(self.env)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A snapshot where that is everything; otherwise only how often it was started."""
+        state: dict[str, Any] = {"starts": self.starts}
+        if self.exact_resume:
+            state |= {"snapshot": take_snapshot(self.env), "obs": tree_leaves(self.obs)}
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Set the snapshot back; without one begin new episodes."""
+        self.starts = state["starts"]
+        if self.exact_resume:
+            restore_snapshot(self.env, state["snapshot"])
+            self.obs = tree_like(self.obs, (np.array(leaf) for leaf in state["obs"]))
+        else:
+            self._start()
+
+
+def copy_in_order(space: spaces.Space, obs: Any) -> Any:
+    """Copy a batch of observations, Dict observations with the keys of their space in its order."""
+    match space:
+        case spaces.Dict():
+            return {key: copy_in_order(part, obs[key]) for key, part in space.items()}
+        case spaces.Tuple():
+            return tuple(copy_in_order(part, obs[i]) for i, part in enumerate(space))
+    return np.array(obs)
