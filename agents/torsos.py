@@ -85,10 +85,10 @@ class Normalizers:
         if not self.torsos:
             return
         obs = to_tensors(obs, self.device)
-        if valid is not None and not valid.all():
-            chosen = to_tensor(valid, self.device)
-            obs = tree_map(lambda x: x[chosen], obs)
-        elif valid is not None and valid.ndim == 2:
-            obs = tree_map(lambda x: x.flatten(0, 1), obs)
+        if valid is not None:
+            obs = tree_map(lambda x: x.flatten(0, valid.ndim - 1), obs)
+            if not valid.all():
+                chosen = to_tensor(valid.ravel(), self.device)
+                obs = tree_map(lambda x: x[chosen], obs)
         for torso in self.torsos:
             torso.update_statistics(obs)
