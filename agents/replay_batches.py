@@ -24,8 +24,8 @@ class TransitionBatch(NamedTuple):
     next_obs: Any
     weights: Tensor
     """Importance weights."""
-    noise: Tensor | None = None
-    """Random numbers that the agent's loss needs."""
+    noise: Any = None
+    """Random numbers for the agent's loss, where it needs any."""
 
     def features(self, torso: Torso, memory: int = 0) -> Tensor:
         """Features `[N, F]` of the observations."""
@@ -55,8 +55,8 @@ class WindowBatch(NamedTuple):
     discount: Tensor
     weights: Tensor
     """Importance weights; 0 for what is not to be learned from."""
-    noise: Tensor | None = None
-    """Random numbers that the agent's loss needs."""
+    noise: Any = None
+    """Random numbers for the agent's loss, where it needs any."""
 
     def features(self, torso: Torso, memory: int = 0) -> Tensor:
         """Features `[N, F]` of the steps to learn from, unrolled from the memory of that number on."""
