@@ -33,9 +33,9 @@ class Transition(NamedTuple):
     first: np.ndarray
     """This `obs` opens an episode."""
     state: np.ndarray
-    """The agent's memory `[B, S]` before it saw `obs`."""
+    """The agent's memory `[B, S]` before `obs`."""
     next_state: np.ndarray | None = None
-    """The agent's memory after it, before anything forgets the episode; None where nothing is remembered."""
+    """The agent's memory after it, also where the episode ended; None without a memory."""
     valid: np.ndarray | None = None
     """False where the backend spent the step on resetting; None when every row is real."""
 
@@ -81,7 +81,7 @@ class Agent(ABC):
 
     @abstractmethod
     def initial_state(self, num_envs: int) -> np.ndarray:
-        """Memory `[num_envs, S]` before anything was seen."""
+        """Memory `[num_envs, S]` before any observation."""
 
     @abstractmethod
     def act(
@@ -103,15 +103,20 @@ class Agent(ABC):
 
 
 class Counter:
-    """Environment steps that an agent has seen; drives its schedules."""
+    """Environment steps that an agent has learned from; drives its schedules."""
 
     def __init__(self, total: int):
         self.total = total
-        self.count = 0
+        self.count = self.previous = 0
 
     def add(self, steps: int) -> None:
         """Count `steps` more."""
+        self.previous = self.count
         self.count += steps
+
+    def passed(self, period: int) -> int:
+        """Multiples of `period` that the last `add` reached; one step of many environments can pass several."""
+        return self.count // period - self.previous // period
 
     @property
     def progress(self) -> float:
@@ -124,7 +129,7 @@ class Counter:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Restore the count."""
-        self.count = state["count"]
+        self.count = self.previous = state["count"]
 
 
 def named_generator(seed: int, name: str) -> np.random.Generator:

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from annotated_types import Ge, Gt, Interval
 from gymnasium import spaces
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..networks.acting import make_step
 from ..networks.action_spaces import BOUNDED
 from ..networks.layers import Activation
 from ..networks.means import masked_mean
@@ -24,12 +23,16 @@ from ..networks.optimizer import FlatAdam, make_target
 from ..networks.q_value import ActionBounds, Actor, Critic
 from ..networks.stateful import Stateful
 from ..networks.torso import Torso
-from ..networks.tree import tree_map
 from .agent import Agent, Counter, Metrics, Transition, mean_metrics, named_generator
-from .exploration import Schedule, check_schedules, scheduled
 from .noise import NoiseName, make_noise
 from .replay import Replay
-from .windows import sample_windows
+from .replay_batches import TransitionBatch, WindowBatch, sample_windows
+from .schedules import Schedule, check_schedules, scheduled
+from .sequences import to_tensors
+from .torsos import Normalizers, initial_state, make_joint_step
+
+# Whose memory is whose in the state, where there is one.
+ACTOR, CRITIC = 0, 1
 
 
 @dataclass(frozen=True)
@@ -136,9 +139,9 @@ class DDPG(Agent):
         compile = compile and not self.torso.has_memory
         self.actor_optimizer = FlatAdam(self.actor, max_grad_norm=config.max_grad_norm, compile=compile)
         self.critic_optimizer = FlatAdam(self.critic, max_grad_norm=config.max_grad_norm, compile=compile)
-        self.forward = make_step(self.torso, self.actor.head, device)
-        # The critic sees every step too, if only to remember it.
-        self.remember = make_step(critic_torso, nn.Sequential(), device) if self.torso.has_memory else None
+        self.torsos = [self.torso, critic_torso]
+        self.forward = make_joint_step(self.torsos, self.actor.head, device)
+        self.normalizers = Normalizers(self.torsos, device)
         self.replay = Replay(
             config.replay_capacity,
             n_step=config.n_step,
@@ -153,23 +156,18 @@ class DDPG(Agent):
         self.noise = make_noise(config.noise, self.act_generator)
 
     def initial_state(self, num_envs: int) -> np.ndarray:
-        """Memories of actor and critic `[num_envs, S]` before anything was seen."""
-        states = [torso.initial_state(num_envs) for torso in (self.torso, self.critic.torso)]
-        return torch.cat(states, 1).cpu().numpy()
+        """Memories of actor and critic `[num_envs, S]` before any observation."""
+        return initial_state(self.torsos, num_envs)
 
     def act(
         self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
         """Take the actor's actions, with noise on them; or uniformly random ones during warm-up."""
         warming_up = explore and self.steps.count < self.config.learning_starts
-        if warming_up and self.remember is None:
+        if warming_up and not self.torso.has_memory:
             action = self.act_generator.uniform(-1, 1, (len(first), self.bounds.size))
             return self.bounds.unscale(action), state
-        size = self.torso.state_size
-        action, next_state = self.forward(obs, state[:, :size], first)
-        if self.remember is not None:
-            _, critic_state = self.remember(obs, state[:, size:], first)
-            next_state = np.concatenate([next_state, critic_state], 1)
+        action, next_state = self.forward(obs, state, first)
         if warming_up:
             action = self.act_generator.uniform(-1, 1, action.shape)
         elif explore:
@@ -179,11 +177,11 @@ class DDPG(Agent):
 
     def learn(self, transition: Transition) -> Metrics:
         """Add a step to the replay; update when it is time."""
-        config, before = self.config, self.steps.count
+        config = self.config
         self.replay.add(transition._replace(action=self.bounds.scale(transition.action)))
         self.steps.add(transition.num_steps)
-        self._update_statistics(transition)
-        updates = self.steps.count // config.train_every - before // config.train_every
+        self.normalizers.update(transition.obs, transition.valid)
+        updates = self.steps.passed(config.train_every)
         if not updates or self.steps.count <= config.learning_starts or not len(self.replay):
             return {}
         return self.update(updates * config.steps_per_update)
@@ -192,128 +190,63 @@ class DDPG(Agent):
         """Improve the critics on new samples; every `policy_delay` times also the actor and the targets."""
         config = self.config
         learning_rate = scheduled(config.learning_rate, self.steps.progress)
-        # The actor's loss takes the first of the critic's arguments.
-        sample, critic_loss, actor_loss, shared = (
-            (self._sample_windows, self.critic_window_loss, self.actor_window_loss, 5)
-            if self.torso.has_memory
-            else (self._sample, self.critic_loss, self.actor_loss, 1)
-        )
         steps: list[dict[str, Tensor]] = []
         for _ in range(gradient_steps):
-            batch = sample()
-            metrics = self.critic_optimizer.step(critic_loss, batch, learning_rate)
+            batch = self.sample()
+            metrics = self.critic_optimizer.step(self.critic_loss, (batch,), learning_rate)
             metrics["value/gradient_norm"] = metrics.pop("gradient_norm")
             self.updates.add(1)
             if self.updates.count % config.policy_delay == 0:
-                metrics |= self.actor_optimizer.step(actor_loss, batch[:shared], learning_rate)
+                metrics |= self.actor_optimizer.step(self.actor_loss, (batch,), learning_rate)
                 metrics["policy/gradient_norm"] = metrics.pop("gradient_norm")
                 self.target_actor_vector.lerp_(self.actor_optimizer.vector, config.tau)
                 self.target_critic_vector.lerp_(self.critic_optimizer.vector, config.tau)
             steps.append(metrics)
         return mean_metrics(steps) | {"policy/learning_rate": learning_rate}
 
-    def critic_loss(
-        self,
-        obs: Any,
-        action: Tensor,
-        reward: Tensor,
-        discount: Tensor,
-        next_obs: Any,
-        noise: Tensor | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Squared temporal-difference errors of all critics on `[N, ...]`; smoothing takes noise `[N, D]`."""
+    def critic_loss(self, batch: TransitionBatch | WindowBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Squared temporal-difference errors of all critics; smoothing takes noise `[N, D]`."""
+        target_actor, target_critic, critic = self.target_actor, self.target_critic, self.critic
         with torch.no_grad():
-            next_action = self.smoothed(self.target_actor(next_obs), noise)
-            next_value = self.target_critic(next_obs, next_action).amin(0)
-            target = reward + discount * next_value
-        return squared_errors(self.critic(obs, action), target, torch.ones_like(reward))
+            next_action = target_actor.head(batch.next_features(target_actor.torso, ACTOR))
+            if batch.noise is not None:
+                next_action = self.smoothed(next_action, batch.noise)
+            next_value = target_critic.head(batch.next_features(target_critic.torso, CRITIC), next_action)
+            target = batch.reward + batch.discount * next_value.amin(0)
+        value = critic.head(batch.features(critic.torso, CRITIC), batch.action)
+        loss = masked_mean((value - target).square().sum(0), batch.weights)
+        return loss, {"loss/value": loss, "value/mean": masked_mean(value.mean(0), batch.weights)}
 
-    def critic_window_loss(
-        self,
-        obs: Any,
-        first: Tensor,
-        state: Tensor,
-        at: Tensor,
-        weights: Tensor,
-        boot: Tensor,
-        action: Tensor,
-        reward: Tensor,
-        discount: Tensor,
-        noise: Tensor | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The same of windows `[L, N]` out of rows `[M, N, ...]` that are unrolled from `state [N, S]` on."""
-        actor_state, critic_state = self._split(state)
-        action, reward, discount, weights = (x.flatten(0, 1) for x in (action, reward, discount, weights))
-        with torch.no_grad():
-            seen = self.target_actor.torso.see_windows(obs, actor_state, first, boot)
-            next_action = self.smoothed(self.target_actor.head(seen), noise)
-            seen = self.target_critic.torso.see_windows(obs, critic_state, first, boot)
-            target = reward + discount * self.target_critic.head(seen, next_action).amin(0)
-        seen = self.critic.torso.see_windows(obs, critic_state, first, at)
-        return squared_errors(self.critic.head(seen, action), target, weights)
-
-    def smoothed(self, action: Tensor, noise: Tensor | None) -> Tensor:
-        """Target actions `[N, D]` with clipped noise on them, where there is any."""
-        if noise is None:
-            return action
+    def smoothed(self, action: Tensor, noise: Tensor) -> Tensor:
+        """Target actions `[N, D]` with clipped noise on them."""
         limit = self.config.target_smoothing_clip
         return (action + (noise * self.config.target_smoothing).clamp(-limit, limit)).clamp(-1, 1)
 
-    def actor_loss(self, obs: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """Minus the mean value, by the first critic, of the actor's actions for observations `[N, ...]`."""
-        loss = -self.critic.first(obs, self.actor(obs)).mean()
-        return loss, {"loss/policy": loss}
-
-    def actor_window_loss(
-        self, obs: Any, first: Tensor, state: Tensor, at: Tensor, weights: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The same of windows."""
-        actor_state, critic_state = self._split(state)
-        action = self.actor.head(self.actor.torso.see_windows(obs, actor_state, first, at))
+    def actor_loss(self, batch: TransitionBatch | WindowBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Minus the mean value of the actor's actions by the first critic, of which nothing gets a gradient."""
+        action = self.actor.head(batch.features(self.torso, ACTOR))
         with torch.no_grad():
-            seen = self.critic.torso.see_windows(obs, critic_state, first, at)
-        loss = -masked_mean(self.critic.head.first(seen, action), weights.flatten())
+            features = batch.features(self.critic.torso, CRITIC)
+        loss = -masked_mean(self.critic.head.first(features, action), batch.weights)
         return loss, {"loss/policy": loss}
 
-    def _split(self, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Memories of actor and critic."""
-        size = self.torso.state_size
-        return state[:, :size], state[:, size:]
+    def sample(self) -> TransitionBatch | WindowBatch:
+        """Draw transitions from the replay; with a memory, windows."""
+        config, length, generator = self.config, self.config.sequence_length, self.sample_generator
+        if self.torso.has_memory:
+            number = max(1, config.batch_size // length)
+            windows = sample_windows(self.replay, number, length, config.burn_in, generator)
+            return windows.batch(self.torsos, self._smoothing(length * number), self.device)
+        sample = self.replay.sample(config.batch_size, generator)
+        arrays = (sample.obs, sample.action, sample.reward, sample.discount, sample.next_obs, sample.weights)
+        noise = self._smoothing(config.batch_size)
+        return TransitionBatch(*to_tensors(arrays if noise is None else (*arrays, noise), self.device))
 
-    def _sample(self) -> tuple[Any, ...]:
-        """Draw transitions: the arguments of `critic_loss`."""
-        sample = self.replay.sample(self.config.batch_size, self.sample_generator)
-        arrays = (sample.obs, sample.action, sample.reward, sample.discount, sample.next_obs)
-        return tree_map(self._tensor, (*arrays, *self._smoothing(len(sample.reward))))
-
-    def _sample_windows(self) -> tuple[Any, ...]:
-        """Draw windows: the arguments of `critic_window_loss`."""
-        config, length = self.config, self.config.sequence_length
-        number = max(1, config.batch_size // length)
-        windows = sample_windows(self.replay, number, length, config.burn_in, self.sample_generator)
-        states = zip((self.torso, self.critic.torso), np.split(windows.state, 2, axis=1), strict=True)
-        state = torch.cat([torso.replayed_state(self._tensor(part)) for torso, part in states], 1)
-        steps = (windows.at, windows.weights, windows.boot, windows.action, windows.reward, windows.discount)
-        obs, first, *rest = tree_map(
-            self._tensor, (windows.obs, windows.first, *steps, *self._smoothing(length * number))
-        )
-        return (obs, first, state, *rest)
-
-    def _smoothing(self, count: int) -> tuple[np.ndarray, ...]:
+    def _smoothing(self, count: int) -> np.ndarray | None:
         """Noise `[N, D]` for `smoothed`, if it is wanted."""
         if self.config.target_smoothing == 0:
-            return ()
-        return (self.smoothing_generator.standard_normal((count, self.bounds.size), dtype=np.float32),)
-
-    def _update_statistics(self, transition: Transition) -> None:
-        """Show new observations to the normalisers."""
-        valid = slice(None) if transition.valid is None else transition.valid
-        obs = tree_map(lambda x: self._tensor(x[valid]), transition.obs)
-        self.actor.torso.update_statistics(obs)
-        self.critic.torso.update_statistics(obs)
-
-    def _tensor(self, x: np.ndarray) -> Tensor:
-        return torch.from_numpy(x).to(self.device)
+            return None
+        return self.smoothing_generator.standard_normal((count, self.bounds.size), dtype=np.float32)
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Everything that a checkpoint must hold."""
@@ -332,9 +265,3 @@ class DDPG(Agent):
             "sample_generator": self.sample_generator,
             "smoothing_generator": self.smoothing_generator,
         }
-
-
-def squared_errors(value: Tensor, target: Tensor, weights: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss of all critics' values `[count, N]`: mean squared errors over what has weight, summed over critics."""
-    loss = masked_mean((value - target).square().sum(0), weights)
-    return loss, {"loss/value": loss, "value/mean": masked_mean(value.mean(0), weights)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ from annotated_types import Ge, Gt, Interval
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from ..networks.acting import make_step
 from ..networks.action_spaces import VALUED
 from ..networks.layers import Activation
 from ..networks.masks import action_mask, best_action
@@ -31,9 +30,12 @@ from ..networks.stateful import Stateful
 from ..networks.torso import Torso, pick
 from ..networks.tree import tree_map
 from .agent import Agent, Counter, Metrics, Transition, mean_metrics, named_generator
-from .exploration import Schedule, check_schedules, scheduled, with_random_rows
+from .exploration import with_random_rows
 from .replay import Replay
-from .windows import sample_windows
+from .replay_batches import TransitionBatch, WindowBatch, sample_windows
+from .schedules import Schedule, check_schedules, scheduled
+from .sequences import to_tensor, to_tensors
+from .torsos import Normalizers, initial_state, make_value_step
 
 # Batches that are sampled in one go when many gradient steps follow each other.
 BATCHES_AT_ONCE = 32
@@ -115,6 +117,16 @@ class DQNConfig:
         return self.train_every if self.gradient_steps == -1 else self.gradient_steps
 
 
+class Sample(NamedTuple):
+    """What a gradient step learns from, and where it lies in the replay."""
+
+    batch: TransitionBatch | WindowBatch
+    indices: np.ndarray
+    """Slots `[N]`."""
+    counted: Any
+    """Index of those of them that have weight."""
+
+
 class DQN(Agent):
     """Learn the value of every action by temporal differences from a replay memory; take the best action."""
 
@@ -154,11 +166,10 @@ class DQN(Agent):
         compile = compile and not self.has_memory
         self.optimizer = FlatAdam(self.network, max_grad_norm=config.max_grad_norm, compile=compile)
         self.target, self.target_vector = make_target(self.network)
-        self.features = make_step(torso, nn.Sequential(), device)
-        self.values = head.as_numpy(device)
+        self.values = make_value_step(self.network, device)
+        self.normalizers = Normalizers([torso], device)
         self.noise_size = head.noise_size
         self.no_noise = np.zeros(head.noise_size, np.float32)
-        self.normalizes = any(True for _ in torso.buffers())
         self.replay = Replay(
             config.replay_capacity,
             n_step=config.n_step,
@@ -172,8 +183,8 @@ class DQN(Agent):
         self.noise_generator = named_generator(seed, "dqn/noise")
 
     def initial_state(self, num_envs: int) -> np.ndarray:
-        """The torso's memory `[num_envs, S]` before anything was seen."""
-        return self.network.torso.initial_state(num_envs).cpu().numpy()
+        """The torso's memory `[num_envs, S]` before any observation."""
+        return initial_state([self.network.torso], num_envs)
 
     @property
     def epsilon(self) -> float:
@@ -190,8 +201,7 @@ class DQN(Agent):
             noise = draw_noise((self.noise_size,), self.act_generator)
             random = self.act_generator.random(len(first)) < self.epsilon
         if self.has_memory or np.count_nonzero(random) < len(random):
-            features, state = self.features(obs, state, first)
-            values = self.values(features, noise)
+            values, state = self.values(obs, state, first, noise)
         else:
             # Nobody asks for values. Of pictures they would take most of the time of a warm-up.
             values = np.zeros((len(first), self.actions.count), np.float32)
@@ -200,15 +210,13 @@ class DQN(Agent):
 
     def learn(self, transition: Transition) -> Metrics:
         """Add a step to the replay; update target and network when it is time."""
-        config, before = self.config, self.steps.count
+        config = self.config
         self.replay.add(transition._replace(action=self.actions.index(transition.action)))
         self.steps.add(transition.num_steps)
-        self._update_statistics(transition)
-        # One step of many environments can pass several dates at once.
-        dates = self.steps.count // config.target_every - before // config.target_every
-        if dates:
-            self.target_vector.lerp_(self.optimizer.vector, 1 - (1 - config.tau) ** dates)
-        updates = self.steps.count // config.train_every - before // config.train_every
+        self.normalizers.update(transition.obs, transition.valid)
+        if moves := self.steps.passed(config.target_every):
+            self.target_vector.lerp_(self.optimizer.vector, 1 - (1 - config.tau) ** moves)
+        updates = self.steps.passed(config.train_every)
         if not updates or self.steps.count <= config.learning_starts or not len(self.replay):
             return {}
         return self.update(updates * config.steps_per_update)
@@ -218,84 +226,63 @@ class DQN(Agent):
         config, progress = self.config, self.steps.progress
         learning_rate, beta = (scheduled(x, progress) for x in (config.learning_rate, config.priority_beta))
         loss = self.window_loss if self.has_memory else self.loss
-        batches = self._windows if self.has_memory else self._batches
+        samples = self._windows if self.has_memory else self._transitions
         steps: list[dict[str, Tensor]] = []
-        for indices, counts, batch in batches(gradient_steps, beta):
-            steps.append(self.optimizer.step(loss, batch, learning_rate))
+        for batch, indices, counted in samples(gradient_steps, beta):
+            steps.append(self.optimizer.step(loss, (batch,), learning_rate))
             priority = steps[-1].pop("priority")
             if config.prioritized:
-                self.replay.update_priorities(indices[counts], priority.cpu().numpy()[counts] + 1e-6)
+                self.replay.update_priorities(indices[counted], priority.cpu().numpy()[counted] + 1e-6)
         metrics = mean_metrics(steps)
         metrics["policy/epsilon"] = self.epsilon
         metrics["policy/learning_rate"] = learning_rate
         return metrics
 
-    def loss(
-        self,
-        obs: Any,
-        action: Tensor,
-        reward: Tensor,
-        discount: Tensor,
-        next_obs: Any,
-        weights: Tensor,
-        noise: Tensor,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of transitions `[N, ...]`, with noise `[2, P]` for the network and its target."""
+    def loss(self, batch: TransitionBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of transitions, with noise `[2, P]` for the network and its target."""
+        obs, next_obs, noise = batch.obs, batch.next_obs, batch.noise
         outputs = self.network(obs, noise[0])
         with torch.no_grad():
             next_outputs = self.target(next_obs, noise[1])
-            judge = self.network(next_obs, noise[0]) if self.config.double else next_outputs
+            choosing = self.network(next_obs, noise[0]) if self.config.double else next_outputs
         mask = action_mask(next_obs)
-        return self.temporal_difference(outputs, judge, next_outputs, mask, action, reward, discount, weights)
+        return self.temporal_difference(batch, outputs, choosing, next_outputs, mask)
 
-    def window_loss(
-        self,
-        obs: Any,
-        first: Tensor,
-        state: Tensor,
-        at: Tensor,
-        boot: Tensor,
-        action: Tensor,
-        reward: Tensor,
-        discount: Tensor,
-        weights: Tensor,
-        noise: Tensor,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The same of windows `[L, N]` out of rows `[M, N, ...]` that are unrolled from `state [N, S]` on."""
+    def window_loss(self, batch: WindowBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same of windows, which are unrolled once for the steps and their successors."""
+        obs, (state,), first, noise = batch.obs, batch.states, batch.first, batch.noise
         outputs = self.network.unroll(obs, state, first, noise[0])
         with torch.no_grad():
             next_outputs = self.target.unroll(obs, state, first, noise[1])
-        judge = outputs.detach() if self.config.double else next_outputs
+        choosing = outputs.detach() if self.config.double else next_outputs
         mask = action_mask(obs)
         if mask is not None:
-            mask = pick(mask, boot).flatten(0, 1)
+            mask = pick(mask, batch.bootstrap_rows).flatten(0, 1)
         return self.temporal_difference(
-            pick(outputs, at).flatten(0, 1),
-            pick(judge, boot).flatten(0, 1),
-            pick(next_outputs, boot).flatten(0, 1),
+            batch,
+            pick(outputs, batch.learn_rows).flatten(0, 1),
+            pick(choosing, batch.bootstrap_rows).flatten(0, 1),
+            pick(next_outputs, batch.bootstrap_rows).flatten(0, 1),
             mask,
-            *(x.flatten(0, 1) for x in (action, reward, discount, weights)),
         )
 
     def temporal_difference(
         self,
+        batch: TransitionBatch | WindowBatch,
         outputs: Tensor,
-        judge: Tensor,
+        choosing: Tensor,
         next_outputs: Tensor,
         next_mask: Tensor | None,
-        action: Tensor,
-        reward: Tensor,
-        discount: Tensor,
-        weights: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """How far `outputs [N, A, K]` are from their targets; `judge` chooses the next action.
+        """How far `outputs [N, A, K]` are from their targets; the outputs `choosing` choose the next action.
 
         Rows of weight 0 do not count.
         """
         config, head = self.config, self.network.head
-        chosen = of_action(outputs, action)
+        reward, discount, weights = batch.reward, batch.discount, batch.weights
+        chosen = of_action(outputs, batch.action)
         with torch.no_grad():
-            best = best_action(head.values(judge), next_mask)
+            best = best_action(head.values(choosing), next_mask)
             next_chosen = of_action(next_outputs, best)
             target = reward[:, None] + discount[:, None] * next_chosen
             if head.support is not None:
@@ -317,8 +304,8 @@ class DQN(Agent):
         value = masked_mean(head.values(chosen), counts)
         return loss, {"loss/q": loss, "value/mean": value, "priority": priority}
 
-    def _batches(self, count: int, beta: float) -> Iterator[tuple[np.ndarray, Any, tuple[Any, ...]]]:
-        """Yield `count` samples of the replay: where they come from, which count, and the arguments of `loss`."""
+    def _transitions(self, count: int, beta: float) -> Iterator[Sample]:
+        """Yield `count` samples of single steps."""
         size = self.config.batch_size
         # Priorities change with every gradient step, so each needs a sample of its own.
         at_once = 1 if self.config.prioritized else BATCHES_AT_ONCE
@@ -330,33 +317,22 @@ class DQN(Agent):
             data = (obs, action, reward, discount, next_obs, weights)
             if self.device.type != "cpu":
                 # One transfer to the device for all of them; slices of arrays cost less than slices of tensors.
-                data = tree_map(self._tensor, data)
+                data = to_tensors(data, self.device)
             for index in range(number):
                 rows = slice(index * size, (index + 1) * size)
-                batch = tree_map(lambda x, rows=rows: self._tensor(x[rows]), data)
-                yield indices[rows], slice(None), (*batch, self._tensor(noise[index]))
+                parts = tree_map(lambda x, rows=rows: to_tensor(x[rows], self.device), data)
+                batch = TransitionBatch(*parts, noise=to_tensor(noise[index], self.device))
+                yield Sample(batch, indices[rows], slice(None))
 
-    def _windows(self, count: int, beta: float) -> Iterator[tuple[np.ndarray, Any, tuple[Any, ...]]]:
-        """Yield the same in windows, for `window_loss`."""
+    def _windows(self, count: int, beta: float) -> Iterator[Sample]:
+        """Yield `count` samples of windows."""
         config, length = self.config, self.config.sequence_length
         number = max(1, config.batch_size // length)
         for _ in range(count):
             windows = sample_windows(self.replay, number, length, config.burn_in, self.sample_generator, beta)
             noise = draw_noise((2, self.noise_size), self.noise_generator)
-            tensors = tree_map(self._tensor, windows._asdict() | {"noise": noise})
-            del tensors["indices"]
-            tensors["state"] = self.network.torso.replayed_state(tensors["state"])
-            yield windows.indices.ravel(), windows.weights.ravel() > 0, tuple(tensors.values())
-
-    def _update_statistics(self, transition: Transition) -> None:
-        """Show new observations to the normalisers, where the torso has any."""
-        if not self.normalizes:
-            return
-        valid = slice(None) if transition.valid is None else transition.valid
-        self.network.torso.update_statistics(tree_map(lambda x: self._tensor(x[valid]), transition.obs))
-
-    def _tensor(self, x: np.ndarray | Tensor) -> Tensor:
-        return torch.from_numpy(x).to(self.device) if isinstance(x, np.ndarray) else x
+            batch = windows.batch([self.network.torso], noise, self.device)
+            yield Sample(batch, windows.indices.ravel(), windows.weights.ravel() > 0)
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Everything that a checkpoint must hold."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ from annotated_types import Ge, Gt, Interval
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from ..networks.acting import make_step
 from ..networks.action_spaces import SAMPLED
 from ..networks.heads import policy_head, value_head
 from ..networks.masks import action_mask, masked
@@ -23,9 +22,12 @@ from ..networks.stateful import Stateful
 from ..networks.torso import Torso
 from ..networks.tree import tree_map
 from .agent import Agent, Counter, Metrics, Transition, mean_metrics, named_generator
-from .buffers import Rollout
-from .exploration import CorrelatedNormal, Schedule, check_schedules, scheduled
+from .noise import CorrelatedNormal
 from .returns import generalized_advantages
+from .rollout import Rollout
+from .schedules import Schedule, check_schedules, scheduled
+from .sequences import Sequence, cut_windows, to_tensor, to_tensors
+from .torsos import Normalizers, initial_state, make_joint_step
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,21 @@ class PPOConfig:
         return total_steps // steps * self.epochs * -(-steps // self.batch_size)
 
 
+class PPOBatch(NamedTuple):
+    """Windows of a rollout `[L, N, ...]`, tensors; "old" is what the networks said before the update."""
+
+    obs: Any
+    first: Tensor
+    action: Tensor
+    old_log_prob: Tensor
+    old_value: Tensor
+    advantage: Tensor
+    returns: Tensor
+    valid: Tensor
+    state: Tensor
+    """Memory `[1, N, S]` before each window."""
+
+
 class PPO(Agent):
     """Collect a rollout with the current policy, then improve it for a few epochs while staying close to it."""
 
@@ -117,10 +134,10 @@ class PPO(Agent):
         self.optimizer = FlatAdam(
             self.networks, epsilon=1e-5, max_grad_norm=config.max_grad_norm, compile=compile
         )
-        self.forward = make_step(torso, head.layer, device)
-        # A value network of its own sees every step too, if only to remember it.
-        separate = torso.has_memory and not share
-        self.remember = make_step(value_torso, nn.Sequential(), device) if separate else None
+        # A value network of its own has a memory of its own.
+        self.torsos = [torso] if share else [torso, value_torso]
+        self.forward = make_joint_step(self.torsos, head.layer, device)
+        self.normalizers = Normalizers(self.torsos, device)
         self.reward_scaler = RewardScaler(config.gamma)
         self.rollout = Rollout(config.rollout_length)
         self.steps = Counter(total_steps)
@@ -131,19 +148,14 @@ class PPO(Agent):
             raise ValueError(f"noise_correlation is for Box actions, got {action_space}; leave it at 0")
 
     def initial_state(self, num_envs: int) -> np.ndarray:
-        """Memory of the policy, and of the value beside it where it has its own, `[num_envs, S]`."""
-        torsos = [self.torso] if self.remember is None else [self.torso, self.value_torso]
-        return torch.cat([torso.initial_state(num_envs) for torso in torsos], 1).cpu().numpy()
+        """Memory `[num_envs, S]` of the policy, then that of the value where it has its own."""
+        return initial_state(self.torsos, num_envs)
 
     def act(
         self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
         """Sample actions from the policy, or take its most likely ones."""
-        size = self.torso.state_size
-        outputs, next_state = self.forward(obs, state[:, :size], first)
-        if self.remember is not None:
-            _, value_state = self.remember(obs, state[:, size:], first)
-            next_state = np.concatenate([next_state, value_state], 1)
+        outputs, next_state = self.forward(obs, state, first)
         noise = self.noise if self.config.noise_correlation > 0 else self.act_generator
         return self.head.choose(masked(outputs, action_mask(obs)), noise if explore else None), next_state
 
@@ -161,16 +173,14 @@ class PPO(Agent):
         """Improve policy and value on one rollout."""
         config, progress = self.config, self.steps.progress
         learning_rate = scheduled(config.learning_rate, progress)
-        weights = [
-            torch.tensor(scheduled(x, progress)) for x in (config.clip_range, config.entropy_coefficient)
-        ]
-
-        obs, state, first, action, valid = (
-            tree_map(self._tensor, x)
-            for x in (rollout.obs, rollout.state, rollout.first, rollout.action, rollout.valid)
+        clip_range, entropy_coefficient = (
+            torch.tensor(scheduled(x, progress), device=self.device)
+            for x in (config.clip_range, config.entropy_coefficient)
         )
-        self._update_statistics(obs, valid)
-        log_prob, value, next_value = self._look_back(rollout, obs, state[0], first, action)
+
+        sequence = Sequence(*to_tensors(rollout.sequence(), self.device))
+        self.normalizers.update(sequence.obs, rollout.valid)
+        log_prob, value, next_value = self._evaluate(rollout, sequence)
         reward = rollout.reward
         if config.normalize_reward:
             arrays = (torch.from_numpy(x) for x in (reward, rollout.done, rollout.valid))
@@ -180,10 +190,21 @@ class PPO(Agent):
         )
         returns = advantage + value
 
-        data = (obs, first, action, log_prob, *map(self._tensor, (value, advantage, returns)), valid)
+        data = PPOBatch(
+            obs=sequence.obs,
+            first=sequence.first,
+            action=sequence.action,
+            old_log_prob=log_prob,
+            old_value=to_tensor(value, self.device),
+            advantage=to_tensor(advantage, self.device),
+            returns=to_tensor(returns, self.device),
+            valid=sequence.valid,
+            state=sequence.state,
+        )
         steps: list[dict[str, Tensor]] = []
-        for batch in self._minibatches(state, data):
-            steps.append(self.optimizer.step(self.loss, (*batch, *weights), learning_rate))
+        for batch in self._minibatches(data):
+            arguments = (batch, clip_range, entropy_coefficient)
+            steps.append(self.optimizer.step(self.loss, arguments, learning_rate))
             if config.target_kl is not None and steps[-1]["policy/approx_kl"] > 1.5 * config.target_kl:
                 break
 
@@ -194,40 +215,26 @@ class PPO(Agent):
         return metrics
 
     def loss(
-        self,
-        state: Tensor,
-        obs: Any,
-        first: Tensor,
-        action: Tensor,
-        old_log_prob: Tensor,
-        old_value: Tensor,
-        advantage: Tensor,
-        returns: Tensor,
-        valid: Tensor,
-        clip_range: Tensor,
-        entropy_coefficient: Tensor,
+        self, batch: PPOBatch, clip_range: Tensor, entropy_coefficient: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Clipped surrogate, value and entropy losses of windows `[L, N, ...]` (eqs. 7 and 9).
-
-        The memory before them is `state [1, N, S]`.
-        """
-        config = self.config
-        policy, value = self._policy_and_value(obs, state[0], first)
+        """Clipped surrogate, value and entropy losses of windows (eqs. 7 and 9)."""
+        config, valid, advantage = self.config, batch.valid, batch.advantage
+        policy, value = self._policy_and_value(batch.obs, batch.state[0], batch.first)
 
         if config.normalize_advantage:
             center = masked_mean(advantage, valid)
             # Unbiased, as in the reference implementations; one lone step has no deviation.
             variance = (valid * (advantage - center).square()).sum() / (valid.sum() - 1).clamp(min=1)
             advantage = (advantage - center) / (variance.sqrt() + 1e-8)
-        log_ratio = policy.log_prob(action) - old_log_prob
+        log_ratio = policy.log_prob(batch.action) - batch.old_log_prob
         ratio = log_ratio.exp()
         clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
         policy_loss = -masked_mean(torch.minimum(ratio * advantage, clipped * advantage), valid)
 
-        value_error = (value - returns).square()
+        value_error = (value - batch.returns).square()
         if config.value_clip_range is not None:
-            change = (value - old_value).clamp(-config.value_clip_range, config.value_clip_range)
-            value_error = torch.maximum(value_error, (old_value + change - returns).square())
+            change = (value - batch.old_value).clamp(-config.value_clip_range, config.value_clip_range)
+            value_error = torch.maximum(value_error, (batch.old_value + change - batch.returns).square())
         value_loss = masked_mean(value_error, valid)
 
         entropy = masked_mean(policy.entropy(), valid)
@@ -256,57 +263,33 @@ class PPO(Agent):
         return self.networks["value_head"](features).squeeze(-1)
 
     @torch.no_grad()
-    def _look_back(
-        self, rollout: Rollout, obs: Any, state: Tensor, first: Tensor, action: Tensor
-    ) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    def _evaluate(self, rollout: Rollout, sequence: Sequence) -> tuple[Tensor, np.ndarray, np.ndarray]:
         """Log-probability, value and successor's value `[T, B]` of every step, in one pass.
 
         The parameters have not changed since the rollout began, so nothing of this was needed while acting.
         """
-        policy, value = self._policy_and_value(obs, state, first)
-        # Successors that are not simply the next row: of the last row, and of truncated steps. Each is valued with
-        # the memory that its own episode left.
-        rows = [t for t, *_ in rollout.ends]
-        columns = [index for _, index, *_ in rollout.ends]
-        successors, memory = tree_map(
-            lambda last, *ends: self._tensor(np.concatenate([last, *(end[None] for end in ends)])),
-            (rollout.last_obs, rollout.last_state),
-            *(successor_and_memory for _, _, *successor_and_memory in rollout.ends),
-        )
-        successors = tree_map(lambda x: x[None], successors)
-        successor_value = self._value(successors, memory, first.new_zeros(1, len(memory)))
-        values, extra = value.cpu().numpy(), successor_value[0].cpu().numpy()
-        next_value = np.concatenate([values[1:], extra[None, : first.shape[1]]])
-        next_value[rows, columns] = extra[first.shape[1] :]
-        return policy.log_prob(action), values, next_value
+        policy, value = self._policy_and_value(sequence.obs, sequence.state[0], sequence.first)
+        obs, state = to_tensors(rollout.successors(), self.device)
+        chunk, no_first = tree_map(lambda x: x[None], obs), sequence.first.new_zeros(1, len(state))
+        values, successor_values = value.cpu().numpy(), self._value(chunk, state, no_first)[0].cpu().numpy()
+        return policy.log_prob(sequence.action), values, rollout.next_values(values, successor_values)
 
-    def _minibatches(self, state: Tensor, data: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    def _minibatches(self, data: PPOBatch) -> Iterator[PPOBatch]:
         """Cut `[T, B, ...]` into windows `[L, N, ...]`; yield each once an epoch, in new random minibatches.
 
-        Without a memory a window is one step. First comes the memory `[1, N, S]` with which each window began.
+        Without a memory a window is one step.
         """
-        length = min(self.config.sequence_length, len(state)) if self.torso.has_memory else 1
-        *rest, valid = data
-        valid = torch.cat([valid, valid.new_zeros(-len(valid) % length, valid.shape[1])])
-        windows = tree_map(lambda x: cut(x, length), (*rest, valid))
-        windows = (state[::length].flatten(0, 1)[None], *windows)
-        num_windows = windows[0].shape[1]
+        length = min(self.config.sequence_length, len(data.valid)) if self.torso.has_memory else 1
+        windows = cut_windows(data, length)
+        num_windows = windows.valid.shape[1]
         size = min(max(1, self.config.batch_size // length), num_windows)
         for _ in range(self.config.epochs):
-            order = torch.from_numpy(self.shuffle_generator.permutation(num_windows)).to(self.device)
-            shuffled = tree_map(lambda x, order=order: [*x.index_select(1, order).split(size, 1)], windows)
+            order = to_tensor(self.shuffle_generator.permutation(num_windows), self.device)
+            shuffled = tree_map(
+                lambda x, order=order: [*x.index_select(1, order).split(size, 1)], tuple(windows)
+            )
             for k in range(-(-num_windows // size)):
-                yield tree_map(lambda parts, k=k: parts[k], shuffled)
-
-    def _update_statistics(self, obs: Any, valid: Tensor) -> None:
-        """Show the rollout's observations to the normalisers, before anything is computed with them."""
-        rows = tree_map(lambda x: x[valid], obs)
-        self.torso.update_statistics(rows)
-        if self.value_torso is not self.torso:
-            self.value_torso.update_statistics(rows)
-
-    def _tensor(self, x: np.ndarray) -> Tensor:
-        return torch.from_numpy(x).to(self.device)
+                yield PPOBatch(*tree_map(lambda parts, k=k: parts[k], shuffled))
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Everything that a checkpoint must hold."""
@@ -320,16 +303,6 @@ class PPO(Agent):
             "noise": self.noise,
             "shuffle_generator": self.shuffle_generator,
         }
-
-
-def cut(x: Tensor, length: int) -> Tensor:
-    """Windows `[L, N, ...]` of consecutive rows of `[T, B, ...]`; the last ones are filled up with the last row.
-
-    A row of zeros would be a step that nobody made: its probability ratio may be infinite, which no mask undoes.
-    """
-    if missing := -len(x) % length:
-        x = torch.cat([x, x[-1:].expand(missing, *x.shape[1:])])
-    return x.unflatten(0, (-1, length)).transpose(0, 1).flatten(1, 2)
 
 
 def explained_variance(value: np.ndarray, returns: np.ndarray, valid: np.ndarray) -> float:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
 from annotated_types import Gt, Interval
 from gymnasium import spaces
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..networks.acting import make_step
 from ..networks.action_spaces import VALUED
 from ..networks.layers import Activation
 from ..networks.masks import action_mask, best_action
@@ -23,9 +22,14 @@ from ..networks.stateful import Stateful
 from ..networks.torso import Torso
 from ..networks.tree import tree_map
 from .agent import Agent, Counter, Metrics, Transition, mean_metrics, named_generator
-from .buffers import Rollout
-from .exploration import Schedule, check_schedules, scheduled, with_random_rows
+from .exploration import with_random_rows
 from .returns import generalized_advantages
+from .rollout import Rollout
+from .schedules import Schedule, check_schedules, scheduled
+from .sequences import to_tensor, to_tensors
+from .torsos import Normalizers, initial_state, make_value_step
+
+NO_NOISE = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,15 @@ class PQNConfig:
         return total_steps // steps * self.epochs * -(-steps // self.batch_size)
 
 
+class PQNBatch(NamedTuple):
+    """Steps `[N, ...]`, tensors."""
+
+    obs: Any
+    action: Tensor
+    returns: Tensor
+    valid: Tensor
+
+
 class PQN(Agent):
     """Collect a rollout with epsilon-greedy actions, then fit the values to its lambda-returns for a few epochs."""
 
@@ -98,8 +111,8 @@ class PQN(Agent):
         )
         self.network = QNetwork(torso, head).to(device)
         self.optimizer = FlatAdam(self.network, max_grad_norm=config.max_grad_norm, compile=compile)
-        self.features = make_step(torso, nn.Sequential(), device)
-        self.values = head.as_numpy(device)
+        self.values = make_value_step(self.network, device)
+        self.normalizers = Normalizers([torso], device)
         self.no_noise = torch.zeros(0, device=device)
         self.rollout = Rollout(config.rollout_length)
         self.steps = Counter(total_steps)
@@ -107,8 +120,8 @@ class PQN(Agent):
         self.shuffle_generator = named_generator(seed, "pqn/shuffle")
 
     def initial_state(self, num_envs: int) -> np.ndarray:
-        """Nothing is remembered: `[num_envs, 0]`."""
-        return self.network.torso.initial_state(num_envs).cpu().numpy()
+        """No memory: `[num_envs, 0]`."""
+        return initial_state([self.network.torso], num_envs)
 
     @property
     def epsilon(self) -> float:
@@ -119,8 +132,7 @@ class PQN(Agent):
         self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
         """Take the actions of the highest value, or random ones with probability epsilon."""
-        features, state = self.features(obs, state, first)
-        values = self.values(features, np.zeros(0, np.float32))
+        values, state = self.values(obs, state, first, NO_NOISE)
         if explore:
             random = self.act_generator.random(len(first)) < self.epsilon
             values = with_random_rows(values, random, self.act_generator)
@@ -140,40 +152,31 @@ class PQN(Agent):
         """Fit the values to one rollout."""
         config, (length, num_envs) = self.config, rollout.reward.shape
         learning_rate = scheduled(config.learning_rate, self.steps.progress)
-        obs, action, valid = (tree_map(self._flat, x) for x in (rollout.obs, rollout.action, rollout.valid))
-        self.network.torso.update_statistics(tree_map(lambda x: x[valid], obs))
+        arrays = (rollout.obs, rollout.action, rollout.valid)
+        obs, action, valid = tree_map(lambda x: x.flatten(0, 1), to_tensors(arrays, self.device))
+        self.normalizers.update(obs, rollout.valid.ravel())
 
         value = self._state_values(obs).reshape(length, num_envs)
-        # Successors that are not simply the next row: of the last row, and of truncated steps.
-        rows, columns = [t for t, *_ in rollout.ends], [index for _, index, *_ in rollout.ends]
-        successors = tree_map(
-            lambda last, *ends: self._tensor(np.concatenate([last, *(end[None] for end in ends)])),
-            rollout.last_obs,
-            *(end for _, _, end, _ in rollout.ends),
-        )
-        extra = self._state_values(successors)
-        next_value = np.concatenate([value[1:], extra[None, :num_envs]])
-        next_value[rows, columns] = extra[num_envs:]
+        successors, _ = rollout.successors()
+        next_value = rollout.next_values(value, self._state_values(to_tensors(successors, self.device)))
         # With V = max Q, lambda-returns are advantages added to the values they were measured from.
         returns = value + generalized_advantages(
             rollout.reward, value, next_value, rollout.terminated, rollout.done, config.gamma, config.q_lambda
         )
 
         steps: list[dict[str, Tensor]] = []
-        for batch in self._minibatches((obs, action, self._flat(returns), valid)):
-            steps.append(self.optimizer.step(self.loss, batch, learning_rate))
+        for batch in self._minibatches(PQNBatch(obs, action, to_tensor(returns.ravel(), self.device), valid)):
+            steps.append(self.optimizer.step(self.loss, (batch,), learning_rate))
         metrics = mean_metrics(steps)
         metrics["policy/epsilon"] = self.epsilon
         metrics["policy/learning_rate"] = learning_rate
         return metrics
 
-    def loss(
-        self, obs: Any, action: Tensor, returns: Tensor, valid: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Half the squared error of the taken actions' values in a minibatch `[N, ...]`."""
-        value = of_action(self.network(obs, self.no_noise), action).squeeze(-1)
-        loss = masked_mean((value - returns).square() / 2, valid)
-        return loss, {"loss/q": loss, "value/mean": masked_mean(value, valid)}
+    def loss(self, batch: PQNBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Half the squared error of the taken actions' values."""
+        value = of_action(self.network(batch.obs, self.no_noise), batch.action).squeeze(-1)
+        loss = masked_mean((value - batch.returns).square() / 2, batch.valid)
+        return loss, {"loss/q": loss, "value/mean": masked_mean(value, batch.valid)}
 
     @torch.no_grad()
     def _state_values(self, obs: Any) -> np.ndarray:
@@ -183,22 +186,15 @@ class PQN(Agent):
             of_action(values.unsqueeze(-1), best_action(values, action_mask(obs))).squeeze(-1).cpu().numpy()
         )
 
-    def _minibatches(self, data: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    def _minibatches(self, data: PQNBatch) -> Iterator[PQNBatch]:
         """Yield every step once an epoch, in new random minibatches."""
-        count = len(data[-1])
+        count = len(data.valid)
         size = min(self.config.batch_size, count)
         for _ in range(self.config.epochs):
-            order = self._tensor(self.shuffle_generator.permutation(count))
-            shuffled = tree_map(lambda x, order=order: x.index_select(0, order), data)
+            order = to_tensor(self.shuffle_generator.permutation(count), self.device)
+            shuffled = tree_map(lambda x, order=order: x.index_select(0, order), tuple(data))
             for start in range(0, count, size):
-                yield tree_map(lambda x, start=start: x[start : start + size], shuffled)
-
-    def _tensor(self, x: np.ndarray) -> Tensor:
-        return torch.from_numpy(x).to(self.device)
-
-    def _flat(self, x: np.ndarray) -> Tensor:
-        """Rows `[T, B, ...]` as `[T * B, ...]`."""
-        return self._tensor(x).flatten(0, 1)
+                yield PQNBatch(*tree_map(lambda x, start=start: x[start : start + size], shuffled))
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Everything that a checkpoint must hold."""

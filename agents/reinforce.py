@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,9 +23,11 @@ from ..networks.stateful import Stateful
 from ..networks.torso import Torso
 from ..networks.tree import tree_map
 from .agent import Agent, Counter, Metrics, Transition, mean_metrics, named_generator
-from .episodes import EpisodeBatch, Episodes
-from .exploration import Schedule, check_schedules, scheduled
+from .episode_buffer import EpisodeBuffer
 from .returns import rewards_to_go
+from .schedules import Schedule, check_schedules, scheduled
+from .sequences import Sequence, to_tensor, to_tensors
+from .torsos import Normalizers, initial_state
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,17 @@ class REINFORCEConfig:
         return total_steps // self.steps_per_update * (1 + fits)
 
 
+class REINFORCEBatch(NamedTuple):
+    """Windows `[L, N, ...]`, tensors: columns of whole episodes, or single steps."""
+
+    obs: Any
+    first: Tensor
+    action: Tensor
+    advantage: Tensor
+    returns: Tensor
+    valid: Tensor
+
+
 class REINFORCE(Agent):
     """Play whole episodes, then make each action more likely the better things went after it.
 
@@ -114,14 +127,15 @@ class REINFORCE(Agent):
         )
         self.forward = make_step(self.torso, self.head.layer, device)
         self.reward_scaler = RewardScaler(config.gamma)
-        self.episodes = Episodes()
+        self.normalizers = Normalizers([self.torso, self.value_torso], device)
+        self.episodes = EpisodeBuffer()
         self.steps = Counter(total_steps)
         self.act_generator = named_generator(seed, "reinforce/act")
         self.shuffle_generator = named_generator(seed, "reinforce/shuffle")
 
     def initial_state(self, num_envs: int) -> np.ndarray:
-        """The policy's memory `[num_envs, S]` before anything was seen."""
-        return self.torso.initial_state(num_envs).cpu().numpy()
+        """The policy's memory `[num_envs, S]` before any observation."""
+        return initial_state([self.torso], num_envs)
 
     def act(
         self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
@@ -142,60 +156,55 @@ class REINFORCE(Agent):
         self.episodes.drop_finished()
         return metrics
 
-    def update(self, batch: EpisodeBatch) -> Metrics:
+    def update(self, episodes: Sequence) -> Metrics:
         """Take one step up the policy gradient, then fit the baseline to the returns."""
         config, progress = self.config, self.steps.progress
-        self._update_statistics(batch)
-        value, reward = self._values(batch), batch.reward * batch.valid
+        self.normalizers.update(episodes.obs, episodes.valid)
+        value, reward = self._values(episodes), episodes.reward * episodes.valid
         if config.normalize_reward:
-            arrays = (reward, batch.terminated | batch.truncated, batch.valid)
+            arrays = (reward, episodes.terminated | episodes.truncated, episodes.valid)
             reward = self.reward_scaler(*map(torch.from_numpy, arrays)).numpy()
         # The row after a truncated step is its true successor.
         next_value = np.roll(value, -1, axis=0)
-        returns = rewards_to_go(reward, next_value, batch.terminated, batch.truncated, config.gamma)
+        returns = rewards_to_go(reward, next_value, episodes.terminated, episodes.truncated, config.gamma)
         advantage = returns - value
         if config.normalize_advantage:
-            advantage = standardized(advantage, returns, batch.valid)
+            advantage = standardized(advantage, returns, episodes.valid)
 
-        obs, first, action, advantage, returns, valid = self._windows(batch, advantage, returns)
+        batch = self._windows(episodes, advantage, returns)
         learning_rate = scheduled(config.learning_rate, progress)
-        entropy_coefficient = torch.tensor(scheduled(config.entropy_coefficient, progress))
-        arguments = (obs, first, action, advantage, valid, entropy_coefficient)
+        entropy_coefficient = torch.tensor(
+            scheduled(config.entropy_coefficient, progress), device=self.device
+        )
         metrics: Metrics = {
-            **self.optimizer.step(self.policy_loss, arguments, learning_rate),
+            **self.optimizer.step(self.policy_loss, (batch, entropy_coefficient), learning_rate),
             "policy/learning_rate": learning_rate,
         }
         if config.baseline == "value":
             value_learning_rate = scheduled(config.value_learning_rate, progress)
             steps = [
-                self.value_optimizer.step(self.value_loss, minibatch, value_learning_rate)
-                for minibatch in self._minibatches((obs, first, returns, valid))
+                self.value_optimizer.step(self.value_loss, (minibatch,), value_learning_rate)
+                for minibatch in self._minibatches(batch)
             ]
             metrics["loss/value"] = mean_metrics(steps)["loss/value"]
         return metrics
 
     def policy_loss(
-        self,
-        obs: Any,
-        first: Tensor,
-        action: Tensor,
-        advantage: Tensor,
-        valid: Tensor,
-        entropy_coefficient: Tensor,
+        self, batch: REINFORCEBatch, entropy_coefficient: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """`-mean(log pi(action | obs) advantage)` over windows `[L, N, ...]`: its gradient is the policy gradient."""
+        """`-mean(log pi(action | obs) advantage)` over windows: its gradient is the policy gradient."""
+        obs, first, valid = batch.obs, batch.first, batch.valid
         features, _ = self.torso(obs, self.torso.initial_state(first.shape[1]), first)
         policy = self.head(features, action_mask(obs))
-        loss = -masked_mean(policy.log_prob(action) * advantage, valid)
+        loss = -masked_mean(policy.log_prob(batch.action) * batch.advantage, valid)
         entropy = masked_mean(policy.entropy(), valid)
         metrics = {"loss/policy": loss, "policy/entropy": entropy}
         return loss - entropy_coefficient * entropy, metrics
 
-    def value_loss(
-        self, obs: Any, first: Tensor, returns: Tensor, valid: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean squared error of the baseline over windows `[L, N, ...]`."""
-        loss = masked_mean((self._value(obs, first) - returns).square(), valid)
+    def value_loss(self, batch: REINFORCEBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean squared error of the baseline over windows."""
+        value = self._value(batch.obs, batch.first)
+        loss = masked_mean((value - batch.returns).square(), batch.valid)
         return loss, {"loss/value": loss}
 
     def _value(self, obs: Any, first: Tensor) -> Tensor:
@@ -204,44 +213,33 @@ class REINFORCE(Agent):
         return self.value_head(features).squeeze(-1)
 
     @torch.no_grad()
-    def _values(self, batch: EpisodeBatch) -> np.ndarray:
+    def _values(self, episodes: Sequence) -> np.ndarray:
         """Baseline `[T, B]` of all rows, the successors of truncated steps among them; zero without one."""
         if self.config.baseline == "none":
-            return np.zeros_like(batch.reward)
-        obs, first = tree_map(self._tensor, batch.obs), self._tensor(batch.first)
-        return self._value(obs, first).cpu().numpy()
+            return np.zeros_like(episodes.reward)
+        return self._value(*to_tensors((episodes.obs, episodes.first), self.device)).cpu().numpy()
 
-    def _windows(self, batch: EpisodeBatch, advantage: np.ndarray, returns: np.ndarray) -> tuple[Any, ...]:
-        """What is to be learned as windows `[L, N, ...]`: (obs, first, action, advantage, returns, valid).
-
-        With a memory these are the columns of whole episodes; without one every step is a window of its own.
-        """
-        arrays = (batch.obs, batch.first, batch.action, advantage, returns)
+    def _windows(self, episodes: Sequence, advantage: np.ndarray, returns: np.ndarray) -> REINFORCEBatch:
+        """What is to be learned: with a memory columns of whole episodes, without one every step by itself."""
+        arrays = (episodes.obs, episodes.first, episodes.action, advantage, returns)
         if self.torso.has_memory:
-            return tree_map(self._tensor, (*arrays, batch.valid))
-        steps = np.flatnonzero(batch.valid)
-        # A compiled step wants few different lengths: fill up with repetitions that do not count.
+            return REINFORCEBatch(*to_tensors((*arrays, episodes.valid), self.device))
+        steps = np.flatnonzero(episodes.valid)
+        # A compiled step wants few different lengths: pad with repetitions that do not count.
         multiple = self.config.batch_size if self.compile else 1
         index = np.resize(steps, -(-len(steps) // multiple) * multiple)
         chosen = tree_map(lambda x: x.reshape(-1, *x.shape[2:])[index][None], arrays)
-        return tree_map(self._tensor, (*chosen, np.arange(len(index))[None] < len(steps)))
+        valid = np.arange(len(index))[None] < len(steps)
+        return REINFORCEBatch(*to_tensors((*chosen, valid), self.device))
 
-    def _minibatches(self, windows: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    def _minibatches(self, batch: REINFORCEBatch) -> Iterator[REINFORCEBatch]:
         """Yield every window once an epoch, in new random minibatches."""
-        num_windows, size = windows[1].shape[1], self.config.batch_size
+        num_windows, size = batch.valid.shape[1], self.config.batch_size
         for _ in range(self.config.value_epochs):
-            order = torch.from_numpy(self.shuffle_generator.permutation(num_windows)).to(self.device)
+            order = to_tensor(self.shuffle_generator.permutation(num_windows), self.device)
             for chosen in order.split(size):
-                yield tree_map(lambda x, chosen=chosen: x.index_select(1, chosen), windows)
-
-    def _update_statistics(self, batch: EpisodeBatch) -> None:
-        """Show the observations to the normalisers, before anything is computed with them."""
-        obs = tree_map(lambda x: self._tensor(x[batch.valid]), batch.obs)
-        self.torso.update_statistics(obs)
-        self.value_torso.update_statistics(obs)
-
-    def _tensor(self, x: np.ndarray) -> Tensor:
-        return torch.from_numpy(x).to(self.device)
+                parts = tree_map(lambda x, chosen=chosen: x.index_select(1, chosen), tuple(batch))
+                yield REINFORCEBatch(*parts)
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Everything that a checkpoint must hold."""

@@ -9,11 +9,11 @@ import numpy as np
 
 from ..networks.tree import tree_leaves, tree_map, write_rows
 from .agent import Transition
-from .buffers import storage_dtype
+from .sequences import storage_dtype
 from .sum_tree import SumTree
 
 
-class Batch(NamedTuple):
+class ReplaySample(NamedTuple):
     """Sampled transitions, NumPy arrays `[N, ...]`; a target is `reward + discount * value(next_obs)`."""
 
     obs: Any
@@ -34,7 +34,7 @@ class Replay:
     """A ring of the last `capacity` steps, counted over all environments; allocated at the first `add`.
 
     The ring is time-major, `[rows, B, ...]`, and holds each observation once: the successor of row `t` is the
-    observation of row `t + 1`, except where an episode ended; those true successors are kept apart. The
+    observation of row `t + 1`, except where an episode ended; those true successors are in `ends`. The
     successor of the newest row is written into the row after it, where the next `add` writes, so the ring has
     one row more than can be sampled. Windows of `n_step` steps are cut short by episode ends, the newest row
     and invalid rows: every valid step can be sampled.
@@ -51,7 +51,7 @@ class Replay:
     truncated: np.ndarray
     valid: np.ndarray
     continues: np.ndarray  # the next row is the next step of the same episode
-    end: np.ndarray  # place of the true successor in `ends`; -1: it is the observation of the next row
+    end: np.ndarray  # index of the true successor in `ends`; -1: it is the observation of the next row
     first: np.ndarray
     state: np.ndarray
     _arrays = ("obs", "action", "reward", "terminated", "truncated", "valid", "continues", "first", "state")
@@ -77,7 +77,7 @@ class Replay:
         self.position = 0  # the row that the next `add` writes
         self.size = 0  # rows that can be sampled
         self.invalid = 0  # steps in them that cannot
-        self.goes_on = np.zeros(0, bool)  # where the newest step's episode has a next one
+        self.continuing = np.zeros(0, bool)  # where the newest step's episode has a next one
         self.rows_with_ends: deque[int] = deque()  # oldest first
         self.max_priority = 1.0
         self.ends = Pool()
@@ -109,15 +109,15 @@ class Replay:
         position, valid = self.position, transition.valid
         row, after = self._slots_of(position), self._slots_of(position + 1)
         if self.size and np.count_nonzero(transition.first):
-            self._leave(self.goes_on & transition.first)
+            self._abandon(self.continuing & transition.first)
         if self.size == self.rows - 1:
             self._drop_oldest()
         # The many small operations are what storing costs: whatever need not be done is not.
         done = transition.terminated | transition.truncated
         if self.size:
             before = self._slots_of(position - 1)
-            self.continues[before] = self.goes_on if valid is None else self.goes_on & valid
-        self.goes_on = ~done if valid is None else ~done & valid
+            self.continues[before] = self.continuing if valid is None else self.continuing & valid
+        self.continuing = ~done if valid is None else ~done & valid
         self.continues[row] = False
         write_rows(self.obs, row, transition.obs)
         write_rows(self.obs, after, transition.next_obs)
@@ -130,7 +130,7 @@ class Replay:
             self.state[row] = transition.state[:, : self.state_size]
         self.valid[row] = True if valid is None else valid
         if np.count_nonzero(done):
-            self._keep_apart(position, done if valid is None else done & valid, transition.next_obs)
+            self._store_successors(position, done if valid is None else done & valid, transition.next_obs)
         if valid is not None:
             self.invalid += self.num_envs - transition.num_steps
         if self.tree is not None:
@@ -139,18 +139,19 @@ class Replay:
         self.position = (position + 1) % self.rows
         self.size = min(self.size + 1, self.rows - 1)
 
-    def _leave(self, left: np.ndarray) -> None:
-        """Cut off episodes that were given up, `left [B]`: a run went on at an episode boundary.
+    def _abandon(self, abandoned: np.ndarray) -> None:
+        """Truncate episodes that were given up, `abandoned [B]`, because a run went on at an episode boundary.
 
         Their successors still lie in the row that is written next.
         """
-        before, shown = self._slots_of(self.position - 1), self._slots_of(self.position)
-        self.truncated[before] |= left
-        self.goes_on = self.goes_on & ~left
-        self._keep_apart((self.position - 1) % self.rows, left, tree_map(lambda x: x[shown], self.obs))
+        before, after = self._slots_of(self.position - 1), self._slots_of(self.position)
+        self.truncated[before] |= abandoned
+        self.continuing = self.continuing & ~abandoned
+        successors = tree_map(lambda x: x[after], self.obs)
+        self._store_successors((self.position - 1) % self.rows, abandoned, successors)
 
-    def _keep_apart(self, row: int, ended: np.ndarray, next_obs: Any) -> None:
-        """Keep the true successors of the steps of a row that `ended [B]`, out of `next_obs [B, ...]`."""
+    def _store_successors(self, row: int, ended: np.ndarray, next_obs: Any) -> None:
+        """Store the true successors of the steps of a row that `ended [B]`, out of `next_obs [B, ...]`."""
         index = np.flatnonzero(ended)
         if not len(index):
             return
@@ -174,7 +175,7 @@ class Replay:
             self.ends.remove(ends[ends >= 0])
             self.end[row] = -1
 
-    def sample(self, batch_size: int, generator: np.random.Generator, beta: float = 1.0) -> Batch:
+    def sample(self, batch_size: int, generator: np.random.Generator, beta: float = 1.0) -> ReplaySample:
         """Draw transitions with replacement; `beta` (0 to 1) is how far their weights undo the priorities."""
         slots, weights = self.draw(batch_size, generator, beta)
         return self.transitions(slots)._replace(weights=weights)
@@ -198,15 +199,15 @@ class Replay:
             slots[wrong] = (generator.integers(0, limit, len(wrong)) + oldest) % len(self.reward)
         return slots
 
-    def transitions(self, slots: np.ndarray) -> Batch:
+    def transitions(self, slots: np.ndarray) -> ReplaySample:
         """Return the n-step transitions that begin at slots `[N]`, with weight 1."""
         reward, discount, last = self.n_step_returns(slots)
         next_obs = tree_map(lambda x: x.take(self.successors(last), 0), self.obs)
         end = self.end.take(last)
-        apart = np.flatnonzero(end >= 0)
-        if len(apart):
-            write_rows(next_obs, apart, tree_map(lambda x: x[end[apart]], self.ends.rows))
-        return Batch(
+        stored = np.flatnonzero(end >= 0)
+        if len(stored):
+            write_rows(next_obs, stored, tree_map(lambda x: x[end[stored]], self.ends.rows))
+        return ReplaySample(
             obs=tree_map(lambda x: x.take(slots, 0), self.obs),
             action=self.action.take(slots, 0),
             reward=reward,
@@ -220,12 +221,12 @@ class Replay:
         """n-step reward and discount `[N]` from slots `[N]` on, and the slots of the last steps they reach."""
         # `take` costs half of what indexing by an array does.
         reward, discount, last = self.reward.take(slots), np.full(len(slots), self.gamma, np.float32), slots
-        going = self.continues.take(slots) if self.n_step > 1 else np.zeros(0, bool)
+        continues = self.continues.take(slots) if self.n_step > 1 else np.zeros(0, bool)
         for _ in range(self.n_step - 1):
-            last = np.where(going, self.successors(last), last)
-            reward += discount * self.reward.take(last) * going
-            discount[going] *= self.gamma
-            going &= self.continues.take(last)
+            last = np.where(continues, self.successors(last), last)
+            reward += discount * self.reward.take(last) * continues
+            discount[continues] *= self.gamma
+            continues &= self.continues.take(last)
         discount *= ~self.terminated.take(last)
         return reward, discount, last
 
@@ -283,11 +284,11 @@ class Replay:
             )
         if self.size:
             newest = self._slots_of(self.position - 1)
-            self.goes_on = self.valid[newest] & ~(self.terminated[newest] | self.truncated[newest])
+            self.continuing = self.valid[newest] & ~(self.terminated[newest] | self.truncated[newest])
 
 
 class Pool:
-    """Rows that come and go: `rows [capacity, ...]` grows when it is full, free places are used again."""
+    """Rows that come and go: `rows [capacity, ...]` grows when it is full, free ones are used again."""
 
     def __init__(self) -> None:
         self.rows: Any = None
@@ -295,17 +296,17 @@ class Pool:
         self.free: list[int] = []
 
     def add(self, rows: Any) -> np.ndarray:
-        """Copy rows `[N, ...]` in; returns their places `[N]`."""
+        """Copy rows `[N, ...]` in; returns their indices `[N]`."""
         count = len(tree_leaves(rows)[0])
         if len(self.free) < count:
             self._grow(rows, self.capacity + max(count, self.capacity, 16))
-        places = np.array([self.free.pop() for _ in range(count)])
-        write_rows(self.rows, places, rows)
-        return places
+        indices = np.array([self.free.pop() for _ in range(count)])
+        write_rows(self.rows, indices, rows)
+        return indices
 
-    def remove(self, places: np.ndarray) -> None:
-        """Free places `[N]` of rows."""
-        self.free += places.tolist()
+    def remove(self, indices: np.ndarray) -> None:
+        """Free the rows of `indices [N]`."""
+        self.free += indices.tolist()
 
     def _grow(self, rows: Any, capacity: int) -> None:
         wider = tree_map(lambda x: np.zeros((capacity, *x.shape[1:]), storage_dtype(x.dtype)), rows)

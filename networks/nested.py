@@ -59,6 +59,11 @@ class NestedEncoder(Encoder):
     def _vector(self, leaves: list[Any]) -> Tensor:
         return torch.cat([flatten(self.spaces[at], leaves[at]) for at in self.others], -1)
 
+    @property
+    def has_statistics(self) -> bool:
+        """Whether the vector is normalised, or an encoder has statistics."""
+        return self.normalize is not None or any(encoder.has_statistics for encoder in self.encoders)
+
     def update_statistics(self, obs: Any) -> None:
         """Let the normaliser of the vector see a batch, and the encoders their parts."""
         leaves = leaf_observations(self.space, obs)

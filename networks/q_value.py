@@ -101,12 +101,6 @@ class Critic(nn.Module):
         """Values `[count, N]` by each critic."""
         return self.head(self.torso.see(obs), action)
 
-    def first(self, obs: Any, action: Tensor) -> Tensor:
-        """Values `[N]` by the first critic, with everything held fixed but the action."""
-        with torch.no_grad():
-            seen = self.torso.see(obs)
-        return self.head.first(seen, action)
-
 
 class ActionBounds:
     """Between an environment's actions `[B, *shape]` and the networks' `[B, D]`, all of them in [-1, 1]."""

@@ -42,7 +42,12 @@ class Encoder(nn.Module, ABC):
         """Encode observations `[N, ...]` into features `[N, size]`."""
 
     def update_statistics(self, obs: Any) -> None:
-        """Let running statistics see a batch `[N, ...]`; nothing to do for encoders without any."""
+        """Add a batch `[N, ...]` to running statistics; nothing to do for encoders without any."""
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether `update_statistics` does anything; so it does, as a rule, where an encoder has one of its own."""
+        return type(self).update_statistics is not Encoder.update_statistics
 
     def as_numpy(self) -> Callable[[Any], np.ndarray] | None:
         """Return this encoder as a NumPy function over the same memory, or None where there is none."""
@@ -98,10 +103,6 @@ class Torso(nn.Module):
         first = state.new_ones(1, len(state), dtype=torch.bool)
         return self(tree_map(lambda x: x.unsqueeze(0), obs), state, first)[0].squeeze(0)
 
-    def see_windows(self, obs: Any, state: Tensor, first: Tensor, rows: Tensor) -> Tensor:
-        """Features `[L * N, size]` of those `rows [L, N]` of a chunk `[M, N, ...]` that is unrolled whole."""
-        return pick(self(obs, state, first)[0], rows).flatten(0, 1)
-
     def initial_state(self, num_envs: int) -> Tensor:
         """State `[num_envs, S]` before anything was seen; S = 0 without a memory."""
         return self.memory.initial_state(num_envs)
@@ -130,8 +131,13 @@ class Torso(nn.Module):
         """State `[B, S]` to begin with, of what the replay kept."""
         return state if self.memory.replayed else self.initial_state(len(state))
 
+    @property
+    def has_statistics(self) -> bool:
+        """Whether its encoder has running statistics of observations."""
+        return self.encoder.has_statistics
+
     def update_statistics(self, obs: Any) -> None:
-        """Let running statistics see observations `[N, ...]`; none at all where every environment is resetting."""
+        """Add observations `[N, ...]` to running statistics; none at all where every environment is resetting."""
         if leading_rows(obs):
             self.encoder.update_statistics(obs)
 

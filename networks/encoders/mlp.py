@@ -62,6 +62,11 @@ class MLP(Encoder):
         parts = [flatten(leaf, array) for leaf, array in zip(self.leaves, arrays, strict=True)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
+    @property
+    def has_statistics(self) -> bool:
+        """Whether it normalises."""
+        return isinstance(self.normalize, RunningNormalizer)
+
     def update_statistics(self, obs: Any) -> None:
         """Let the normaliser see observations `[N, ...]`."""
         if isinstance(self.normalize, RunningNormalizer):

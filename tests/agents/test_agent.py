@@ -69,3 +69,17 @@ def test_masked_mean_by_hand():
 def test_an_agent_must_say_how_it_acts_and_learns():
     with pytest.raises(TypeError, match="abstract methods __init__, act, initial_state, learn, parts"):
         Agent()
+
+
+def test_a_counter_says_how_many_multiples_were_passed():
+    counter = Counter(100)
+    passed = []
+    for steps in (3, 1, 8, 0, 2):
+        counter.add(steps)
+        passed.append(counter.passed(4))
+    assert passed == [0, 1, 2, 0, 0]
+    again = Counter(100)
+    again.load_state_dict(counter.state_dict())
+    assert again.passed(4) == 0
+    again.add(2)
+    assert again.passed(4) == 1

@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 from palaestra.agents.agent import Transition
 from palaestra.agents.ddpg import DDPG, DDPGConfig
-from palaestra.agents.windows import sample_windows
+from palaestra.agents.replay_batches import TransitionBatch, sample_windows
 from palaestra.envs.tasks.probes import action, action_observation
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.q_value import ActionBounds, ActionValues
@@ -62,7 +62,7 @@ def vectors(agent):
 
 
 def random_batch(size, action_size, obs_size=3, seed=0):
-    """Arguments of `critic_loss`, without noise."""
+    """Obs, action, reward, discount and next obs of a batch."""
     generator = torch.Generator().manual_seed(seed)
     obs, next_obs = torch.randn(2, size, obs_size, generator=generator)
     action_ = torch.rand(size, action_size, generator=generator) * 2 - 1
@@ -128,8 +128,8 @@ def test_losses_gradients_and_updates_equal_those_of_stable_baselines3(name, mon
         delayed = update % agent.config.policy_delay == 0
 
         noise = (smoothing / 0.2,) if name == "TD3" else ()
-        batch = (obs, action_, reward, discount, next_obs, *noise)
-        agent._sample = lambda batch=batch: batch
+        batch = TransitionBatch(obs, action_, reward, discount, next_obs, torch.ones(64), *noise)
+        agent.sample = lambda batch=batch: batch
 
         algorithm.train(1, 64)
         metrics = agent.update(1)
@@ -173,7 +173,8 @@ def test_target_smoothing_and_twin_critics_by_hand():
     taken = torch.full((4, 1), 0.5)
     reward, discount = torch.tensor([1.0, 1.0, 1.0, 1.0]), torch.tensor([0.9, 0.9, 0.9, 0.0])
     noise = torch.tensor([[0.0], [1.0], [-9.0], [0.0]])
-    loss, metrics = agent.critic_loss(zeros, taken, reward, discount, zeros, noise)
+    batch = TransitionBatch(zeros, taken, reward, discount, zeros, torch.ones(4), noise)
+    loss, metrics = agent.critic_loss(batch)
     # Next actions: 0.4; 0.4 + 0.2; 0.4 - 0.5 (clipped from -1.8). The lower critic has slope 10 where the action
     # is positive and 20 where it is negative. The last step terminated.
     target = torch.tensor([1 + 0.9 * 4, 1 + 0.9 * 6, 1 + 0.9 * -2, 1.0])
@@ -186,7 +187,8 @@ def test_a_smoothed_action_stays_inside_its_bounds():
     agent = make_agent(spaces.Box(-1, 1, (1,), np.float32), **LINE, **TD3)
     set_to_line(agent, slopes=[0.0, 0.0], target_slopes=[1.0, 1.0], next_action=0.9)
     zeros, one = torch.zeros(1, 3), torch.ones(1)
-    loss, _ = agent.critic_loss(zeros, torch.zeros(1, 1), 0 * one, one, zeros, torch.tensor([[3.0]]))
+    batch = TransitionBatch(zeros, torch.zeros(1, 1), 0 * one, one, zeros, one, torch.tensor([[3.0]]))
+    loss, _ = agent.critic_loss(batch)
     # 0.9 + 0.5 is clipped to 1, for both critics.
     assert loss.item() == pytest.approx(2 * 1.0)
 
@@ -194,7 +196,9 @@ def test_a_smoothed_action_stays_inside_its_bounds():
 def test_the_actor_climbs_the_first_critic_and_leaves_it_alone():
     agent = make_agent(spaces.Box(-1, 1, (1,), np.float32), **LINE, **TD3)
     set_to_line(agent, slopes=[3.0, -5.0], target_slopes=[0.0, 0.0], next_action=0.6)
-    loss, _ = agent.actor_loss(torch.zeros(4, 3))
+    zeros, any_ = torch.zeros(4, 3), torch.zeros(4)
+    batch = TransitionBatch(zeros, any_[:, None], any_, any_, zeros, torch.ones(4))
+    loss, _ = agent.actor_loss(batch)
     loss.backward()
     assert loss.item() == pytest.approx(-3 * 0.6, rel=1e-5)
     # d loss / d bias = -3 (1 - tanh^2)
@@ -442,17 +446,18 @@ def test_windows_give_the_losses_of_their_transitions(options):
     for transition in itertools.islice(random_transitions(agent, num_envs=3), 40):
         agent.replay.add(transition._replace(action=agent.bounds.scale(transition.action)))
     before = copy.deepcopy(agent.sample_generator)
-    obs, first, state, at, weights, *rest = agent._sample_windows()
-    loss, metrics = agent.critic_window_loss(obs, first, state, at, weights, *rest)
-    actor_loss, _ = agent.actor_window_loss(obs, first, state, at, weights)
+    batch = agent.sample()
+    loss, metrics = agent.critic_loss(batch)
+    actor_loss, _ = agent.actor_loss(batch)
 
     windows = sample_windows(agent.replay, 16, 4, agent.config.burn_in, before)
     counts = windows.weights.ravel() > 0
     sample = agent.replay.transitions(windows.indices.ravel()[counts])
     arrays = [torch.from_numpy(x) for x in tuple(sample)[:5]]
-    noise = [x[torch.from_numpy(counts)] for x in rest[4:]]
-    expected, by_hand = agent.critic_loss(*arrays, *noise)
-    expected_actor, _ = agent.actor_loss(arrays[0])
+    noise = None if batch.noise is None else batch.noise[torch.from_numpy(counts)]
+    single = TransitionBatch(*arrays, torch.ones(len(arrays[0])), noise)
+    expected, by_hand = agent.critic_loss(single)
+    expected_actor, _ = agent.actor_loss(single)
     assert 16 * 3 < counts.sum() < 64  # some windows reach beyond the newest step
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(metrics["value/mean"], by_hand["value/mean"], rtol=1e-5, atol=1e-6)

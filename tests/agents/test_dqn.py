@@ -8,6 +8,7 @@ from gymnasium import spaces
 
 from palaestra.agents.agent import Transition
 from palaestra.agents.dqn import DQN, DQNConfig
+from palaestra.agents.replay_batches import TransitionBatch
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.masks import action_mask
 from palaestra.networks.q_heads import categorical_projection
@@ -67,12 +68,14 @@ def loss_of(agent, action, reward, discount, weights=1.0, obs=None, next_obs=Non
     one = [torch.tensor([x]) for x in (reward, discount)]
     noise = torch.zeros(2, agent.noise_size)
     return agent.loss(
-        zeros if obs is None else obs,
-        torch.tensor([action]),
-        *one,
-        zeros if next_obs is None else next_obs,
-        torch.tensor([weights]),
-        noise,
+        TransitionBatch(
+            zeros if obs is None else obs,
+            torch.tensor([action]),
+            *one,
+            zeros if next_obs is None else next_obs,
+            torch.tensor([weights]),
+            noise,
+        )
     )
 
 
@@ -124,7 +127,7 @@ def test_loss_and_gradient_equal_those_of_stable_baselines3(env_id):
     discount = (1 - data.dones.flatten()) * algorithm.gamma
     noise = torch.zeros(2, 0)
     batch = (data.observations, data.actions.flatten(), data.rewards.flatten(), discount)
-    loss, _ = agent.loss(*batch, data.next_observations, torch.ones(64), noise)
+    loss, _ = agent.loss(TransitionBatch(*batch, data.next_observations, torch.ones(64), noise))
     loss.backward()
 
     assert loss.item() == pytest.approx(losses[0].item(), abs=1e-5)
@@ -172,7 +175,8 @@ def test_what_is_learned_exactly_keeps_a_priority():
     target = categorical_projection(torch.full((1001, 51), 1 / 51), reward, ended, support)
     outputs = (target + 1e-30).log()[:, None].expand(-1, 2, -1)
     action, weights = torch.zeros(1001, dtype=torch.long), torch.ones(1001)
-    _, metrics = agent.temporal_difference(outputs, outputs, outputs, None, action, reward, ended, weights)
+    batch = TransitionBatch(None, action, reward, ended, None, weights)
+    _, metrics = agent.temporal_difference(batch, outputs, outputs, outputs, None)
     assert (metrics["priority"] >= 0).all()
 
 
@@ -211,8 +215,8 @@ def test_masked_actions_are_neither_taken_nor_expected():
     agent = make_agent(space, learning_starts=0, epsilon=0.5)
     constant_networks(agent, [3.0, 2.0, 1.0], [30.0, 20.0, 10.0])
     agent.network.torso.encoder.flatten = agent.target.torso.encoder.flatten = lambda obs: obs["obs"]
-    features = agent.features
-    agent.features = lambda obs, state, first: features(obs["obs"], state, first)
+    values = agent.values
+    agent.values = lambda obs, state, first, noise: values(obs["obs"], state, first, noise)
 
     masked = {"obs": torch.zeros(1, 3), "action_mask": torch.tensor([[0, 1, 1]], dtype=torch.int8)}
     _, metrics = loss_of(agent, action=0, reward=0.0, discount=1.0, obs=masked, next_obs=masked)
@@ -322,8 +326,8 @@ def test_actions_without_exploration_draw_nothing(options):
 @pytest.mark.parametrize(("epsilon", "asked"), [(1.0, 0), (0.0, 3)])
 def test_the_network_is_not_asked_where_every_action_is_random(epsilon, asked, monkeypatch):
     agent = make_agent(spaces.Discrete(4), learning_starts=0, epsilon=epsilon)
-    features, calls = agent.features, []
-    monkeypatch.setattr(agent, "features", lambda *inputs: calls.append(inputs) or features(*inputs))
+    values, calls = agent.values, []
+    monkeypatch.setattr(agent, "values", lambda *inputs: calls.append(inputs) or values(*inputs))
     obs, state, first = np.zeros((8, 3), np.float32), agent.initial_state(8), np.ones(8, bool)
     for _ in range(3):
         agent.act(obs, state, first)
@@ -365,13 +369,13 @@ def test_windows_give_the_loss_of_their_transitions(options):
     agent.target_vector.mul_(0.5)
     for transition in itertools.islice(random_transitions(agent, num_envs=3), 40):
         agent.replay.add(transition)
-    ((indices, counts, batch),) = agent._windows(1, beta=1.0)
-    loss, metrics = agent.window_loss(*batch)
+    ((batch, indices, counts),) = agent._windows(1, beta=1.0)
+    loss, metrics = agent.window_loss(batch)
 
     sample = agent.replay.transitions(indices[counts])
     obs, action, reward, discount, next_obs = (torch.from_numpy(x) for x in tuple(sample)[:5])
     expected, by_hand = agent.loss(
-        obs, action, reward, discount, next_obs, torch.ones(len(obs)), torch.zeros(2, 0)
+        TransitionBatch(obs, action, reward, discount, next_obs, torch.ones(len(obs)), torch.zeros(2, 0))
     )
     assert 16 * 3 < len(obs) < 64  # some windows reach beyond the newest step
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
@@ -488,10 +492,8 @@ def test_every_option_solves_a_probe(name):
     )
     SignEnv(16).play(agent, 300)
     obs = np.array([[1, 1, 1], [-1, 1, 1], [1, 0, 1], [-1, 0, 1]], np.float32)
-    values = agent.values(
-        agent.features(obs, agent.initial_state(4), np.zeros(4, bool))[0],
-        np.zeros(agent.noise_size, np.float32),
-    )
+    noise = np.zeros(agent.noise_size, np.float32)
+    values, _ = agent.values(obs, agent.initial_state(4), np.zeros(4, bool), noise)
     # In the last step the right action is worth 1, the other -1.
     np.testing.assert_allclose(values[0], [-1, 1], atol=0.3)
     np.testing.assert_allclose(values[1], [1, -1], atol=0.3)

@@ -7,7 +7,8 @@ import torch
 from gymnasium import spaces
 
 from palaestra.agents.agent import Transition
-from palaestra.agents.ppo import PPO, PPOConfig, explained_variance
+from palaestra.agents.ppo import PPO, PPOBatch, PPOConfig, explained_variance
+from palaestra.agents.sequences import Sequence
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.torso import build_torso
 
@@ -82,9 +83,9 @@ def test_loss_and_gradient_equal_those_of_stable_baselines3(env_id, tmp_path, mo
     ones = torch.ones(64, dtype=torch.bool)
     batch = [
         x.unsqueeze(0)
-        for x in (torch.zeros(64, 0), obs, ones, action, log_prob, value.flatten(), advantage, returns)
+        for x in (obs, ones, action, log_prob, value.flatten(), advantage, returns, ones, torch.zeros(64, 0))
     ]
-    loss, metrics = agent.loss(*batch, torch.ones(1, 64, dtype=torch.bool), *torch.tensor([0.2, 0.01]))
+    loss, metrics = agent.loss(PPOBatch(*batch), *torch.tensor([0.2, 0.01]))
     loss.backward()
 
     assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
@@ -112,18 +113,18 @@ def test_loss_terms_by_hand():
         parameter.data.zero_()
     old_log_prob = torch.log(torch.tensor([[0.5, 0.25]]))  # ratios 1 and 2
     advantage, returns = torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, -1.0]])
-    loss, metrics = agent.loss(
-        torch.zeros(1, 2, 0),
-        torch.zeros(1, 2, 3),
-        torch.ones(1, 2, dtype=torch.bool),
-        torch.tensor([[0, 1]]),
-        old_log_prob,
-        torch.zeros(1, 2),
-        advantage,
-        returns,
-        torch.tensor([[True, True]]),
-        *torch.tensor([0.2, 0.1]),
+    batch = PPOBatch(
+        obs=torch.zeros(1, 2, 3),
+        first=torch.ones(1, 2, dtype=torch.bool),
+        action=torch.tensor([[0, 1]]),
+        old_log_prob=old_log_prob,
+        old_value=torch.zeros(1, 2),
+        advantage=advantage,
+        returns=returns,
+        valid=torch.tensor([[True, True]]),
+        state=torch.zeros(1, 2, 0),
     )
+    loss, metrics = agent.loss(batch, *torch.tensor([0.2, 0.1]))
     policy_loss = -(1.0 * 1.0 + 1.2 * 3.0) / 2  # the second ratio is clipped from 2 to 1.2
     value_loss = (4.0 + 1.0) / 2
     assert metrics["loss/policy"].item() == pytest.approx(policy_loss)
@@ -140,18 +141,18 @@ def test_a_clipped_value_takes_the_larger_error():
         parameter.data.zero_()
     old_value, returns = torch.tensor([[2.0, -0.2]]), torch.tensor([[0.5, 1.0]])
     zero = torch.zeros(1, 2)
-    _, metrics = agent.loss(
-        torch.zeros(1, 2, 0),
-        torch.zeros(1, 2, 3),
-        zero == 0,
-        zero,
-        zero,
-        old_value,
-        zero,
-        returns,
-        zero == 0,
-        *torch.tensor([0.2, 0.0]),
+    batch = PPOBatch(
+        obs=torch.zeros(1, 2, 3),
+        first=zero == 0,
+        action=zero,
+        old_log_prob=zero,
+        old_value=old_value,
+        advantage=zero,
+        returns=returns,
+        valid=zero == 0,
+        state=torch.zeros(1, 2, 0),
     )
+    _, metrics = agent.loss(batch, *torch.tensor([0.2, 0.0]))
     # The value is 0. First: clipped to 2 - 0.5 = 1.5, error 1 against 0.25. Second: moved by 0.2, not clipped.
     assert metrics["loss/value"].item() == pytest.approx((1.0 + 1.0) / 2)
 
@@ -164,17 +165,10 @@ def test_invalid_rows_change_nothing():
     action = torch.tensor([[0, 1, 0, 1, 1, 0]])
     valid = torch.tensor([[True, True, False, True, False, True]])
     weights = torch.tensor([0.2, 0.1])
-    masked, _ = agent.loss(torch.zeros(1, 6, 0), obs, valid, action, *floats, valid, *weights)
+    batch = PPOBatch(obs, valid, action, *floats, valid, torch.zeros(1, 6, 0))
+    masked, _ = agent.loss(batch, *weights)
     keep = valid[0]
-    fewer, _ = agent.loss(
-        torch.zeros(1, 4, 0),
-        obs[:, keep],
-        valid[:, keep],
-        action[:, keep],
-        *floats[:, :, keep],
-        valid[:, keep],
-        *weights,
-    )
+    fewer, _ = agent.loss(PPOBatch(*(x[:, keep] for x in batch)), *weights)
     assert masked.item() == pytest.approx(fewer.item(), abs=1e-6)
 
 
@@ -199,8 +193,8 @@ def test_successors_are_valued_where_they_belong(memory, share):
     for transition in seen:
         agent.rollout.add(transition)
     rollout = agent.rollout
-    arrays = (rollout.obs, rollout.state[0], rollout.first, rollout.action)
-    log_prob, value, next_value = agent._look_back(rollout, *map(torch.from_numpy, arrays))
+    sequence = Sequence(*map(torch.from_numpy, rollout.sequence()))
+    log_prob, value, next_value = agent._evaluate(rollout, sequence)
 
     def value_of(obs, state, first):
         with torch.no_grad():
@@ -228,7 +222,7 @@ def test_windows_begin_with_the_memory_they_began_with(memory):
     assert len(losses) == 2 * 4 * per_epoch
     for metrics, _ in losses:
         assert abs(metrics["policy/approx_kl"].item()) < 1e-6 and metrics["policy/clip_fraction"] == 0
-    assert sum(int(batch[-3].sum()) for _, batch in losses) == 2 * 4 * 30
+    assert sum(int(batch[0].valid.sum()) for _, batch in losses) == 2 * 4 * 30
 
 
 def test_windows_are_filled_up_with_steps_that_were_made():
@@ -245,7 +239,7 @@ def test_every_step_is_learned_once_an_epoch():
     agent = make_agent(spaces.Discrete(2), rollout_length=7, batch_size=4, epochs=3)
     seen = []
     agent.optimizer.step = lambda loss, batch, rate: (
-        seen.append(batch[6].flatten()) or {"policy/approx_kl": torch.tensor(0.0)}
+        seen.append(batch[0].advantage.flatten()) or {"policy/approx_kl": torch.tensor(0.0)}
     )
     for transition in itertools.islice(random_transitions(agent, num_envs=2), 7):
         agent.learn(transition)

@@ -6,7 +6,7 @@ import torch
 from gymnasium import spaces
 
 from palaestra.agents.agent import Transition
-from palaestra.agents.pqn import PQN, PQNConfig
+from palaestra.agents.pqn import PQN, PQNBatch, PQNConfig
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.memories.none import NoMemory
 from palaestra.networks.torso import build_torso
@@ -56,7 +56,7 @@ def test_targets_are_lambda_returns():
         mixture = (1 - 0.6) * next_value + 0.6 * following
         following = step.reward + 0.9 * ~step.terminated * mixture
         expected[t] = following
-    (obs, action, returns, valid) = batches[0]
+    ((obs, action, returns, valid),) = batches[0]
     np.testing.assert_allclose(returns.reshape(8, 2), expected, atol=1e-5)
     np.testing.assert_array_equal(obs.reshape(8, 2, 3), [step.obs for step in seen])
     np.testing.assert_array_equal(action.reshape(8, 2), [step.action for step in seen])
@@ -70,7 +70,9 @@ def test_the_loss_by_hand():
             parameter.zero_()
         agent.network.head.action_stream.layers[0].bias.copy_(torch.tensor([1.0, 3.0]))
     action, returns = torch.tensor([0, 1, 1]), torch.tensor([2.0, 5.0, 100.0])
-    loss, metrics = agent.loss(torch.zeros(3, 3), action, returns, torch.tensor([True, True, False]))
+    loss, metrics = agent.loss(
+        PQNBatch(torch.zeros(3, 3), action, returns, torch.tensor([True, True, False]))
+    )
     assert loss.item() == pytest.approx((1 + 4) / 2 / 2)
     assert metrics["value/mean"].item() == pytest.approx(2.0)
 
@@ -78,7 +80,9 @@ def test_the_loss_by_hand():
 def test_every_step_is_learned_once_an_epoch():
     agent = make_agent(spaces.Discrete(2), rollout_length=7, batch_size=4, epochs=3)
     seen = []
-    agent.optimizer.step = lambda loss, batch, rate: seen.append(batch[2]) or {"loss/q": torch.tensor(0.0)}
+    agent.optimizer.step = lambda loss, batch, rate: (
+        seen.append(batch[0].returns) or {"loss/q": torch.tensor(0.0)}
+    )
     for transition in itertools.islice(random_transitions(agent, num_envs=2), 7):
         agent.learn(transition)
     assert [len(batch) for batch in seen] == [4, 4, 4, 2] * 3
@@ -133,7 +137,7 @@ def test_it_solves_a_probe():
                 )
             )
     obs = np.array([[1, 1, 1], [-1, 1, 1], [1, 0, 1], [-1, 0, 1]], np.float32)
-    values = agent.values(obs, np.zeros(0, np.float32))
+    values, _ = agent.values(obs, agent.initial_state(4), np.zeros(4, bool), np.zeros(0, np.float32))
     np.testing.assert_allclose(values[0], [-1, 1], atol=0.3)
     np.testing.assert_allclose(values[1], [1, -1], atol=0.3)
     np.testing.assert_allclose(values[2:], np.full((2, 2), 0.5), atol=0.3)

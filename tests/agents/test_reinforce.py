@@ -9,7 +9,7 @@ from gymnasium import spaces
 from torch import nn
 
 from palaestra.agents.agent import Transition
-from palaestra.agents.reinforce import REINFORCE, REINFORCEConfig, standardized
+from palaestra.agents.reinforce import REINFORCE, REINFORCEBatch, REINFORCEConfig, standardized
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.memories.none import NoMemory
@@ -127,7 +127,7 @@ def test_every_step_of_every_episode_is_learned_once_with_its_return(options):
     assert before == len(finished) or updates == len(learned)
     assert len(learned) == updates > 10
     given = {}
-    for obs, _, action, advantage, valid, _ in learned:
+    for (obs, _, action, advantage, _, valid), _ in learned:
         assert valid.all()
         for key, act, value in zip(obs[0].numpy(), action[0].tolist(), advantage[0].tolist(), strict=True):
             assert key.tobytes() not in given  # observations are random: each is a step of its own
@@ -203,7 +203,7 @@ def test_loss_by_hand(truncated, baseline, advantage):
         seen.append((batch, loss(*batch)[0])) or step(loss, batch, rate)
     )
     metrics = one_episode(agent, truncated)
-    (_, _, action, learned, valid, _), loss = seen[0]
+    ((_, _, action, learned, _, valid), _), loss = seen[0]
     assert action.tolist() == [[0, 1, 0]] and valid.all()
     assert learned.tolist() == [pytest.approx(advantage)]
     expected = np.log(2) * np.mean(advantage)
@@ -219,7 +219,8 @@ def test_value_loss_by_hand():
         parameter.data.zero_()
     agent.value_head.bias.data.fill_(1.0)
     valid = torch.tensor([[True, True, False]])
-    loss, metrics = agent.value_loss(torch.zeros(1, 3, 3), valid, torch.tensor([[3.0, 0.0, 99.0]]), valid)
+    obs, returns = torch.zeros(1, 3, 3), torch.tensor([[3.0, 0.0, 99.0]])
+    loss, metrics = agent.value_loss(REINFORCEBatch(obs, valid, None, None, returns, valid))
     assert loss.item() == metrics["loss/value"].item() == (4 + 1) / 2
 
 
@@ -353,7 +354,7 @@ def test_reward_normalisation_divides_by_the_deviation_of_returns():
     one_episode(agent, truncated=True)
     # Discounted returns so far: 1, 0.5 + 2, 1.25 + 4.
     deviation = np.std([1, 2.5, 5.25])
-    assert seen[0][3].tolist() == [pytest.approx(np.array([3, 4, 4]) / deviation)]
+    assert seen[0][0].advantage.tolist() == [pytest.approx(np.array([3, 4, 4]) / deviation)]
     assert agent.reward_scaler.returns.tolist() == [0.0]
 
 
@@ -368,7 +369,7 @@ def test_filling_up_for_the_compiler_changes_nothing():
     for agent in (plain, filled):
         step = agent.optimizer.step
         agent.optimizer.step = lambda loss, batch, rate, step=step: (
-            lengths.append((batch[4].shape[1], int(batch[4].sum()))) or step(loss, batch, rate)
+            lengths.append((batch[0].valid.shape[1], int(batch[0].valid.sum()))) or step(loss, batch, rate)
         )
     for transition in itertools.islice(play(plain), 30):
         plain.learn(transition)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from palaestra.agents.replay import Replay
-from palaestra.agents.windows import sample_windows
+from palaestra.agents.replay_batches import sample_windows
 from palaestra.networks.memories.lstm import LSTM, LSTMConfig
 
 from .test_replay import World
@@ -62,13 +62,17 @@ def test_features_are_those_that_the_agent_saw(capacity, n_step, burn_in, next_s
     learned = np.argwhere(windows.weights > 0)
     assert len(learned) > 400
     for step, column in learned:
-        at, boot, k = windows.at[step, column], windows.boot[step, column], step * 200 + column
-        assert marks[at, column] == flat.obs["mark"][k, 0]
-        assert marks[boot, column] == flat.next_obs["mark"][k, 0]
-        expected = here[int(marks[at, column]), bool(windows.first[at, column])]
-        torch.testing.assert_close(y[at, column], expected, rtol=0, atol=1e-6)
+        row, successor, k = (
+            windows.learn_rows[step, column],
+            windows.bootstrap_rows[step, column],
+            step * 200 + column,
+        )
+        assert marks[row, column] == flat.obs["mark"][k, 0]
+        assert marks[successor, column] == flat.next_obs["mark"][k, 0]
+        expected = here[int(marks[row, column]), bool(windows.first[row, column])]
+        torch.testing.assert_close(y[row, column], expected, rtol=0, atol=1e-6)
         if windows.discount[step, column] > 0:
-            torch.testing.assert_close(y[boot, column], after[int(last[k])], rtol=0, atol=1e-6)
+            torch.testing.assert_close(y[successor, column], after[int(last[k])], rtol=0, atol=1e-6)
 
 
 def test_only_valid_steps_count():

@@ -1,4 +1,4 @@
-"""Where experience waits until an agent learns from it: preallocated, time-major, typed as the environment gives it."""
+"""A rollout: the steps between two updates, preallocated, time-major, typed as the environment gives it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,14 @@ import numpy as np
 
 from ..networks.tree import tree_leaves, tree_map, write_rows
 from .agent import Transition
-
-
-def storage_dtype(dtype: np.dtype) -> np.dtype:
-    """As the environment gives it; but float64 is stored as float32, which is what networks compute in."""
-    return np.dtype(np.float32) if dtype == np.float64 else dtype
+from .sequences import Sequence, storage_dtype
 
 
 class Rollout:
     """`length` consecutive steps of all environments, `[T, B, ...]`, filled in place.
 
-    Each observation is stored once: the successor of row `t` is row `t + 1`, except where an episode ends and
-    after the last row. Those are kept apart, in `ends`.
+    Each observation is stored once: the successor of row `t` is row `t + 1`, except where an episode was truncated
+    and after the last row. Those successors are in `ends` and `last_obs`.
     """
 
     obs: Any
@@ -69,7 +65,7 @@ class Rollout:
         if t and np.count_nonzero(transition.first):
             over = self.terminated[t - 1] | self.truncated[t - 1]
             for index in np.flatnonzero(transition.first & self.valid[t - 1] & ~over).tolist():
-                self._leave(t - 1, index)
+                self._abandon(t - 1, index)
         write_rows(self.obs, t, transition.obs)
         self.action[t] = transition.action
         self.reward[t] = transition.reward
@@ -92,8 +88,8 @@ class Rollout:
             if transition.next_state is not None:
                 self.last_state[...] = transition.next_state
 
-    def _leave(self, row: int, index: int) -> None:
-        """An episode was given up after a step: a run went on at an episode boundary.
+    def _abandon(self, row: int, index: int) -> None:
+        """End an episode that was given up after a step, because a run went on at an episode boundary.
 
         What followed the step is not known here, so it does not count, and the one before is cut off at it.
         """
@@ -103,6 +99,30 @@ class Rollout:
             successor = tree_map(lambda x: x[row, index].copy(), self.obs)
             self.ends.append((*before, successor, self.state[row, index].copy()))
         self.truncated[row, index], self.valid[row, index] = True, False
+
+    def sequence(self) -> Sequence:
+        """All rows, as views that are good until `clear`."""
+        return Sequence(*(getattr(self, name) for name in Sequence._fields))
+
+    def successors(self) -> tuple[Any, np.ndarray]:
+        """Successors `[B + E, ...]` that are not the next row, and the memory `[B + E, S]` before each.
+
+        The first `B` are those of the last row, the others those of the `E` truncated steps, each with the memory of
+        its own episode.
+        """
+        return tree_map(
+            lambda last, *ends: np.concatenate([last, *(end[None] for end in ends)]),
+            (self.last_obs, self.last_state),
+            *((obs, state) for _, _, obs, state in self.ends),
+        )
+
+    def next_values(self, value: np.ndarray, successor_value: np.ndarray) -> np.ndarray:
+        """Value `[T, B]` of every row's successor, of those of all rows `[T, B]` and of `successors` `[B + E]`."""
+        num_envs = value.shape[1]
+        next_value = np.concatenate([value[1:], successor_value[None, :num_envs]])
+        rows, columns = [t for t, *_ in self.ends], [index for _, index, *_ in self.ends]
+        next_value[rows, columns] = successor_value[num_envs:]
+        return next_value
 
     def clear(self) -> None:
         """Start over with the next step; the memory is used again."""

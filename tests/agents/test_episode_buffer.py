@@ -3,9 +3,9 @@ import copy
 import numpy as np
 import pytest
 
-from palaestra.agents import episodes as module
+from palaestra.agents import episode_buffer as module
 from palaestra.agents.agent import Transition
-from palaestra.agents.episodes import Episodes
+from palaestra.agents.episode_buffer import EpisodeBuffer
 
 
 def scripted(lengths, steps, truncated=lambda env, episode: episode % 2 == 1, reset_rows=False):
@@ -78,7 +78,7 @@ def taken(episodes):
 @pytest.mark.parametrize("reset_rows", [False, True])
 @pytest.mark.parametrize("wanted", [1, 40, 300])
 def test_every_step_comes_out_once_and_in_whole_episodes(reset_rows, wanted):
-    episodes, out, steps, count = Episodes(), {}, 0, 0
+    episodes, out, steps, count = EpisodeBuffer(), {}, 0, 0
     for transition in scripted(LENGTHS, 400, reset_rows=reset_rows):
         episodes.add(transition)
         if episodes.steps >= wanted:
@@ -107,7 +107,7 @@ def test_every_step_comes_out_once_and_in_whole_episodes(reset_rows, wanted):
 
 
 def test_a_step_that_terminates_and_is_truncated_has_no_successor():
-    episodes = Episodes()
+    episodes = EpisodeBuffer()
     transition = next(scripted([[1]], 1, truncated=lambda env, episode: True))
     episodes.add(transition._replace(terminated=np.array([True])))
     assert len(episodes.finished().valid) == 1
@@ -115,7 +115,7 @@ def test_a_step_that_terminates_and_is_truncated_has_no_successor():
 
 def test_an_episode_that_was_given_up_leaves_nothing():
     """A run that resumes at an episode boundary sees a new start where the old episode never ended."""
-    episodes = Episodes()
+    episodes = EpisodeBuffer()
     stream = list(scripted([[6], [4]], 10))
     for transition in stream[:5]:
         episodes.add(transition)
@@ -129,7 +129,7 @@ def test_an_episode_that_was_given_up_leaves_nothing():
 
 
 def test_nested_and_small_observations_keep_their_types():
-    episodes = Episodes()
+    episodes = EpisodeBuffer()
     for transition in scripted([[2], [3]], 7):
         nested, after = (
             {"image": x.astype(np.uint8), "rest": (x[:, 0].astype(np.float64),)}
@@ -145,7 +145,7 @@ def test_nested_and_small_observations_keep_their_types():
 
 @pytest.mark.parametrize("at", [0, 1, 37, 90])
 def test_collecting_goes_on_exactly_from_a_saved_state(at):
-    ours, theirs = Episodes(), Episodes()
+    ours, theirs = EpisodeBuffer(), EpisodeBuffer()
     for i, transition in enumerate(scripted(LENGTHS, 150)):
         if i == at:
             theirs.load_state_dict(copy.deepcopy(ours.state_dict()))
@@ -163,16 +163,16 @@ def test_collecting_goes_on_exactly_from_a_saved_state(at):
 
 
 def test_loading_an_empty_state_forgets():
-    episodes = Episodes()
+    episodes = EpisodeBuffer()
     for transition in scripted(LENGTHS, 9):
         episodes.add(transition)
-    episodes.load_state_dict(Episodes().state_dict())
+    episodes.load_state_dict(EpisodeBuffer().state_dict())
     assert episodes.steps == episodes.count == 0 and episodes.rows is None
 
 
 def test_an_episode_without_end_is_an_error(monkeypatch):
     monkeypatch.setattr(module, "MAX_EPISODE_STEPS", 300)
-    episodes = Episodes()
+    episodes = EpisodeBuffer()
     with pytest.raises(
         ValueError, match=r"environment 1 has not ended its episode within 300 steps.*time limit"
     ):

@@ -1,0 +1,171 @@
+"""Agents on another device, without one: on "meta" tensors, where any operation on tensors of two devices is refused.
+
+Kernels of the CPU take 0-d tensors of the CPU among those of another device, and kernels of CUDA take some of them
+(`clamp` does not); here none is taken, except where data is moved on purpose. What comes back to the CPU is zeros.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from palaestra.agents.ddpg import DDPG, DDPGConfig
+from palaestra.agents.dqn import DQN, DQNConfig
+from palaestra.agents.ppo import PPO, PPOConfig
+from palaestra.agents.pqn import PQN, PQNConfig
+from palaestra.agents.reinforce import REINFORCE, REINFORCEConfig
+from palaestra.networks.encoders.mlp import MLP, MLPConfig
+from palaestra.networks.torso import build_torso
+
+from .memories import MEMORIES
+from .streams import random_transitions
+
+META = torch.device("meta")
+BOX = spaces.Box(-1, 1, (3,), np.float32)
+ACTIONS = {
+    "discrete": spaces.Discrete(3, start=2),
+    "multi-discrete": spaces.MultiDiscrete([2, 3], start=[1, 4]),
+    "box": spaces.Box(-2, 2, (2,), np.float32),
+}
+aten = torch.ops.aten
+MOVES = (aten._to_copy, aten.to, aten.copy_)
+
+
+class OneDevice(TorchDispatchMode):
+    """Refuses operations on tensors of two devices; reads zeros where values of meta tensors are asked for."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        devices = {tensor.device.type for tensor in tensors}
+        if function.overloadpacket not in MOVES:
+            assert len(devices) < 2, f"{function} on two devices"
+        elif devices == {"meta"} and torch.device("cpu") in (*args, kwargs.get("device")):
+            return torch.zeros(tensors[0].shape, dtype=kwargs.get("dtype") or tensors[0].dtype)
+        if function is aten._local_scalar_dense.default and devices == {"meta"}:
+            return 0
+        if function is aten.index.Tensor and devices == {"meta"}:
+            # A mask chooses everything: how much it chooses is a value.
+            args = (args[0], [_all_of(index) for index in args[1]])
+        return function(*args, **kwargs)
+
+
+def _all_of(index):
+    if index is None or index.dtype != torch.bool:
+        return index
+    assert index.ndim == 1, "flatten what is chosen by a mask"
+    return torch.arange(len(index), device=index.device)
+
+
+CASES = {
+    "ppo": (PPO, PPOConfig, {"rollout_length": 6, "batch_size": 8, "sequence_length": 4, "epochs": 1}),
+    "ppo, all options": (
+        PPO,
+        PPOConfig,
+        {
+            "rollout_length": 6,
+            "batch_size": 8,
+            "sequence_length": 3,
+            "epochs": 1,
+            "value_clip_range": 0.2,
+            "target_kl": 0.1,
+            "normalize_reward": True,
+            "entropy_coefficient": "linear(0.1, 0)",
+            "clip_range": "linear(0.2, 0.1)",
+            "share_torso": True,
+        },
+    ),
+    "reinforce": (REINFORCE, REINFORCEConfig, {"steps_per_update": 15, "batch_size": 8, "value_epochs": 1}),
+    "pqn": (PQN, PQNConfig, {"rollout_length": 6, "batch_size": 8, "epochs": 1}),
+    "dqn": (DQN, DQNConfig, {"learning_starts": 0, "batch_size": 8, "sequence_length": 4}),
+    "rainbow": (
+        DQN,
+        DQNConfig,
+        {
+            "learning_starts": 0,
+            "batch_size": 8,
+            "sequence_length": 4,
+            "n_step": 2,
+            "dueling": True,
+            "noisy": True,
+            "prioritized": True,
+            "distribution": "c51",
+            "hidden": (8,),
+        },
+    ),
+    "quantile": (
+        DQN,
+        DQNConfig,
+        {
+            "learning_starts": 0,
+            "batch_size": 8,
+            "sequence_length": 4,
+            "distribution": "quantile",
+            "epsilon": 0.0,
+        },
+    ),
+    "ddpg": (DDPG, DDPGConfig, {"learning_starts": 0, "batch_size": 8, "sequence_length": 4}),
+    "td3": (
+        DDPG,
+        DDPGConfig,
+        {
+            "learning_starts": 0,
+            "batch_size": 8,
+            "sequence_length": 4,
+            "twin_critics": True,
+            "policy_delay": 2,
+            "target_smoothing": 0.2,
+        },
+    ),
+}
+FITTING = {
+    name: [action for action, space in ACTIONS.items() if agent_class.takes.include(space)]
+    for name, (agent_class, *_) in CASES.items()
+}
+ROUNDS = [(name, "none", action) for name, actions in FITTING.items() for action in actions]
+ROUNDS += [
+    (name, memory, FITTING[name][0])
+    for name in CASES
+    for memory in ("lstm", "gru", "transformer")
+    if name not in ("pqn", "quantile")
+]
+
+
+@pytest.mark.parametrize(("name", "memory", "action"), ROUNDS)
+def test_everything_happens_on_the_agents_device(name, memory, action):
+    """Acting, statistics, losses, gradients, optimisers and targets; episodes end in both ways."""
+    agent_class, config, options = CASES[name]
+    encoder = MLPConfig(hidden=(8,), normalize=True)
+    agent = agent_class(
+        config(**options),
+        ACTIONS[action],
+        lambda: build_torso(BOX, MLP, MEMORIES[memory][0], encoder, MEMORIES[memory][1]),
+        seed=0,
+        total_steps=100,
+        device=META,
+        compile=False,
+    )
+    learned = 0
+    with OneDevice():
+        for transition in itertools.islice(random_transitions(agent, num_envs=3), 12):
+            learned += bool(agent.learn(transition))
+    assert learned
+
+
+@pytest.mark.parametrize(
+    "mixed",
+    [
+        lambda x: x.clamp(1 - torch.tensor(0.2), 1 + torch.tensor(0.2)),
+        lambda x: x * torch.tensor(0.2),
+        lambda x: torch.cat([x, torch.zeros(2)]),
+    ],
+)
+def test_two_devices_are_refused(mixed):
+    with OneDevice():
+        assert mixed(torch.ones(3)).device.type == "cpu"
+        with pytest.raises(AssertionError, match="on two devices"):
+            mixed(torch.ones(3, device=META))
