@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..networks.acting import make_step
 from ..networks.action_spaces import VALUED
 from ..networks.layers import Activation
-from ..networks.masks import action_mask, best_action
+from ..networks.masks import best_action
 from ..networks.means import masked_mean
 from ..networks.optimizer import FlatAdam, make_target
 from ..networks.q_heads import (
@@ -134,8 +134,8 @@ class DQN(Agent):
     ):
         self.config = config
         self.device = device
-        self.actions = JointActions(action_space)
         torso = make_torso()
+        self.actions = JointActions(action_space, torso.mask_space)
         support = torch.linspace(config.value_min, config.value_max, config.atoms)
         head = QHead(
             torso.size,
@@ -196,7 +196,7 @@ class DQN(Agent):
             # Nobody asks for values. Of pictures they would take most of the time of a warm-up.
             values = np.zeros((len(first), self.actions.count), np.float32)
         values = with_random_rows(values, random, self.act_generator)
-        return self.actions.action(best_action(values, action_mask(obs))), state
+        return self.actions.action(best_action(values, self.actions.allowed(obs))), state
 
     def learn(self, transition: Transition) -> Metrics:
         """Add a step to the replay; update target and network when it is time."""
@@ -245,7 +245,7 @@ class DQN(Agent):
         with torch.no_grad():
             next_outputs = self.target(next_obs, noise[1])
             judge = self.network(next_obs, noise[0]) if self.config.double else next_outputs
-        mask = action_mask(next_obs)
+        mask = self.actions.allowed(next_obs)
         return self.temporal_difference(outputs, judge, next_outputs, mask, action, reward, discount, weights)
 
     def window_loss(
@@ -266,7 +266,7 @@ class DQN(Agent):
         with torch.no_grad():
             next_outputs = self.target.unroll(obs, state, first, noise[1])
         judge = outputs.detach() if self.config.double else next_outputs
-        mask = action_mask(obs)
+        mask = self.actions.allowed(obs)
         if mask is not None:
             mask = pick(mask, boot).flatten(0, 1)
         return self.temporal_difference(

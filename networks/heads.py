@@ -20,7 +20,7 @@ from .distributions import (
     SquashedGaussian,
 )
 from .layers import orthogonal
-from .masks import masked
+from .masks import ActionMask, masked
 
 
 class Normals(Protocol):
@@ -36,6 +36,10 @@ class PolicyHead(nn.Module, ABC):
 
     layer: nn.Linear
 
+    def __init__(self, space: spaces.Space, mask_space: spaces.Space | None):
+        super().__init__()
+        self.allowed = ActionMask(mask_space, space)
+
     @abstractmethod
     def distribution(self, outputs: Tensor) -> Policy:
         """Distribution over actions, given the layer's outputs `[..., K]`."""
@@ -45,15 +49,17 @@ class PolicyHead(nn.Module, ABC):
         """Actions `[B, ...]` for outputs `[B, K]`: sampled, or the most likely ones when `generator` is None."""
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Policy:
-        """Distribution over actions, given features `[..., size]` and what is allowed `[..., K]`."""
+        """Distribution over actions, given features `[..., size]` and an `allowed` mask `[..., K]`."""
         return self.distribution(masked(self.layer(features), mask))
 
 
 class CategoricalHead(PolicyHead):
     """For Discrete actions."""
 
-    def __init__(self, size: int, space: spaces.Discrete, gain: float):
-        super().__init__()
+    def __init__(
+        self, size: int, space: spaces.Discrete, gain: float, mask_space: spaces.Space | None = None
+    ):
+        super().__init__(space, mask_space)
         self.start = int(space.start)
         self.layer = orthogonal(nn.Linear(size, int(space.n)), gain)
 
@@ -69,8 +75,10 @@ class CategoricalHead(PolicyHead):
 class MultiCategoricalHead(PolicyHead):
     """For one-dimensional MultiDiscrete actions."""
 
-    def __init__(self, size: int, space: spaces.MultiDiscrete, gain: float):
-        super().__init__()
+    def __init__(
+        self, size: int, space: spaces.MultiDiscrete, gain: float, mask_space: spaces.Space | None = None
+    ):
+        super().__init__(space, mask_space)
         self.sizes = [int(n) for n in space.nvec]
         self.start = np.asarray(space.start)
         self.layer = orthogonal(nn.Linear(size, sum(self.sizes)), gain)
@@ -91,8 +99,10 @@ class MultiCategoricalHead(PolicyHead):
 class BernoulliHead(PolicyHead):
     """For one-dimensional MultiBinary actions."""
 
-    def __init__(self, size: int, space: spaces.MultiBinary, gain: float):
-        super().__init__()
+    def __init__(
+        self, size: int, space: spaces.MultiBinary, gain: float, mask_space: spaces.Space | None = None
+    ):
+        super().__init__(space, mask_space)
         self.layer = orthogonal(nn.Linear(size, space.shape[0]), gain)
 
     def distribution(self, outputs: Tensor) -> Policy:
@@ -118,7 +128,7 @@ class GaussianHead(PolicyHead):
     half_range: Tensor
 
     def __init__(self, size: int, space: spaces.Box, gain: float, log_std: float, squash: bool):
-        super().__init__()
+        super().__init__(space, None)
         self.shape = space.shape
         low, high = space.low.astype(np.float64).flatten(), space.high.astype(np.float64).flatten()
         bounded = np.isfinite(low) & np.isfinite(high)
@@ -182,20 +192,26 @@ class _Rescaled:
 
 
 def policy_head(
-    size: int, action_space: spaces.Space, *, gain: float = 0.01, log_std: float = 0.0, squash: bool = False
+    size: int,
+    action_space: spaces.Space,
+    *,
+    mask_space: spaces.Space | None = None,
+    gain: float = 0.01,
+    log_std: float = 0.0,
+    squash: bool = False,
 ) -> PolicyHead:
-    """Return the head that fits an action space.
+    """Return the head that fits an action space; `mask_space` is that of the observations' action masks.
 
     The small `gain` starts every policy near uniform (Andrychowicz et al. 2021, section 3.2).
     """
     if SAMPLED.include(action_space):
         match action_space:
             case spaces.Discrete():
-                return CategoricalHead(size, action_space, gain)
+                return CategoricalHead(size, action_space, gain, mask_space)
             case spaces.MultiDiscrete():
-                return MultiCategoricalHead(size, action_space, gain)
+                return MultiCategoricalHead(size, action_space, gain, mask_space)
             case spaces.MultiBinary():
-                return BernoulliHead(size, action_space, gain)
+                return BernoulliHead(size, action_space, gain, mask_space)
             case spaces.Box():
                 return GaussianHead(size, action_space, gain, log_std, squash)
     raise TypeError(f"no policy for {' '.join(str(action_space).split())}, only for {SAMPLED.name}")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .action_spaces import VALUED
 from .layers import ACTIVATIONS, Activation, numpy_layers
+from .masks import ActionMask
 from .torso import Torso
 
 # (x [N, inputs], noise [P]) -> y [N, outputs]; all NumPy
@@ -230,11 +231,14 @@ def quantile_huber_loss(quantiles: Tensor, target: Tensor) -> Tensor:
 
 
 class JointActions:
-    """Numbers the actions of a Discrete or one-dimensional MultiDiscrete space, all combinations in a row."""
+    """Numbers the actions of a Discrete or one-dimensional MultiDiscrete space, all combinations in a row.
+
+    `mask_space` is that of the observations' action masks.
+    """
 
     LIMIT = 10_000
 
-    def __init__(self, space: spaces.Space):
+    def __init__(self, space: spaces.Space, mask_space: spaces.Space | None = None):
         if not VALUED.include(space):
             raise TypeError(f"no action values for {space}, only for {VALUED.name}")
         match space:
@@ -246,6 +250,7 @@ class JointActions:
                 self.table = np.stack(np.unravel_index(np.arange(count), space.nvec), -1) + space.start
         self.space = space
         self.count = len(self.table)
+        self.allowed = ActionMask(mask_space, space, joint=True)
 
     def action(self, index: np.ndarray) -> np.ndarray:
         """Actions `[B]` or `[B, D]` of numbers `[B]`."""

@@ -11,6 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from .masks import mask_space
 from .observations import is_picture
 from .tree import tree_leaves, tree_map
 
@@ -78,13 +79,18 @@ class Memory(nn.Module, ABC):
 
 
 class Torso(nn.Module):
-    """Encoder and memory in one: `(obs [T, B, ...], state [B, S], first [T, B]) -> (features [T, B, size], state)`."""
+    """Encoder and memory in one: `(obs [T, B, ...], state [B, S], first [T, B]) -> (features [T, B, size], state)`.
 
-    def __init__(self, encoder: Encoder, memory: Memory):
+    `mask_space` is that of the action masks in the observations, None where there are none.
+    """
+
+    def __init__(self, encoder: Encoder, memory: Memory, mask_space: spaces.Space | None = None):
         super().__init__()
         self.encoder = encoder
         self.memory = memory
         self.size = memory.size
+        # Heads read the mask, but only who builds the torso knows the observation space.
+        self.mask_space = mask_space
 
     def forward(self, obs: Any, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """Features of a `[T, B]` chunk and the state after it."""
@@ -168,7 +174,8 @@ def build_torso(
         built: Encoder = NestedEncoder(obs_space, encoder, config)
     else:
         built = encoder(obs_space, config)  # type: ignore[call-arg]
-    return Torso(built, memory(built.size, memory_config or memory.Config()))  # type: ignore[call-arg]
+    built_memory = memory(built.size, memory_config or memory.Config())  # type: ignore[call-arg]
+    return Torso(built, built_memory, mask_space(obs_space))
 
 
 def pick(x: Tensor, rows: Tensor) -> Tensor:
