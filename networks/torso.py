@@ -11,43 +11,12 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from .encoder import Encoder, NestedEncoder
 from .masks import mask_space
-from .observations import is_picture
 from .tree import tree_leaves, tree_map
 
 # A network run in NumPy on the parameters that torch holds: (obs [B, ...], state [B, S], first [B]) -> the same.
 NumpyStep = Callable[[Any, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-
-
-class Encoder(nn.Module, ABC):
-    """Features `[N, size]` of observations `[N, ...]`, each step for itself."""
-
-    Config: ClassVar[type]
-    size: int
-    # Actor-critics learn one encoder for both networks where learning to see is most of the work (images).
-    shared_by_default: bool = False
-    takes: ClassVar[str] = "any observations"
-
-    @classmethod
-    def accepts(cls, space: spaces.Space) -> bool:
-        """Whether observations of a space can be encoded; those that cannot are described by `takes`."""
-        return True
-
-    @classmethod
-    def sees(cls, space: spaces.Space) -> bool:
-        """Whether this part of a nested observation is what the encoder is there for."""
-        return is_picture(space)
-
-    @abstractmethod
-    def forward(self, obs: Any) -> Tensor:
-        """Encode observations `[N, ...]` into features `[N, size]`."""
-
-    def update_statistics(self, obs: Any) -> None:
-        """Let running statistics see a batch `[N, ...]`; nothing to do for encoders without any."""
-
-    def as_numpy(self) -> Callable[[Any], np.ndarray] | None:
-        """Return this encoder as a NumPy function over the same memory, or None where there is none."""
-        return None
 
 
 class Memory(nn.Module, ABC):
@@ -160,14 +129,12 @@ def build_torso(
 ) -> Torso:
     """Build a torso for an observation space; configs left out take their defaults.
 
-    An encoder of pictures takes Dict and Tuple spaces too: it sees the pictures in them, and a world model's what it
-    was fitted to (`NestedEncoder`).
+    An encoder of pictures takes Dict and Tuple spaces too: it encodes the pictures in them, and a world model's what
+    it was fitted to (`NestedEncoder`).
 
     Raises:
         TypeError: the encoder does not take such observations.
     """
-    from .nested import NestedEncoder  # it is an Encoder itself
-
     # The classes of components agree on their constructors by convention: (space or input size, config).
     config = encoder_config or encoder.Config()
     if not encoder.accepts(obs_space) and NestedEncoder.fits(obs_space, encoder):

@@ -14,9 +14,9 @@ from annotated_types import Gt
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from ..encoder import Encoder
 from ..layers import orthogonal
 from ..observations import PictureConfig, Planes, takes_planes
-from ..torso import Encoder
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from annotated_types import Gt
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from ..encoder import Encoder
 from ..layers import Activation, mlp, numpy_layers
 from ..normalize import RunningNormalizer
 from ..observations import VECTOR_SPACES, flat_size, flatten, leaf_observations, leaf_spaces, numpy_flatten
-from ..torso import Encoder
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from palaestra.networks.encoder import VECTOR_FEATURES
 from palaestra.networks.encoders.capsule import Capsule, CapsuleConfig, gather, routing_weights, squash
 from palaestra.networks.encoders.cnn import CNN, CNNConfig
 from palaestra.networks.encoders.impala import Impala, ImpalaConfig
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.memories.none import NoMemory
-from palaestra.networks.nested import VECTOR_FEATURES
 from palaestra.networks.torso import build_torso
 
 PICTURES = [CNN, Impala, Capsule]

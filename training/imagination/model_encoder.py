@@ -12,10 +12,9 @@ from annotated_types import Ge, Gt
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from ...networks.encoder import Encoder, NestedEncoder
 from ...networks.layers import Activation, mlp
-from ...networks.nested import NestedEncoder
 from ...networks.optimizer import Paced
-from ...networks.torso import Encoder
 from ..settings.usage import in_one_line
 
 if TYPE_CHECKING:

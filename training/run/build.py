@@ -20,9 +20,9 @@ from ...envs.make import EnvSpec, make_envs, make_single
 from ...envs.registry import find_environment
 from ...envs.vector import Envs
 from ...envs.wrappers.companion import Companion
-from ...networks.nested import NestedEncoder
+from ...networks.encoder import Encoder, NestedEncoder
 from ...networks.observations import is_picture, leaf_spaces
-from ...networks.torso import Encoder, Torso, build_torso
+from ...networks.torso import Torso, build_torso
 from ..settings.components import component_names, find_component
 from ..settings.config import RunConfig
 from ..settings.seeds import EVALUATION_SEED

@@ -1,21 +1,54 @@
-"""Dict and Tuple observations that hold pictures, say: each has an encoder of its own, all the rest is one vector."""
+"""Encoders: the features of one step. The choices are in `encoders/`; here is what they share, and nested ones."""
 
 from __future__ import annotations
 
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
 from .layers import mlp
 from .normalize import RunningNormalizer
-from .observations import VECTOR_SPACES, flat_size, flatten, leaf_observations, leaf_spaces
-from .torso import Encoder
+from .observations import VECTOR_SPACES, flat_size, flatten, is_picture, leaf_observations, leaf_spaces
 
 # The rest is normalised by its running statistics and seen with one layer: its units are unknown, and beside the
 # features of a picture a few raw numbers would be lost.
 VECTOR_FEATURES = 64
+
+
+class Encoder(nn.Module, ABC):
+    """Features `[N, size]` of observations `[N, ...]`, each step for itself."""
+
+    Config: ClassVar[type]
+    size: int
+    # Actor-critics learn one encoder for both networks where learning to see is most of the work (images).
+    shared_by_default: bool = False
+    takes: ClassVar[str] = "any observations"
+
+    @classmethod
+    def accepts(cls, space: spaces.Space) -> bool:
+        """Whether observations of a space can be encoded; those that cannot are described by `takes`."""
+        return True
+
+    @classmethod
+    def sees(cls, space: spaces.Space) -> bool:
+        """Whether this part of a nested observation is what the encoder is there for."""
+        return is_picture(space)
+
+    @abstractmethod
+    def forward(self, obs: Any) -> Tensor:
+        """Encode observations `[N, ...]` into features `[N, size]`."""
+
+    def update_statistics(self, obs: Any) -> None:
+        """Let running statistics see a batch `[N, ...]`; nothing to do for encoders without any."""
+
+    def as_numpy(self) -> Callable[[Any], np.ndarray] | None:
+        """Return this encoder as a NumPy function over the same memory, or None where there is none."""
+        return None
 
 
 class NestedEncoder(Encoder):
