@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from .layers import mlp
 from .normalize import RunningNormalizer
-from .observations import VECTOR_SPACES, flat_size, flatten, is_picture, leaf_observations, leaf_spaces
+from .observations import torch_flatten
+from .pictures import is_picture
+from .vectors import VECTOR_SPACES, flat_size, leaf_observations, leaf_spaces
 
 # The rest is normalised by its running statistics and seen with one layer: its units are unknown, and beside the
 # features of a picture a few raw numbers would be lost.
@@ -77,6 +79,7 @@ class NestedEncoder(Encoder):
         self.normalize = self.layers = None
         if self.others:
             width = sum(flat_size(self.spaces[at]) for at in self.others)
+            self.flatten = [torch_flatten(self.spaces[at]) for at in self.others]
             self.normalize = RunningNormalizer((width,))
             self.layers = mlp((width, VECTOR_FEATURES), "tanh")
             self.size += VECTOR_FEATURES
@@ -90,7 +93,7 @@ class NestedEncoder(Encoder):
         return torch.cat(parts, -1)
 
     def _vector(self, leaves: list[Any]) -> Tensor:
-        return torch.cat([flatten(self.spaces[at], leaves[at]) for at in self.others], -1)
+        return torch.cat([flat(leaves[at]) for flat, at in zip(self.flatten, self.others, strict=True)], -1)
 
     def update_statistics(self, obs: Any) -> None:
         """Let the normaliser of the vector see a batch, and the encoders their parts."""

@@ -21,6 +21,7 @@ from .distributions import (
 )
 from .layers import orthogonal
 from .masks import ActionMask, masked
+from .pictures import bounded
 
 
 class Normals(Protocol):
@@ -131,12 +132,12 @@ class GaussianHead(PolicyHead):
         super().__init__(space, None)
         self.shape = space.shape
         low, high = space.low.astype(np.float64).flatten(), space.high.astype(np.float64).flatten()
-        bounded = np.isfinite(low) & np.isfinite(high)
-        if squash and not bounded.all():
+        known = bounded(space).ravel()
+        if squash and not known.all():
             raise ValueError(f"squash needs bounded actions, got {space}; leave squash off")
-        middle = np.where(bounded, low, 0.0) + np.where(bounded, high - low, 0.0) / 2
+        middle = np.where(known, low, 0.0) + np.where(known, high - low, 0.0) / 2
         self.register_buffer("center", torch.as_tensor(middle, dtype=torch.float32))
-        half = np.where(bounded, (np.where(bounded, high, 1.0) - np.where(bounded, low, -1.0)) / 2, 1.0)
+        half = np.where(known, (np.where(known, high, 1.0) - np.where(known, low, -1.0)) / 2, 1.0)
         half[half == 0] = 1.0  # a dimension without a choice: whatever comes out, the environment clips it
         self.register_buffer("half_range", torch.as_tensor(half, dtype=torch.float32))
         self.layer = orthogonal(nn.Linear(size, len(low)), gain)

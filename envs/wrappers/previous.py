@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from ...networks.vectors import VECTOR_SPACES, flat_size, numpy_vector
 from ..vector import Backend
 from .beside import Beside, Parts
 
@@ -19,29 +20,16 @@ class ShowPrevious(Beside):
 
     def __init__(self, backend: Backend):
         self.encode = action_encoder(backend.action_space)
-        example = np.zeros((1, *(backend.action_space.shape or ())), backend.action_space.dtype)
-        super().__init__(backend, "show_previous", {ACTION: self.encode(example).shape[1], REWARD: 1})
+        super().__init__(backend, "show_previous", {ACTION: flat_size(backend.action_space), REWARD: 1})
 
     def follow(self, obs: Any, action: np.ndarray, reward: np.ndarray, parts: Parts) -> Parts:
         """What was done, and what it brought."""
-        return {ACTION: self.encode(action), REWARD: reward.astype(np.float32)[:, None]}
+        # A copy: whoever chose the action may change it.
+        return {ACTION: np.array(self.encode(action)), REWARD: reward.astype(np.float32)[:, None]}
 
 
 def action_encoder(space: spaces.Space) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function from actions `[B, ...]` to vectors `[B, D]`: one-hot for each choice, numbers as they are."""
-    match space:
-        case spaces.Discrete():
-            rows, start = np.eye(int(space.n), dtype=np.float32), space.start
-            return lambda action: rows[action - start]
-        case spaces.MultiDiscrete():
-            codes = [np.eye(int(n), dtype=np.float32) for n in space.nvec.ravel()]
-            starts = space.start.ravel()
-
-            def encode(action: np.ndarray) -> np.ndarray:
-                columns = (action.reshape(len(action), -1) - starts).T
-                return np.concatenate([code[column] for code, column in zip(codes, columns, strict=True)], -1)
-
-            return encode
-        case spaces.Box() | spaces.MultiBinary():
-            return lambda action: action.reshape(len(action), -1).astype(np.float32)
-    raise TypeError(f"show_previous takes actions that do not nest, got {space}")
+    if not isinstance(space, VECTOR_SPACES):
+        raise TypeError(f"show_previous takes actions that do not nest, got {space}")
+    return numpy_vector(space)

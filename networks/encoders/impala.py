@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ..encoder import Encoder
 from ..layers import orthogonal
-from ..observations import PictureConfig, Planes, takes_planes
+from ..observations import PictureConfig, Planes
+from ..pictures import takes_planes
 
 
 @dataclass(frozen=True)

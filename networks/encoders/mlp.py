@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 from annotated_types import Gt
 from gymnasium import spaces
 from torch import Tensor, nn
@@ -15,7 +14,8 @@ from torch import Tensor, nn
 from ..encoder import Encoder
 from ..layers import Activation, mlp, numpy_layers
 from ..normalize import RunningNormalizer
-from ..observations import VECTOR_SPACES, flat_size, flatten, leaf_observations, leaf_spaces, numpy_flatten
+from ..observations import torch_flatten
+from ..vectors import VECTOR_SPACES, flat_size, leaf_spaces, numpy_flatten
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class MLP(Encoder):
         if not self.accepts(space):
             raise TypeError(f"encoder 'mlp' takes {self.takes}, got {space}")
         self.space = space
-        self.leaves = leaf_spaces(space)
-        inputs = sum(map(flat_size, self.leaves))
+        inputs = sum(map(flat_size, leaf_spaces(space)))
+        self.vector = torch_flatten(space)
         self.normalize: nn.Module = RunningNormalizer((inputs,)) if config.normalize else nn.Identity()
         self.layers = mlp((inputs, *config.hidden), config.activation)
         self.size = (inputs, *config.hidden)[-1]
@@ -58,9 +58,7 @@ class MLP(Encoder):
 
     def flatten(self, obs: Any) -> Tensor:
         """Observations as float vectors `[N, inputs]`."""
-        arrays = leaf_observations(self.space, obs)
-        parts = [flatten(leaf, array) for leaf, array in zip(self.leaves, arrays, strict=True)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+        return self.vector(obs)
 
     def update_statistics(self, obs: Any) -> None:
         """Let the normaliser see observations `[N, ...]`."""

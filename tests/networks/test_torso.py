@@ -11,8 +11,8 @@ from torch import nn
 import palaestra.networks.memories
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.memories.none import NoMemory
-from palaestra.networks.observations import flat_size
 from palaestra.networks.torso import Memory, Torso, build_torso
+from palaestra.networks.vectors import flat_size
 
 
 @pytest.fixture(autouse=True)
@@ -191,7 +191,7 @@ OBSERVATIONS = {
     "multi-binary": (spaces.MultiBinary(3), [[0, 1, 1], [1, 0, 0]], [[0, 1, 1], [1, 0, 0]]),
     "box": (spaces.Box(-9, 9, (2, 2), np.float64), [[[1, 2], [3, 4]]], [[1, 2, 3, 4]]),
     "scalar": (spaces.Box(-9, 9, (), np.float32), [5.0, 6.0], [[5], [6]]),
-    "bytes": (spaces.Box(0, 255, (2,), np.uint8), [[0, 255]], [[0, 255]]),
+    "bytes": (spaces.Box(0, 255, (2,), np.uint8), [[0, 255]], [[0, 1]]),
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ...envs.make import make_envs
-from ...world_models.coding import is_picture
+from ...world_models.coding import is_convolved
 from ...world_models.episodes import Episodes
 from ...world_models.fit import Fit, Phase
 from ...world_models.report import open_loop_example, probe_states, report_on, traversals
@@ -216,7 +216,7 @@ def evaluate_model(
 
 def _write(run_dir: Path, report: dict[str, Any], model: WorldModel, held_out: Episodes) -> None:
     """Leave a report and its pictures."""
-    moved = traversals(model, held_out) if is_picture(model.observation_space) else None
+    moved = traversals(model, held_out) if is_convolved(model.observation_space) else None
     write_report(run_dir, report, open_loop_example(model, held_out), moved)
 
 

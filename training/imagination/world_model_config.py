@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt
 from gymnasium import spaces
 
 from ...envs.make import EnvSpec, make_envs
-from ...world_models.coding import is_picture
+from ...world_models.coding import is_convolved
 from ...world_models.fit import FitConfig
 from ...world_models.heads import HeadsConfig
 from ...world_models.world_model import WorldModel
@@ -127,7 +127,7 @@ def resolve_names(names: dict[str, str], space: spaces.Space) -> dict[str, str]:
     """Replace `auto` by what fits an observation space."""
     fitting = (
         {"coder": "vae", "dynamics": "mdn_rnn"}
-        if is_picture(space)
+        if is_convolved(space)
         else {"coder": "identity", "dynamics": "ensemble"}
     )
     return {kind: fitting[kind] if name == "auto" else name for kind, name in names.items()}
