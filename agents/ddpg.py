@@ -16,10 +16,10 @@ from annotated_types import Ge, Gt, Interval
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from ..networks.acting import make_step
 from ..networks.action_spaces import BOUNDED
 from ..networks.layers import Activation
 from ..networks.means import masked_mean
+from ..networks.numpy_twins.acting import make_step
 from ..networks.optimizer import FlatAdam, make_target
 from ..networks.q_value import ActionBounds, Actor, Critic
 from ..networks.stateful import Stateful

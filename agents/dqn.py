@@ -12,11 +12,12 @@ from annotated_types import Ge, Gt, Interval
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from ..networks.acting import make_step
 from ..networks.action_spaces import VALUED
 from ..networks.layers import Activation
 from ..networks.masks import best_action
 from ..networks.means import masked_mean
+from ..networks.numpy_twins.acting import make_step
+from ..networks.numpy_twins.q_heads import make_values
 from ..networks.optimizer import FlatAdam, make_target
 from ..networks.q_heads import (
     JointActions,
@@ -155,7 +156,7 @@ class DQN(Agent):
         self.optimizer = FlatAdam(self.network, max_grad_norm=config.max_grad_norm, compile=compile)
         self.target, self.target_vector = make_target(self.network)
         self.features = make_step(torso, nn.Sequential(), device)
-        self.values = head.as_numpy(device)
+        self.values = make_values(head, device)
         self.noise_size = head.noise_size
         self.no_noise = np.zeros(head.noise_size, np.float32)
         self.normalizes = any(True for _ in torso.buffers())

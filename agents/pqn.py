@@ -12,11 +12,12 @@ from annotated_types import Gt, Interval
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from ..networks.acting import make_step
 from ..networks.action_spaces import VALUED
 from ..networks.layers import Activation
 from ..networks.masks import best_action
 from ..networks.means import masked_mean
+from ..networks.numpy_twins.acting import make_step
+from ..networks.numpy_twins.q_heads import make_values
 from ..networks.optimizer import FlatAdam
 from ..networks.q_heads import JointActions, QHead, QNetwork, of_action
 from ..networks.stateful import Stateful
@@ -99,7 +100,7 @@ class PQN(Agent):
         self.network = QNetwork(torso, head).to(device)
         self.optimizer = FlatAdam(self.network, max_grad_norm=config.max_grad_norm, compile=compile)
         self.features = make_step(torso, nn.Sequential(), device)
-        self.values = head.as_numpy(device)
+        self.values = make_values(head, device)
         self.no_noise = torch.zeros(0, device=device)
         self.rollout = Rollout(config.rollout_length)
         self.steps = Counter(total_steps)

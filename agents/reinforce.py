@@ -12,12 +12,12 @@ from annotated_types import Gt, Interval
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from ..networks.acting import make_step
 from ..networks.action_spaces import SAMPLED
 from ..networks.heads import policy_head, value_head
 from ..networks.masks import masked
 from ..networks.means import masked_mean
 from ..networks.normalize import RewardScaler
+from ..networks.numpy_twins.acting import make_step
 from ..networks.optimizer import FlatAdam
 from ..networks.stateful import Stateful
 from ..networks.torso import Torso

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
@@ -47,10 +45,6 @@ class Encoder(nn.Module, ABC):
 
     def update_statistics(self, obs: Any) -> None:
         """Let running statistics see a batch `[N, ...]`; nothing to do for encoders without any."""
-
-    def as_numpy(self) -> Callable[[Any], np.ndarray] | None:
-        """Return this encoder as a NumPy function over the same memory, or None where there is none."""
-        return None
 
 
 class NestedEncoder(Encoder):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
@@ -14,9 +12,6 @@ from torch import Tensor, nn
 from .encoder import Encoder, NestedEncoder
 from .masks import mask_space
 from .tree import tree_leaves, tree_map
-
-# A network run in NumPy on the parameters that torch holds: (obs [B, ...], state [B, S], first [B]) -> the same.
-NumpyStep = Callable[[Any, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class Memory(nn.Module, ABC):
@@ -39,12 +34,6 @@ class Memory(nn.Module, ABC):
     def initial_state(self, num_envs: int) -> Tensor:
         """State `[num_envs, S]` before anything was seen."""
         return next(iter(self.parameters()), torch.empty(0)).new_zeros(num_envs, self.state_size)
-
-    def as_numpy(
-        self,
-    ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None:
-        """Return one step (T = 1, no time axis) as a NumPy function over the same memory, or None."""
-        return None
 
 
 class Torso(nn.Module):
@@ -109,15 +98,6 @@ class Torso(nn.Module):
         """Let running statistics see observations `[N, ...]`; none at all where every environment is resetting."""
         if leading_rows(obs):
             self.encoder.update_statistics(obs)
-
-    def as_numpy(self) -> NumpyStep | None:
-        """One step `[B, ...]` in NumPy, or None where a part has no such form or the weights are not on the CPU."""
-        if any(tensor.device.type != "cpu" for tensor in self.state_dict().values()):
-            return None
-        encode, remember = self.encoder.as_numpy(), self.memory.as_numpy()
-        if encode is None or remember is None:
-            return None
-        return lambda obs, state, first: remember(encode(obs), state, first)
 
 
 def build_torso(

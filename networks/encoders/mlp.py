@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
 from annotated_types import Gt
 from gymnasium import spaces
 from torch import Tensor, nn
 
 from ..encoder import Encoder
-from ..layers import Activation, mlp, numpy_layers
+from ..layers import Activation, mlp
 from ..normalize import RunningNormalizer
 from ..observations import torch_flatten
-from ..vectors import VECTOR_SPACES, flat_size, leaf_spaces, numpy_flatten
+from ..vectors import VECTOR_SPACES, flat_size, leaf_spaces
 
 
 @dataclass(frozen=True)
@@ -64,13 +62,3 @@ class MLP(Encoder):
         """Let the normaliser see observations `[N, ...]`."""
         if isinstance(self.normalize, RunningNormalizer):
             self.normalize.update(self.flatten(obs))
-
-    def as_numpy(self) -> Callable[[np.ndarray], np.ndarray] | None:
-        """Return this encoder as a NumPy function."""
-        layers, flat = numpy_layers(self.layers), numpy_flatten(self.space)
-        if layers is None:
-            return None
-        if not isinstance(self.normalize, RunningNormalizer):
-            return lambda obs: layers(flat(obs))
-        shift, scale, clip = self.normalize.shift.numpy(), self.normalize.scale.numpy(), self.normalize.clip
-        return lambda obs: layers(np.clip((flat(obs) - shift) * scale, -clip, clip))

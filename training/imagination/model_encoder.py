@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -103,10 +103,6 @@ class ModelEncoder(Encoder, Paced):
     def paces(self) -> Mapping[nn.Parameter, float]:
         """The encoder has a step size of its own."""
         return dict.fromkeys(self.coder.parameters(), self.config.learning_rate_scale)
-
-    def as_numpy(self) -> Callable[[Any], Any] | None:
-        """There is no NumPy form of coders."""
-        return None
 
 
 class _WithLoss(torch.autograd.Function):
