@@ -66,9 +66,9 @@ def numpy_vector(space: spaces.Space) -> Callable[[np.ndarray], np.ndarray]:
     """
     match space:
         case spaces.Discrete():
-            return _one_hot(np.array([space.n]), np.array([space.start]))
+            return _one_hot(np.array([space.n], np.int64), np.array([space.start], np.int64))
         case spaces.MultiDiscrete():
-            return _one_hot(space.nvec.ravel(), space.start.ravel())
+            return _one_hot(space.nvec.ravel().astype(np.int64), space.start.ravel().astype(np.int64))
         case spaces.Box() | spaces.MultiBinary():
             return lambda x: x.reshape(len(x), -1).astype(np.float32, copy=False)
     raise TypeError(f"no vector for {' '.join(str(space).split())}")
@@ -76,15 +76,17 @@ def numpy_vector(space: spaces.Space) -> Callable[[np.ndarray], np.ndarray]:
 
 def _one_hot(sizes: np.ndarray, starts: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     total = int(sizes.sum())
-    # Where each dimension's choices begin in the vector, less where its numbers begin.
-    shift = np.cumsum(np.concatenate([[0], sizes[:-1]])) - starts
+    # Where each dimension's choices begin in the vector.
+    begins = np.cumsum(np.concatenate([[0], sizes[:-1]]))
+    # Negative numbers are huge unsigned ones, so that one comparison finds both kinds of wrong choices.
+    limits = sizes.astype(np.uint64)
 
     def encode(x: np.ndarray) -> np.ndarray:
-        choices = x.reshape(len(x), -1).astype(np.int64, copy=False)
-        if not ((choices >= starts) & (choices < starts + sizes)).all():
+        choices = x.reshape(len(x), -1).astype(np.int64, copy=False) - starts
+        if (choices.view(np.uint64) >= limits).any():
             raise ValueError(f"choices {x} are not among {sizes} from {starts} on")
         vectors = np.zeros((len(x), total), np.float32)
-        vectors[np.arange(len(x))[:, None], choices + shift] = 1
+        vectors[np.arange(len(x))[:, None], choices + begins] = 1
         return vectors
 
     return encode
