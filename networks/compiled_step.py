@@ -53,7 +53,7 @@ def compile_step(step: Step) -> Step:
     Modules and configs do not change while they train, so each call need only check the tensors: checking everything
     costs 60 us.
     """
-    options = {"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe}
+    options: dict[str, Any] = {"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe}
     return torch.compile(step, dynamic=False, options=options)
 
 
