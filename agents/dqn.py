@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..networks.action_spaces import VALUED
 from ..networks.layers import Activation
-from ..networks.masks import action_mask, best_action
+from ..networks.masks import best_action
 from ..networks.means import masked_mean
 from ..networks.optimizer import FlatAdam, make_target
 from ..networks.q_heads import (
@@ -146,8 +146,8 @@ class DQN(Agent):
     ):
         self.config = config
         self.device = device
-        self.actions = JointActions(action_space)
         torso = make_torso()
+        self.actions = JointActions(action_space, torso.mask_space)
         support = torch.linspace(config.value_min, config.value_max, config.atoms)
         head = QHead(
             torso.size,
@@ -206,7 +206,7 @@ class DQN(Agent):
             # Nobody asks for values. Of pictures they would take most of the time of a warm-up.
             values = np.zeros((len(first), self.actions.count), np.float32)
         values = with_random_rows(values, random, self.act_generator)
-        return self.actions.action(best_action(values, action_mask(obs))), state
+        return self.actions.action(best_action(values, self.actions.allowed(obs))), state
 
     def learn(self, transition: Transition) -> Metrics:
         """Add a step to the replay; update target and network when it is time."""
@@ -245,7 +245,7 @@ class DQN(Agent):
         with torch.no_grad():
             next_outputs = self.target(next_obs, noise[1])
             choosing = self.network(next_obs, noise[0]) if self.config.double else next_outputs
-        mask = action_mask(next_obs)
+        mask = self.actions.allowed(next_obs)
         return self.temporal_difference(batch, outputs, choosing, next_outputs, mask)
 
     def window_loss(self, batch: WindowBatch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -255,7 +255,7 @@ class DQN(Agent):
         with torch.no_grad():
             next_outputs = self.target.unroll(obs, state, first, noise[1])
         choosing = outputs.detach() if self.config.double else next_outputs
-        mask = action_mask(obs)
+        mask = self.actions.allowed(obs)
         if mask is not None:
             mask = pick(mask, batch.bootstrap_rows).flatten(0, 1)
         return self.temporal_difference(

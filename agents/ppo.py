@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..networks.action_spaces import SAMPLED
 from ..networks.heads import policy_head, value_head
-from ..networks.masks import action_mask, masked
+from ..networks.masks import masked
 from ..networks.means import masked_mean
 from ..networks.normalize import RewardScaler
 from ..networks.optimizer import FlatAdam
@@ -119,7 +119,13 @@ class PPO(Agent):
         torso = make_torso()
         share = torso.shared_by_default if config.share_torso is None else config.share_torso
         value_torso = torso if share else make_torso()
-        head = policy_head(torso.size, action_space, log_std=config.log_std, squash=config.squash)
+        head = policy_head(
+            torso.size,
+            action_space,
+            mask_space=torso.mask_space,
+            log_std=config.log_std,
+            squash=config.squash,
+        )
         self.networks = nn.ModuleDict(
             {
                 "torso": torso,
@@ -157,7 +163,8 @@ class PPO(Agent):
         """Sample actions from the policy, or take its most likely ones."""
         outputs, next_state = self.forward(obs, state, first)
         noise = self.noise if self.config.noise_correlation > 0 else self.act_generator
-        return self.head.choose(masked(outputs, action_mask(obs)), noise if explore else None), next_state
+        outputs = masked(outputs, self.head.allowed(obs))
+        return self.head.choose(outputs, noise if explore else None), next_state
 
     def learn(self, transition: Transition) -> Metrics:
         """Add a step to the rollout; update when it is full."""
@@ -251,7 +258,7 @@ class PPO(Agent):
     def _policy_and_value(self, obs: Any, state: Tensor, first: Tensor) -> tuple[Any, Tensor]:
         """Distribution over actions and value `[T, B]` of observations `[T, B, ...]`, from memory `[B, S]` on."""
         features, _ = self.torso(obs, state[:, : self.torso.state_size], first)
-        policy = self.head(features, action_mask(obs))
+        policy = self.head(features, self.head.allowed(obs))
         if self.value_torso is self.torso:
             return policy, self.networks["value_head"](features).squeeze(-1)
         return policy, self._value(obs, state, first)

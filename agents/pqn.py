@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..networks.action_spaces import VALUED
 from ..networks.layers import Activation
-from ..networks.masks import action_mask, best_action
+from ..networks.masks import best_action
 from ..networks.means import masked_mean
 from ..networks.optimizer import FlatAdam
 from ..networks.q_heads import JointActions, QHead, QNetwork, of_action
@@ -96,8 +96,8 @@ class PQN(Agent):
     ):
         self.config = config
         self.device = device
-        self.actions = JointActions(action_space)
         torso = make_torso()
+        self.actions = JointActions(action_space, torso.mask_space)
         if torso.has_memory:
             raise ValueError(
                 "agent 'pqn' learns from single steps and cannot use a memory: choose memory 'none'"
@@ -136,7 +136,7 @@ class PQN(Agent):
         if explore:
             random = self.act_generator.random(len(first)) < self.epsilon
             values = with_random_rows(values, random, self.act_generator)
-        return self.actions.action(best_action(values, action_mask(obs))), state
+        return self.actions.action(best_action(values, self.actions.allowed(obs))), state
 
     def learn(self, transition: Transition) -> Metrics:
         """Add a step to the rollout; update when it is full."""
@@ -182,9 +182,8 @@ class PQN(Agent):
     def _state_values(self, obs: Any) -> np.ndarray:
         """Value `[N]` of the best action for observations `[N, ...]`."""
         values = self.network.head.values(self.network(obs, self.no_noise))
-        return (
-            of_action(values.unsqueeze(-1), best_action(values, action_mask(obs))).squeeze(-1).cpu().numpy()
-        )
+        best = best_action(values, self.actions.allowed(obs))
+        return of_action(values.unsqueeze(-1), best).squeeze(-1).cpu().numpy()
 
     def _minibatches(self, data: PQNBatch) -> Iterator[PQNBatch]:
         """Yield every step once an epoch, in new random minibatches."""

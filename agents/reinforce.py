@@ -12,12 +12,12 @@ from annotated_types import Gt, Interval
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from ..networks.acting import make_step
 from ..networks.action_spaces import SAMPLED
 from ..networks.heads import policy_head, value_head
-from ..networks.masks import action_mask, masked
+from ..networks.masks import masked
 from ..networks.means import masked_mean
 from ..networks.normalize import RewardScaler
+from ..networks.numpy_twins.acting import make_step
 from ..networks.optimizer import FlatAdam
 from ..networks.stateful import Stateful
 from ..networks.torso import Torso
@@ -115,7 +115,13 @@ class REINFORCE(Agent):
         self.config = config
         self.device = device
         self.torso, self.value_torso = make_torso(), make_torso()
-        self.head = policy_head(self.torso.size, action_space, log_std=config.log_std, squash=config.squash)
+        self.head = policy_head(
+            self.torso.size,
+            action_space,
+            mask_space=self.torso.mask_space,
+            log_std=config.log_std,
+            squash=config.squash,
+        )
         self.value_head = value_head(self.value_torso.size)
         self.policy = nn.ModuleDict({"torso": self.torso, "head": self.head}).to(device)
         self.baseline = nn.ModuleDict({"torso": self.value_torso, "head": self.value_head}).to(device)
@@ -142,7 +148,7 @@ class REINFORCE(Agent):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Sample actions from the policy, or take its most likely ones."""
         outputs, state = self.forward(obs, state, first)
-        outputs = masked(outputs, action_mask(obs))
+        outputs = masked(outputs, self.head.allowed(obs))
         return self.head.choose(outputs, self.act_generator if explore else None), state
 
     def learn(self, transition: Transition) -> Metrics:
@@ -195,7 +201,7 @@ class REINFORCE(Agent):
         """`-mean(log pi(action | obs) advantage)` over windows: its gradient is the policy gradient."""
         obs, first, valid = batch.obs, batch.first, batch.valid
         features, _ = self.torso(obs, self.torso.initial_state(first.shape[1]), first)
-        policy = self.head(features, action_mask(obs))
+        policy = self.head(features, self.head.allowed(obs))
         loss = -masked_mean(policy.log_prob(batch.action) * batch.advantage, valid)
         entropy = masked_mean(policy.entropy(), valid)
         metrics = {"loss/policy": loss, "policy/entropy": entropy}

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..networks.acting import make_step
+from ..networks.numpy_twins.acting import NumpyStep, make_step, torso_twin
+from ..networks.numpy_twins.q_heads import values_twin
 from ..networks.q_heads import QNetwork
-from ..networks.torso import NumpyStep, Torso
+from ..networks.torso import Torso
 from ..networks.tree import tree_map
 from .sequences import to_tensor, to_tensors
 
@@ -47,9 +48,9 @@ def make_joint_step(torsos: list[Torso], head: nn.Module, device: torch.device) 
 def make_value_step(network: QNetwork, device: torch.device) -> ValueStep:
     """Return a step from observations to action values: all of it in NumPy, or all of it in torch."""
     torso, head = network.torso, network.head
-    numpy_torso = torso.as_numpy() if device.type == "cpu" else None
+    numpy_torso = torso_twin(torso) if device.type == "cpu" else None
     if numpy_torso is not None:
-        numpy_head = head.as_numpy(device)
+        numpy_head = values_twin(head)
 
         def numpy_step(
             obs: Any, state: np.ndarray, first: np.ndarray, noise: np.ndarray

@@ -8,6 +8,8 @@ from typing import NamedTuple, TypeGuard
 import numpy as np
 from gymnasium import spaces
 
+from .pictures import is_bounded
+
 
 class ActionSpaces(NamedTuple):
     """Some action spaces."""
@@ -30,7 +32,7 @@ def _is_float_box(space: spaces.Space) -> TypeGuard[spaces.Box]:
 
 
 def _is_bounded(space: spaces.Space) -> bool:
-    return _is_float_box(space) and space.is_bounded()
+    return _is_float_box(space) and is_bounded(space)
 
 
 def _is_sampled(space: spaces.Space) -> bool:

@@ -20,7 +20,8 @@ from .distributions import (
     SquashedGaussian,
 )
 from .layers import orthogonal
-from .masks import masked
+from .masks import ActionMask, masked
+from .pictures import bounded
 
 
 class Normals(Protocol):
@@ -36,6 +37,10 @@ class PolicyHead(nn.Module, ABC):
 
     layer: nn.Linear
 
+    def __init__(self, space: spaces.Space, mask_space: spaces.Space | None):
+        super().__init__()
+        self.allowed = ActionMask(mask_space, space)
+
     @abstractmethod
     def distribution(self, outputs: Tensor) -> Policy:
         """Distribution over actions, given the layer's outputs `[..., K]`."""
@@ -45,15 +50,17 @@ class PolicyHead(nn.Module, ABC):
         """Actions `[B, ...]` for outputs `[B, K]`: sampled, or the most likely ones when `generator` is None."""
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Policy:
-        """Distribution over actions, given features `[..., size]` and what is allowed `[..., K]`."""
+        """Distribution over actions, given features `[..., size]` and an `allowed` mask `[..., K]`."""
         return self.distribution(masked(self.layer(features), mask))
 
 
 class CategoricalHead(PolicyHead):
     """For Discrete actions."""
 
-    def __init__(self, size: int, space: spaces.Discrete, gain: float):
-        super().__init__()
+    def __init__(
+        self, size: int, space: spaces.Discrete, gain: float, mask_space: spaces.Space | None = None
+    ):
+        super().__init__(space, mask_space)
         self.start = int(space.start)
         self.layer = orthogonal(nn.Linear(size, int(space.n)), gain)
 
@@ -69,8 +76,10 @@ class CategoricalHead(PolicyHead):
 class MultiCategoricalHead(PolicyHead):
     """For one-dimensional MultiDiscrete actions."""
 
-    def __init__(self, size: int, space: spaces.MultiDiscrete, gain: float):
-        super().__init__()
+    def __init__(
+        self, size: int, space: spaces.MultiDiscrete, gain: float, mask_space: spaces.Space | None = None
+    ):
+        super().__init__(space, mask_space)
         self.sizes = [int(n) for n in space.nvec]
         self.start = np.asarray(space.start)
         self.layer = orthogonal(nn.Linear(size, sum(self.sizes)), gain)
@@ -91,8 +100,10 @@ class MultiCategoricalHead(PolicyHead):
 class BernoulliHead(PolicyHead):
     """For one-dimensional MultiBinary actions."""
 
-    def __init__(self, size: int, space: spaces.MultiBinary, gain: float):
-        super().__init__()
+    def __init__(
+        self, size: int, space: spaces.MultiBinary, gain: float, mask_space: spaces.Space | None = None
+    ):
+        super().__init__(space, mask_space)
         self.layer = orthogonal(nn.Linear(size, space.shape[0]), gain)
 
     def distribution(self, outputs: Tensor) -> Policy:
@@ -118,15 +129,15 @@ class GaussianHead(PolicyHead):
     half_range: Tensor
 
     def __init__(self, size: int, space: spaces.Box, gain: float, log_std: float, squash: bool):
-        super().__init__()
+        super().__init__(space, None)
         self.shape = space.shape
         low, high = space.low.astype(np.float64).flatten(), space.high.astype(np.float64).flatten()
-        bounded = np.isfinite(low) & np.isfinite(high)
-        if squash and not bounded.all():
+        known = bounded(space).ravel()
+        if squash and not known.all():
             raise ValueError(f"squash needs bounded actions, got {space}; leave squash off")
-        middle = np.where(bounded, low, 0.0) + np.where(bounded, high - low, 0.0) / 2
+        middle = np.where(known, low, 0.0) + np.where(known, high - low, 0.0) / 2
         self.register_buffer("center", torch.as_tensor(middle, dtype=torch.float32))
-        half = np.where(bounded, (np.where(bounded, high, 1.0) - np.where(bounded, low, -1.0)) / 2, 1.0)
+        half = np.where(known, (np.where(known, high, 1.0) - np.where(known, low, -1.0)) / 2, 1.0)
         half[half == 0] = 1.0  # a dimension without a choice: whatever comes out, the environment clips it
         self.register_buffer("half_range", torch.as_tensor(half, dtype=torch.float32))
         self.layer = orthogonal(nn.Linear(size, len(low)), gain)
@@ -182,20 +193,26 @@ class _Rescaled:
 
 
 def policy_head(
-    size: int, action_space: spaces.Space, *, gain: float = 0.01, log_std: float = 0.0, squash: bool = False
+    size: int,
+    action_space: spaces.Space,
+    *,
+    mask_space: spaces.Space | None = None,
+    gain: float = 0.01,
+    log_std: float = 0.0,
+    squash: bool = False,
 ) -> PolicyHead:
-    """Return the head that fits an action space.
+    """Return the head that fits an action space; `mask_space` is that of the observations' action masks.
 
     The small `gain` starts every policy near uniform (Andrychowicz et al. 2021, section 3.2).
     """
     if SAMPLED.include(action_space):
         match action_space:
             case spaces.Discrete():
-                return CategoricalHead(size, action_space, gain)
+                return CategoricalHead(size, action_space, gain, mask_space)
             case spaces.MultiDiscrete():
-                return MultiCategoricalHead(size, action_space, gain)
+                return MultiCategoricalHead(size, action_space, gain, mask_space)
             case spaces.MultiBinary():
-                return BernoulliHead(size, action_space, gain)
+                return BernoulliHead(size, action_space, gain, mask_space)
             case spaces.Box():
                 return GaussianHead(size, action_space, gain, log_std, squash)
     raise TypeError(f"no policy for {' '.join(str(action_space).split())}, only for {SAMPLED.name}")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad
 
-# (loss, metrics) of a batch, computed with the modules that the optimiser holds.
+from .compiled_step import LossFunction, compile_step, functional_step, not_compiled
+
 Network = TypeVar("Network", bound=nn.Module)
-LossFunction = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 
 
 class Paced:
@@ -28,7 +28,8 @@ class FlatAdam:
     """Adam (Kingma & Ba 2015) for all parameters of some modules, laid out as views of one vector.
 
     `step` runs loss, gradients, clipping and Adam. With `compile`, all of that is one compiled function, chosen by
-    loss function; batches must then keep their shapes. Parameters are updated in place, so NumPy views of them
+    loss function (`compiled_step.py`); batches must then keep their shapes. Where compiling fails, a warning says so
+    and steps are taken without. Parameters are updated in place, so NumPy views of them
     stay right.
     """
 
@@ -57,21 +58,33 @@ class FlatAdam:
         """Take one step down the gradient of `loss(*batch)`; returns its metrics and `gradient_norm`."""
         scales = self._count_step(learning_rate)
         if self.compile:
-            if loss not in self._compiled:
-                # Modules and configs do not change while they train, so each call need only check the tensors:
-                # checking everything costs 60 us.
-                self._compiled[loss] = torch.compile(
-                    self._make_functional_step(loss),
-                    dynamic=False,
-                    options={"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe},
-                )
-            return self._compiled[loss](self.vector, self.mean, self.square, scales, batch)
+            metrics = self._compiled_step(loss, batch, scales)
+            if metrics is not None:
+                return metrics
         self.gradient.zero_()
         value, metrics = loss(*batch)
         value.backward()
         with torch.no_grad():
             norm = self.apply(self.vector, self.gradient, self.mean, self.square, scales)
         return {name: metric.detach() for name, metric in metrics.items()} | {"gradient_norm": norm}
+
+    def _compiled_step(
+        self, loss: LossFunction, batch: tuple[Any, ...], scales: Tensor
+    ) -> dict[str, Tensor] | None:
+        """The step as one compiled function; None, and nothing has changed, where it cannot be compiled."""
+        state = (self.vector, self.mean, self.square)
+        if loss in self._compiled:
+            return self._compiled[loss](*state, scales, batch)
+        before = [x.clone() for x in state]
+        try:
+            self._compiled[loss] = compile_step(functional_step(self.modules, loss, self.apply))
+            return self._compiled[loss](*state, scales, batch)
+        except Exception as error:  # compilers fail in many ways, and training need not
+            for x, value in zip(state, before, strict=True):
+                x.copy_(value)
+            self.compile = False
+            warnings.warn(not_compiled(error), RuntimeWarning, stacklevel=3)
+            return None
 
     def _count_step(self, learning_rate: float) -> Tensor:
         """Step size and factor of the deviation `[2]`, both corrected for the moments' start at zero.
@@ -97,29 +110,6 @@ class FlatAdam:
         vector.sub_(step if self.pace is None else step * self.pace)
         return norm
 
-    def _make_functional_step(self, loss: LossFunction) -> Callable[..., dict[str, Tensor]]:
-        """Return the step as a function of the vector, so that the compiler sees gradients and update as one graph."""
-        holder = _Loss(self.modules, loss)
-        shapes = [(name, parameter.shape) for name, parameter in holder.named_parameters()]
-
-        def loss_of_vector(vector: Tensor, batch: tuple[Any, ...]) -> tuple[Tensor, dict[str, Tensor]]:
-            parts = vector.split([shape.numel() for _, shape in shapes])
-            parameters = {name: part.view(shape) for (name, shape), part in zip(shapes, parts, strict=True)}
-            # A module that is held under two names (a shared torso) is one object: setting its parameters once is
-            # enough, and setting them under both names would leave those of the trace behind.
-            return functional_call(holder, parameters, batch, tie_weights=False)
-
-        def step(
-            vector: Tensor, mean: Tensor, square: Tensor, scales: Tensor, batch: tuple[Any, ...]
-        ) -> dict[str, Tensor]:
-            gradient, metrics = grad(loss_of_vector, has_aux=True)(vector, batch)
-            return metrics | {"gradient_norm": self.apply(vector, gradient, mean, square, scales)}
-
-        # What was compiled is found again by the code object alone, now that only tensors are checked: without one
-        # of its own, this step would run another agent's, with that agent's loss and hyper-parameters.
-        step.__code__ = step.__code__.replace()
-        return step
-
     def state_dict(self) -> dict[str, Any]:
         """Moments and step count; the parameters belong to the modules."""
         return {"mean": self.mean, "square": self.square, "count": self.count}
@@ -129,18 +119,6 @@ class FlatAdam:
         self.mean.copy_(state["mean"])
         self.square.copy_(state["square"])
         self.count = int(state["count"])
-
-
-class _Loss(nn.Module):
-    """Makes a loss function that closes over modules callable with other parameters for them."""
-
-    def __init__(self, modules: nn.Module, loss: LossFunction):
-        super().__init__()
-        self.held = modules
-        self.loss = loss
-
-    def forward(self, *batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.loss(*batch)
 
 
 def flatten_parameters(modules: nn.Module) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -12,11 +11,9 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from .action_spaces import VALUED
-from .layers import ACTIVATIONS, Activation, numpy_layers
+from .layers import ACTIVATIONS, Activation
+from .masks import ActionMask
 from .torso import Torso
-
-# (x [N, inputs], noise [P]) -> y [N, outputs]; all NumPy
-NoisyStep = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class NoisyLinear(nn.Module):
@@ -38,13 +35,6 @@ class NoisyLinear(nn.Module):
         """`(W + S * (e_out e_in^T)) x + b + s * e_out`, without building the noisy weights."""
         noise_in, noise_out = noise.split(self.sizes)
         return self.mean(x) + self.deviation(x * noise_in) * noise_out
-
-    def as_numpy(self) -> NoisyStep:
-        """Return this layer as a NumPy function over the same memory."""
-        mean, deviation = numpy_layers(self.mean), numpy_layers(self.deviation)
-        assert mean is not None and deviation is not None
-        inputs = self.sizes[0]
-        return lambda x, noise: mean(x) + deviation(x * noise[:inputs]) * noise[inputs:]
 
 
 def draw_noise(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
@@ -80,25 +70,6 @@ class Stream(nn.Module):
         for layer, own_noise in zip(self.layers, noise.split(self.noise_sizes), strict=True):
             x = layer(x, own_noise) if isinstance(layer, NoisyLinear) else layer(x)
         return x
-
-    def as_numpy(self) -> NoisyStep:
-        """Return the layers as a NumPy function over the same memory."""
-        if not any(self.noise_sizes):
-            plain = numpy_layers(nn.Sequential(*self.layers))
-            assert plain is not None
-            return lambda x, noise: plain(x)
-        steps: list[tuple[Any, bool]] = []
-        for layer in self.layers:
-            step = layer.as_numpy() if isinstance(layer, NoisyLinear) else numpy_layers(layer)
-            steps.append((step, isinstance(layer, NoisyLinear)))
-        places = np.cumsum(self.noise_sizes)[:-1]
-
-        def run(x: np.ndarray, noise: np.ndarray) -> np.ndarray:
-            for (step, noisy), own_noise in zip(steps, np.split(noise, places), strict=True):
-                x = step(x, own_noise) if noisy else step(x)
-            return x
-
-        return run
 
 
 class QHead(nn.Module):
@@ -152,35 +123,6 @@ class QHead(nn.Module):
         """Action values: the means `[...]` of what `outputs [..., K]` stand for."""
         return outputs.mean(-1) if self.support is None else outputs.softmax(-1) @ self.support
 
-    def as_numpy(self, device: torch.device) -> NoisyStep:
-        """Return `(features [N, size], noise) -> values [N, A]` in NumPy; on the CPU over the same memory."""
-        if device.type != "cpu":
-            return self._torch_step(device)
-        actions = self.action_stream.as_numpy()
-        state = None if self.state_stream is None else self.state_stream.as_numpy()
-        if state is None and self.shape[1] == 1:
-            return actions
-        split, support = self.noise_sizes[0], None if self.support is None else self.support.numpy()
-
-        def run(features: np.ndarray, noise: np.ndarray) -> np.ndarray:
-            outputs = actions(features, noise[:split]).reshape(-1, *self.shape)
-            if state is not None:
-                outputs = outputs - outputs.mean(1, keepdims=True) + state(features, noise[split:])[:, None]
-            if support is None:
-                return outputs.mean(-1)
-            weights = np.exp(outputs - outputs.max(-1, keepdims=True))
-            return weights @ support / weights.sum(-1)
-
-        return run
-
-    def _torch_step(self, device: torch.device) -> NoisyStep:
-        @torch.inference_mode()
-        def run(features: np.ndarray, noise: np.ndarray) -> np.ndarray:
-            inputs = (torch.from_numpy(x).to(device) for x in (features, noise))
-            return self.values(self(*inputs)).cpu().numpy()
-
-        return run
-
 
 class QNetwork(nn.Module):
     """A torso and a head: observations to what the head makes of them."""
@@ -230,11 +172,14 @@ def quantile_huber_loss(quantiles: Tensor, target: Tensor) -> Tensor:
 
 
 class JointActions:
-    """Numbers the actions of a Discrete or one-dimensional MultiDiscrete space, all combinations in a row."""
+    """Numbers the actions of a Discrete or one-dimensional MultiDiscrete space, all combinations in a row.
+
+    `mask_space` is that of the observations' action masks.
+    """
 
     LIMIT = 10_000
 
-    def __init__(self, space: spaces.Space):
+    def __init__(self, space: spaces.Space, mask_space: spaces.Space | None = None):
         if not VALUED.include(space):
             raise TypeError(f"no action values for {space}, only for {VALUED.name}")
         match space:
@@ -246,6 +191,7 @@ class JointActions:
                 self.table = np.stack(np.unravel_index(np.arange(count), space.nvec), -1) + space.start
         self.space = space
         self.count = len(self.table)
+        self.allowed = ActionMask(mask_space, space, joint=True)
 
     def action(self, index: np.ndarray) -> np.ndarray:
         """Actions `[B]` or `[B, D]` of numbers `[B]`."""

@@ -3,55 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from .observations import is_picture
+from .encoder import Encoder, NestedEncoder
+from .masks import mask_space
 from .tree import tree_leaves, tree_map
-
-# A network run in NumPy on the parameters that torch holds: (obs [B, ...], state [B, S], first [B]) -> the same.
-NumpyStep = Callable[[Any, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-
-
-class Encoder(nn.Module, ABC):
-    """Features `[N, size]` of observations `[N, ...]`, each step for itself."""
-
-    Config: ClassVar[type]
-    size: int
-    # Actor-critics learn one encoder for both networks where learning to see is most of the work (images).
-    shared_by_default: bool = False
-    takes: ClassVar[str] = "any observations"
-
-    @classmethod
-    def accepts(cls, space: spaces.Space) -> bool:
-        """Whether observations of a space can be encoded; those that cannot are described by `takes`."""
-        return True
-
-    @classmethod
-    def sees(cls, space: spaces.Space) -> bool:
-        """Whether this part of a nested observation is what the encoder is there for."""
-        return is_picture(space)
-
-    @abstractmethod
-    def forward(self, obs: Any) -> Tensor:
-        """Encode observations `[N, ...]` into features `[N, size]`."""
-
-    def update_statistics(self, obs: Any) -> None:
-        """Add a batch `[N, ...]` to running statistics; nothing to do for encoders without any."""
-
-    @property
-    def has_statistics(self) -> bool:
-        """Whether `update_statistics` does anything; so it does, as a rule, where an encoder has one of its own."""
-        return type(self).update_statistics is not Encoder.update_statistics
-
-    def as_numpy(self) -> Callable[[Any], np.ndarray] | None:
-        """Return this encoder as a NumPy function over the same memory, or None where there is none."""
-        return None
 
 
 class Memory(nn.Module, ABC):
@@ -75,21 +35,20 @@ class Memory(nn.Module, ABC):
         """State `[num_envs, S]` before anything was seen."""
         return next(iter(self.parameters()), torch.empty(0)).new_zeros(num_envs, self.state_size)
 
-    def as_numpy(
-        self,
-    ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None:
-        """Return one step (T = 1, no time axis) as a NumPy function over the same memory, or None."""
-        return None
-
 
 class Torso(nn.Module):
-    """Encoder and memory in one: `(obs [T, B, ...], state [B, S], first [T, B]) -> (features [T, B, size], state)`."""
+    """Encoder and memory in one: `(obs [T, B, ...], state [B, S], first [T, B]) -> (features [T, B, size], state)`.
 
-    def __init__(self, encoder: Encoder, memory: Memory):
+    `mask_space` is that of the action masks in the observations, None where there are none.
+    """
+
+    def __init__(self, encoder: Encoder, memory: Memory, mask_space: spaces.Space | None = None):
         super().__init__()
         self.encoder = encoder
         self.memory = memory
         self.size = memory.size
+        # Heads read the mask, but only who builds the torso knows the observation space.
+        self.mask_space = mask_space
 
     def forward(self, obs: Any, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """Features of a `[T, B]` chunk and the state after it."""
@@ -141,15 +100,6 @@ class Torso(nn.Module):
         if leading_rows(obs):
             self.encoder.update_statistics(obs)
 
-    def as_numpy(self) -> NumpyStep | None:
-        """One step `[B, ...]` in NumPy, or None where a part has no such form or the weights are not on the CPU."""
-        if any(tensor.device.type != "cpu" for tensor in self.state_dict().values()):
-            return None
-        encode, remember = self.encoder.as_numpy(), self.memory.as_numpy()
-        if encode is None or remember is None:
-            return None
-        return lambda obs, state, first: remember(encode(obs), state, first)
-
 
 def build_torso(
     obs_space: spaces.Space,
@@ -160,21 +110,20 @@ def build_torso(
 ) -> Torso:
     """Build a torso for an observation space; configs left out take their defaults.
 
-    An encoder of pictures takes Dict and Tuple spaces too: it sees the pictures in them, and a world model's what it
-    was fitted to (`NestedEncoder`).
+    An encoder of pictures takes Dict and Tuple spaces too: it encodes the pictures in them, and a world model's what
+    it was fitted to (`NestedEncoder`).
 
     Raises:
         TypeError: the encoder does not take such observations.
     """
-    from .nested import NestedEncoder  # it is an Encoder itself
-
     # The classes of components agree on their constructors by convention: (space or input size, config).
     config = encoder_config or encoder.Config()
     if not encoder.accepts(obs_space) and NestedEncoder.fits(obs_space, encoder):
         built: Encoder = NestedEncoder(obs_space, encoder, config)
     else:
         built = encoder(obs_space, config)  # type: ignore[call-arg]
-    return Torso(built, memory(built.size, memory_config or memory.Config()))  # type: ignore[call-arg]
+    built_memory = memory(built.size, memory_config or memory.Config())  # type: ignore[call-arg]
+    return Torso(built, built_memory, mask_space(obs_space))
 
 
 def pick(x: Tensor, rows: Tensor) -> Tensor:

@@ -6,8 +6,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from ..networks.encoders.mlp import MLP, MLPConfig
-from ..networks.observations import VECTOR_SPACES, flat_size
+from ..networks.observations import vector
+from ..networks.pictures import bounded
+from ..networks.vectors import VECTOR_SPACES, flat_size
 
 
 class ActionCoder(nn.Module):
@@ -15,6 +16,8 @@ class ActionCoder(nn.Module):
 
     low: Tensor
     high: Tensor
+    center: Tensor
+    half_range: Tensor
 
     def __init__(self, space: spaces.Space):
         super().__init__()
@@ -24,27 +27,28 @@ class ActionCoder(nn.Module):
                 f"got {' '.join(str(space).split())}"
             )
         self.size = flat_size(space)
-        # A perceptron without layers only flattens.
-        self.flatten = MLP(space, MLPConfig(hidden=()))
+        self.space = space
         self.lead = len(space.shape or ())
         self.is_box = isinstance(space, spaces.Box)
         low, high = torch.full((self.size,), -1.0), torch.full((self.size,), 1.0)
+        center, half_range = torch.zeros(self.size), torch.ones(self.size)
         if isinstance(space, spaces.Box):
-            bounds = (
+            low, high = (
                 torch.as_tensor(bound.flatten(), dtype=torch.float32) for bound in (space.low, space.high)
             )
-            low, high = bounds
+            scaled = torch.as_tensor(bounded(space).ravel()) & (high > low)
+            center = torch.where(scaled, (low + high) / 2, 0.0)
+            half_range = torch.where(scaled, (high - low) / 2, 1.0)
         self.register_buffer("low", low)
         self.register_buffer("high", high)
+        self.register_buffer("center", center, persistent=False)
+        self.register_buffer("half_range", half_range, persistent=False)
 
     def forward(self, action: Tensor) -> Tensor:
         """Encode actions as the environment takes them."""
         lead = action.shape[: action.dim() - self.lead]
-        vector = self.flatten(action.reshape(-1, *action.shape[len(lead) :]))
+        encoded = vector(self.space, action.reshape(-1, *action.shape[len(lead) :]))
         if self.is_box:
-            vector = torch.maximum(torch.minimum(vector, self.high), self.low)
-            bounded = (self.low.isfinite() & self.high.isfinite()) & (self.high > self.low)
-            middle = torch.where(bounded, (self.low + self.high) / 2, 0.0)
-            half = torch.where(bounded, (self.high - self.low) / 2, 1.0)
-            vector = (vector - middle) / half
-        return vector.reshape(*lead, self.size)
+            clipped = torch.maximum(torch.minimum(encoded, self.high), self.low)
+            encoded = (clipped - self.center) / self.half_range
+        return encoded.reshape(*lead, self.size)

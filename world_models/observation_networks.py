@@ -12,11 +12,11 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from ..networks.layers import mlp
+from ..networks.pictures import is_picture, picture_layout
 from .scales import divisor
 
-SMALLEST_PICTURE = 16
-# Larger bounds, such as the largest float32, are none.
-LARGEST_BOUND = 1e6
+# Four layers that halve a picture leave nothing of a smaller one, which is a vector to them.
+SMALLEST_SIDE = 16
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ObservationNetworksConfig:
 
 
 class VectorScaler(nn.Module):
-    """Flat observations in units of their own deviation, `[N, *shape] <-> [N, D]`."""
+    """Flat observations in units of their own deviation, `[N, *shape] <-> [N, D]`; small pictures in their range."""
 
     center: Tensor
     deviation: Tensor
@@ -47,7 +47,9 @@ class VectorScaler(nn.Module):
         super().__init__()
         self.shape = space.shape
         self.size = int(np.prod(space.shape))
-        for name, value in (("center", 0.0), ("deviation", 1.0)):
+        self.measured = not is_picture(space)
+        center, unit = (0.0, 1.0) if self.measured else _range(space)
+        for name, value in (("center", center), ("deviation", unit)):
             self.register_buffer(name, torch.full((self.size,), value))
         self.register_buffer("low", torch.as_tensor(space.low.flatten(), dtype=torch.float32))
         self.register_buffer("high", torch.as_tensor(space.high.flatten(), dtype=torch.float32))
@@ -59,7 +61,9 @@ class VectorScaler(nn.Module):
 
     @torch.no_grad()
     def fit(self, obs: Tensor) -> None:
-        """Measure mean and deviation of observations `[N, *shape]`."""
+        """Measure mean and deviation of observations `[N, *shape]`; the range of pictures is known."""
+        if not self.measured:
+            return
         flat = obs.reshape(len(obs), -1).double()
         deviation = flat.std(0) if len(flat) > 1 else torch.zeros_like(flat[0])
         self.center.copy_(flat.mean(0))
@@ -85,17 +89,12 @@ class PictureScaler(nn.Module):
     def __init__(self, space: spaces.Box):
         super().__init__()
         self.shape = space.shape
-        # As floats: in the space's own type, -128 to 127 would have the range -1.
-        self.low = float(space.low.min())
-        self.range = float(space.high.max()) - self.low
+        self.low, self.range = _range(space)
         # One frame as [frames, its own axes]; a lone picture is a stack of one.
         self.stack = space.shape if len(space.shape) == 4 else (1, *space.shape)
-        # Channels last where there are few of them, as most environments have it.
-        self.channels_last = len(self.stack) == 4 and self.stack[-1] <= 4
-        frames, *frame = self.stack
-        channels = 1 if len(frame) == 2 else frame[-1 if self.channels_last else 0]
-        height, width = frame if len(frame) == 2 else frame[:2] if self.channels_last else frame[1:]
-        self.picture = (int(frames * channels), int(height), int(width))
+        layout = picture_layout(space.shape)
+        self.channels_last = layout.channels_last
+        self.picture = layout.planes
         self.size = int(np.prod(space.shape))
 
     @property
@@ -131,19 +130,22 @@ def observation_scaler(space: spaces.Space) -> VectorScaler | PictureScaler:
     """
     if not isinstance(space, spaces.Box):
         raise TypeError(f"world models take Box observations, got {' '.join(str(space).split())}")
-    return PictureScaler(space) if is_picture(space) else VectorScaler(space)
+    return PictureScaler(space) if is_convolved(space) else VectorScaler(space)
 
 
-def is_picture(space: spaces.Space) -> bool:
-    """Whether a space is one of pictures: two to four axes (a stack of frames), bounded, sides of 16 or more."""
-    return (
-        isinstance(space, spaces.Box)
-        and len(space.shape) in (2, 3, 4)
-        and bool(
-            max(np.abs(bounds.astype(float)).max() for bounds in (space.low, space.high)) <= LARGEST_BOUND
-        )
-        and sorted(space.shape)[-2] >= SMALLEST_PICTURE
-    )
+def is_convolved(space: spaces.Space) -> bool:
+    """Whether observations are pictures large enough for convolutions, with sides of 16 or more."""
+    if not (is_picture(space) and space.shape is not None):
+        return False
+    layout = picture_layout(space.shape)
+    return min(layout.height, layout.width) >= SMALLEST_SIDE
+
+
+def _range(space: spaces.Box) -> tuple[float, float]:
+    """Smallest number of pictures, and how far the largest is from it (1 where it is the same)."""
+    # As floats: in the space's own type, -128 to 127 would have the range -1.
+    low = float(space.low.min())
+    return low, float(space.high.max()) - low or 1.0
 
 
 def build_networks(

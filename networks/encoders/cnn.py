@@ -10,9 +10,10 @@ from annotated_types import Gt
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from ..encoder import Encoder
 from ..layers import orthogonal
-from ..observations import PictureConfig, Planes, takes_planes
-from ..torso import Encoder
+from ..observations import PictureConfig, Planes
+from ..pictures import takes_planes
 
 # Below, nothing is left of a picture behind the three layers of the Nature paper.
 NATURE_FROM = 36

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
-import torch
 from annotated_types import Gt
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from ..layers import Activation, mlp, numpy_layers
+from ..encoder import Encoder
+from ..layers import Activation, mlp
 from ..normalize import RunningNormalizer
-from ..observations import VECTOR_SPACES, flat_size, flatten, leaf_observations, leaf_spaces, numpy_flatten
-from ..torso import Encoder
+from ..observations import torch_flatten
+from ..vectors import VECTOR_SPACES, flat_size, leaf_spaces
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,8 @@ class MLP(Encoder):
         if not self.accepts(space):
             raise TypeError(f"encoder 'mlp' takes {self.takes}, got {space}")
         self.space = space
-        self.leaves = leaf_spaces(space)
-        inputs = sum(map(flat_size, self.leaves))
+        inputs = sum(map(flat_size, leaf_spaces(space)))
+        self.vector = torch_flatten(space)
         self.normalize: nn.Module = RunningNormalizer((inputs,)) if config.normalize else nn.Identity()
         self.layers = mlp((inputs, *config.hidden), config.activation)
         self.size = (inputs, *config.hidden)[-1]
@@ -58,9 +56,7 @@ class MLP(Encoder):
 
     def flatten(self, obs: Any) -> Tensor:
         """Observations as float vectors `[N, inputs]`."""
-        arrays = leaf_observations(self.space, obs)
-        parts = [flatten(leaf, array) for leaf, array in zip(self.leaves, arrays, strict=True)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+        return self.vector(obs)
 
     @property
     def has_statistics(self) -> bool:
@@ -71,13 +67,3 @@ class MLP(Encoder):
         """Let the normaliser see observations `[N, ...]`."""
         if isinstance(self.normalize, RunningNormalizer):
             self.normalize.update(self.flatten(obs))
-
-    def as_numpy(self) -> Callable[[np.ndarray], np.ndarray] | None:
-        """Return this encoder as a NumPy function."""
-        layers, flat = numpy_layers(self.layers), numpy_flatten(self.space)
-        if layers is None:
-            return None
-        if not isinstance(self.normalize, RunningNormalizer):
-            return lambda obs: layers(flat(obs))
-        shift, scale, clip = self.normalize.shift.numpy(), self.normalize.scale.numpy(), self.normalize.clip
-        return lambda obs: layers(np.clip((flat(obs) - shift) * scale, -clip, clip))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-import numpy as np
 import torch
 from annotated_types import Gt
 from torch import Tensor, nn
 
-from ..layers import keeping, mlp, numpy_affine, numpy_layers
+from ..layers import keeping, mlp
 from ..segments import find_segments
 from ..torso import Memory
 
@@ -75,21 +73,3 @@ class GRU(Memory):
         parameters = (weight, self.back, self.bias, self.bias_back)
         y, last = torch.gru(x, state.unsqueeze(0), parameters, True, 1, 0.0, self.training, False, False)
         return y, last[0]
-
-    def as_numpy(self) -> Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        """Return one step in NumPy."""
-        size, readout = self.state_size, numpy_layers(self.readout)
-        assert readout is not None
-        into, back = numpy_affine(self.into, self.bias), numpy_affine(self.back, self.bias_back)
-
-        def step(x: np.ndarray, state: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            state = np.where(first[:, None], np.float32(0), state)
-            fresh, old = into(x), back(state)
-            # sigmoid(x) = (1 + tanh(x / 2)) / 2
-            gates = 0.5 + 0.5 * np.tanh(0.5 * (fresh[:, : 2 * size] + old[:, : 2 * size]))
-            reset, update = gates[:, :size], gates[:, size:]
-            new = np.tanh(fresh[:, 2 * size :] + reset * old[:, 2 * size :])
-            after = new + update * (state - new)
-            return readout(after), after
-
-        return step

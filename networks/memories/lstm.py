@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-import numpy as np
 import torch
 from annotated_types import Gt
 from torch import Tensor, nn
 
-from ..layers import keeping, mlp, numpy_affine, numpy_layers
+from ..layers import keeping, mlp
 from ..segments import find_segments
 from ..torso import Memory
 
@@ -80,22 +78,3 @@ class LSTM(Memory):
         parameters = (weight, self.back, self.bias, self.bias_back)
         y, output, cell = torch.lstm(x, (output, cell), parameters, True, 1, 0.0, self.training, False, False)
         return y, torch.cat([output[0], cell[0]], -1)
-
-    def as_numpy(self) -> Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        """Return one step in NumPy."""
-        size, readout = self.hidden, numpy_layers(self.readout)
-        assert readout is not None
-        into, back = numpy_affine(self.into, self.bias), numpy_affine(self.back, self.bias_back)
-        # All gates by one tanh, sigmoid(x) = (1 + tanh(x / 2)) / 2, except what is new, which is a tanh itself.
-        slope = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], np.float32), size)
-        shift = 1 - slope
-
-        def step(x: np.ndarray, state: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            state = np.where(first[:, None], np.float32(0), state)
-            gates = np.tanh((into(x) + back(state[:, :size])) * slope) * slope + shift
-            enter, forget, new, leave = gates.reshape(-1, 4, size).swapaxes(0, 1)
-            cell = forget * state[:, size:] + enter * new
-            output = leave * np.tanh(cell)
-            return readout(output), np.concatenate([output, cell], 1)
-
-        return step

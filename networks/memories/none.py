@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor
 
 from ..torso import Memory
@@ -29,7 +27,3 @@ class NoMemory(Memory):
     def forward(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """Return `x` and `state` as they are."""
         return x, state
-
-    def as_numpy(self) -> Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        """Return the identity."""
-        return lambda x, state, first: (x, state)

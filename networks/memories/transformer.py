@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, cast
 
-import numpy as np
 import torch
 from annotated_types import Gt
 from torch import Tensor, nn
 
-from ..layers import numpy_layers
 from ..torso import Memory
 
 
@@ -52,7 +50,7 @@ class Transformer(Memory):
         self.size, self.past = config.size, config.window - 1
         self.state_size = config.layers * self.past * config.size + 1
         self.embed = nn.Linear(input_size, config.size)
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.size)
 
     def forward(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,7 +62,7 @@ class Transformer(Memory):
 
         x = self.embed(x).transpose(0, 1)
         history_after = []
-        for index, block in enumerate(cast(Iterable[_Block], self.blocks)):
+        for index, block in enumerate(cast(Iterable[Block], self.blocks)):
             seen = block.attention_norm(x)
             history = torch.cat([caches[:, index], seen], 1)
             history_after.append(history[:, length:])
@@ -91,36 +89,10 @@ class Transformer(Memory):
         same = episode.unsqueeze(-1) == torch.cat([past_episode, episode], 1).unsqueeze(1)
         return near & same, distance.clamp(0, self.past)
 
-    def as_numpy(self) -> Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        """Return one step in NumPy."""
-        size, past = self.size, self.past
-        embed, norm = numpy_layers(self.embed), numpy_layers(self.norm)
-        assert embed is not None and norm is not None
-        blocks = [block.as_numpy() for block in cast(Iterable[_Block], self.blocks)]
-        ages = np.arange(past, -1, -1, dtype=np.float32)
 
-        def step(x: np.ndarray, state: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            if first.any():
-                state = np.where(first[:, None], np.float32(0), state)
-            known = state[:, -1:]
-            unknown = (ages > known)[:, None]
-            caches = state[:, :-1].reshape(len(x), len(blocks), past, size)
-            after = np.empty_like(state)
-            caches_after = after[:, :-1].reshape(caches.shape)
-            x = embed(x)
-            for index, block in enumerate(blocks):
-                centered = x - x.mean(-1, keepdims=True)
-                seen = centered / np.sqrt((centered**2).mean(-1, keepdims=True) + np.float32(1e-5))
-                history = np.concatenate([caches[:, index], seen[:, None]], 1)
-                caches_after[:, index] = history[:, 1:]
-                x = block(x, history, unknown)
-            after[:, -1:] = np.minimum(known + 1, past)
-            return norm(x), after
+class Block(nn.Module):
+    """Attention over the window, then a feed-forward network."""
 
-        return step
-
-
-class _Block(nn.Module):
     def __init__(self, config: TransformerConfig):
         super().__init__()
         size = config.size
@@ -134,7 +106,7 @@ class _Block(nn.Module):
         self.feed_forward = nn.Sequential(
             nn.Linear(size, config.hidden), nn.GELU(approximate="tanh"), nn.Linear(config.hidden, size)
         )
-        join = _Gate if config.gated else _Sum
+        join = Gate if config.gated else Sum
         self.join_attention, self.join_forward = join(size), join(size)
 
     def forward(self, x: Tensor, seen: Tensor, history: Tensor, may_see: Tensor, distance: Tensor) -> Tensor:
@@ -149,50 +121,19 @@ class _Block(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def as_numpy(self) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-        """One step as a function of `x [B, D]`, `history [B, window, D]` (x itself last) and `unknown [B, 1, window]`.
 
-        With a single query, keys and values need not be computed: `q (K h) = (q K) h`, and the mean of `V h` is V
-        times the mean of h. What biases the keys raises all scores alike, which the softmax does not see.
-        """
-        heads, size = self.heads, self.merge.in_features
-        width = size // heads
-        query, query_bias = self.query.weight.detach().numpy().T, self.query.bias.detach().numpy()
-        key, value = self.key_value.weight.detach().numpy().reshape(2, heads, width, size)
-        value, value_bias = value.transpose(0, 2, 1), self.key_value.bias.detach().numpy()[size:]
-        nearness = self.bias.detach().numpy()[:, ::-1]
-        merge, forward, norm = map(numpy_layers, (self.merge, self.feed_forward, self.forward_norm))
-        assert merge is not None and forward is not None and norm is not None
-        join_attention, join_forward = self.join_attention.as_numpy(), self.join_forward.as_numpy()
-        scale = np.float32(width**-0.5)
+class Sum(nn.Module):
+    """Residual sum."""
 
-        def step(x: np.ndarray, history: np.ndarray, unknown: np.ndarray) -> np.ndarray:
-            asked = (history[:, -1] @ query + query_bias) * scale
-            asked = np.matmul(asked.reshape(-1, heads, width).transpose(1, 0, 2), key).transpose(1, 0, 2)
-            scores = np.matmul(asked, history.transpose(0, 2, 1)) + nearness
-            scores = np.where(unknown, -np.inf, scores)
-            weights = np.exp(scores - scores.max(-1, keepdims=True))
-            weights /= weights.sum(-1, keepdims=True)
-            means = np.matmul(weights, history).transpose(1, 0, 2)
-            y = np.matmul(means, value).transpose(1, 0, 2).reshape(-1, size) + value_bias
-            x = join_attention(x, merge(y))
-            return join_forward(x, forward(norm(x)))
-
-        return step
-
-
-class _Sum(nn.Module):
     def __init__(self, size: int):
         super().__init__()
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Put `x` and what was computed from it together."""
         return x + y
 
-    def as_numpy(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        return np.add
 
-
-class _Gate(nn.Module):
+class Gate(nn.Module):
     """GRU-style gate of GTrXL (section 3.2); the bias of 2 starts it near `x`."""
 
     def __init__(self, size: int):
@@ -203,17 +144,7 @@ class _Gate(nn.Module):
             self.reset_update.bias[size:] -= 2.0
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Put `x` and what was computed from it together."""
         reset, update = self.reset_update(torch.cat([y, x], -1)).sigmoid().chunk(2, -1)
         new = self.new(torch.cat([y, reset * x], -1)).tanh()
         return x + update * (new - x)
-
-    def as_numpy(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        both, new = numpy_layers(self.reset_update), numpy_layers(self.new)
-        assert both is not None and new is not None
-
-        def join(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-            gates = 0.5 + 0.5 * np.tanh(0.5 * both(np.concatenate([y, x], -1)))
-            reset, update = gates[:, : x.shape[1]], gates[:, x.shape[1] :]
-            return x + update * (np.tanh(new(np.concatenate([y, reset * x], -1))) - x)
-
-        return join

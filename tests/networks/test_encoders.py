@@ -5,12 +5,13 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from palaestra.networks.encoder import VECTOR_FEATURES
 from palaestra.networks.encoders.capsule import Capsule, CapsuleConfig, gather, routing_weights, squash
 from palaestra.networks.encoders.cnn import CNN, CNNConfig
 from palaestra.networks.encoders.impala import Impala, ImpalaConfig
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.memories.none import NoMemory
-from palaestra.networks.nested import VECTOR_FEATURES
+from palaestra.networks.numpy_twins.acting import torso_twin
 from palaestra.networks.torso import build_torso
 
 PICTURES = [CNN, Impala, Capsule]
@@ -46,7 +47,7 @@ def test_sequences_are_encoded_step_by_step(encoder, shape):
     obs, first = sample(space, 3, 2), torch.zeros(3, 2, dtype=torch.bool)
     features, _ = torso(obs, torso.initial_state(2), first)
     assert features.shape == (3, 2, torso.size) and features.dtype == torch.float32
-    assert torso.shared_by_default and torso.as_numpy() is None
+    assert torso.shared_by_default and torso_twin(torso) is None
     flat = torso.encoder(obs.reshape(6, *shape))
     torch.testing.assert_close(features, flat.reshape(3, 2, -1))
     alone = torch.stack([torso.encoder(row[None])[0] for row in obs.reshape(6, *shape)])

@@ -4,6 +4,7 @@ import torch
 from gymnasium import spaces
 
 from palaestra.networks.heads import policy_head, sample_categorical, value_head
+from palaestra.networks.q_value import ActionBounds
 
 SPACES = {
     "discrete": spaces.Discrete(4, start=-3),
@@ -203,3 +204,14 @@ def test_value_head():
     head = value_head(16)
     assert head(torch.zeros(2, 3, 16)).squeeze(-1).tolist() == [[0, 0, 0], [0, 0, 0]]
     assert head.weight.norm().item() == pytest.approx(1, rel=1e-5)
+
+
+def test_huge_bounds_of_actions_are_none():
+    """Actions in units of the largest float would be infinite."""
+    huge = spaces.Box(np.finfo(np.float32).min, np.finfo(np.float32).max, (2,), np.float32)
+    head = policy_head(4, huge)
+    assert head.center.tolist() == [0, 0] and head.half_range.tolist() == [1, 1]
+    with pytest.raises(ValueError, match="squash needs bounded actions"):
+        policy_head(4, huge, squash=True)
+    with pytest.raises(TypeError, match="no deterministic policy"):
+        ActionBounds(huge)

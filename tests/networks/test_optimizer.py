@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from palaestra.networks.compiled_step import functional_step
 from palaestra.networks.optimizer import FlatAdam, flatten_parameters
 
 
@@ -89,6 +90,36 @@ def test_compiled_steps_of_two_optimizers_are_not_mixed_up(monkeypatch):
     assert rising["sign"] == 1 and falling["sign"] == -1
 
 
+def no_compiler(step, **options):
+    def fail(vector, *rest):
+        vector.zero_()  # whatever it had begun is undone
+        raise RuntimeError("No working C++ compiler found\nin a long search")
+
+    return fail
+
+
+@pytest.mark.parametrize("missing", ["compiler", "option"])
+def test_without_a_compiler_steps_go_on_and_are_the_same(monkeypatch, missing):
+    if missing == "compiler":
+        monkeypatch.setattr(torch, "compile", no_compiler)
+    else:
+        monkeypatch.delattr(torch.compiler, "keep_tensor_guards_unsafe")
+    eager, falling_back = network(), network()
+    falling_back.load_state_dict(eager.state_dict())
+    theirs = FlatAdam(eager, max_grad_norm=0.5)
+    ours = FlatAdam(falling_back, max_grad_norm=0.5, compile=True)
+    for i, batch in enumerate(batches(5)):
+        expected = theirs.step(loss_of(eager), batch, 1e-2)
+        if i == 0:
+            with pytest.warns(RuntimeWarning, match=r"^updates are not compiled, which is slower: \w+: .*$"):
+                metrics = ours.step(loss_of(falling_back), batch, 1e-2)
+        else:
+            metrics = ours.step(loss_of(falling_back), batch, 1e-2)
+        assert metrics == expected
+    assert torch.equal(theirs.vector, ours.vector) and ours.count == 5
+    assert torch.equal(theirs.mean, ours.mean) and torch.equal(theirs.square, ours.square)
+
+
 def test_first_step_by_hand():
     """After one step the moments' corrections cancel: every parameter moves by rate * g / (|g| + epsilon)."""
     layer = nn.Linear(2, 1, bias=False)
@@ -136,7 +167,7 @@ def test_the_functional_step_leaves_a_module_with_two_names_as_it_was():
     body = nn.Linear(2, 1)
     modules = nn.ModuleDict({"policy": body, "value": body})
     optimizer, weight = FlatAdam(modules), body.weight
-    step = optimizer._make_functional_step(lambda x: (body(x).sum(), {}))
+    step = functional_step(modules, lambda x: (body(x).sum(), {}), optimizer.apply)
     step(optimizer.vector, optimizer.mean, optimizer.square, torch.tensor([0.1, 1.0]), (torch.ones(3, 2),))
     assert body.weight is weight and modules["value"].weight is weight
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from palaestra.networks.numpy_twins.q_heads import values_twin
 from palaestra.networks.q_heads import (
     JointActions,
     NoisyLinear,
@@ -103,7 +104,7 @@ def test_numpy_values_equal_torch_values(dueling, noisy, distribution, hidden):
     features = generator.standard_normal((10, 6), np.float32)
     noise = draw_noise((head.noise_size,), generator)
     assert (head.noise_size > 0) == noisy
-    values = head.as_numpy(CPU)
+    values = values_twin(head)
     for some_noise in (noise, np.zeros_like(noise)):
         with torch.no_grad():
             outputs = head(torch.from_numpy(features), torch.from_numpy(some_noise))
@@ -134,7 +135,7 @@ def test_numpy_values_equal_torch_values_with_layer_norm(noisy):
     noise = draw_noise((head.noise_size,), generator)
     with torch.no_grad():
         expected = head.values(head(torch.from_numpy(features), torch.from_numpy(noise))).numpy()
-    np.testing.assert_allclose(head.as_numpy(CPU)(features, noise), expected, atol=1e-5)
+    np.testing.assert_allclose(values_twin(head)(features, noise), expected, atol=1e-5)
 
 
 def test_dueling_values_by_hand():

@@ -13,7 +13,8 @@ from palaestra.world_models.observation_networks import (
     PictureScaler,
     VectorScaler,
     denoising_input,
-    is_picture,
+    is_convolved,
+    observation_scaler,
 )
 from palaestra.world_models.vae import VAE, VAEConfig
 from palaestra.world_models.world_model import WorldModel
@@ -38,10 +39,10 @@ def plane(count=500):
 
 
 def test_pictures_are_told_from_vectors():
-    assert is_picture(PICTURE) and is_picture(spaces.Box(0, 1, (3, 64, 64), np.float32))
-    assert not is_picture(VECTOR)
-    assert not is_picture(spaces.Box(0, 255, (10, 10, 3), np.uint8))
-    assert not is_picture(spaces.Box(-np.inf, np.inf, (32, 32), np.float32))
+    assert is_convolved(PICTURE) and is_convolved(spaces.Box(0, 1, (3, 64, 64), np.float32))
+    assert not is_convolved(VECTOR)
+    assert not is_convolved(spaces.Box(0, 255, (10, 10, 3), np.uint8))
+    assert not is_convolved(spaces.Box(-np.inf, np.inf, (32, 32), np.float32))
 
 
 @pytest.mark.parametrize("shape", [(20, 32), (20, 32, 3), (7, 20, 32), (2, 20, 32, 3), (2, 3, 20, 32)])
@@ -54,6 +55,29 @@ def test_pictures_there_and_back(shape):
     if shape == (2, 20, 32, 3):
         # The newest frame's blue is the last channel.
         torch.testing.assert_close(x[:, -1] * 255, obs[:, 1, :, :, 2].float())
+
+
+@pytest.mark.parametrize(("shape", "planes"), [((64, 64, 9), (9, 64, 64)), ((9, 64, 64), (9, 64, 64))])
+def test_many_channels_are_read_as_the_networks_read_them(shape, planes):
+    """Fails where (64, 64, 9) is 64 channels of 64x9."""
+    scaler = observation_scaler(spaces.Box(0, 255, shape, np.uint8))
+    assert isinstance(scaler, PictureScaler) and scaler.picture == planes
+
+
+def test_small_pictures_are_vectors_in_the_range_of_the_picture():
+    scaler = observation_scaler(spaces.Box(0, 255, (4, 4), np.uint8))
+    assert isinstance(scaler, VectorScaler)
+    obs = torch.zeros(3, 4, 4, dtype=torch.uint8)
+    obs[0, 0, 0] = 51
+    scaler.fit(obs)  # where nothing else than 0 was in the data, a pixel's own deviation would be no unit
+    assert scaler(obs).tolist() == [[pytest.approx(0.2)] + [0] * 15, [0] * 16, [0] * 16]
+    torch.testing.assert_close(scaler.inverse(scaler(obs)), obs.float())
+
+
+def test_huge_bounds_are_none():
+    huge = np.finfo(np.float32)
+    scaler = observation_scaler(spaces.Box(huge.min, huge.max, (32, 32, 3), np.float32))
+    assert isinstance(scaler, VectorScaler) and scaler.measured
 
 
 def test_vectors_there_and_back_and_within_bounds():
@@ -76,9 +100,9 @@ def test_pictures_of_signed_bytes():
 
 def test_the_largest_float_is_no_bound():
     largest = np.finfo(np.float32).max
-    assert not is_picture(spaces.Box(-largest, largest, (32, 32), np.float32))
-    assert not is_picture(spaces.Box(0, largest, (3, 64, 64), np.float32))
-    assert is_picture(spaces.Box(-128, 127, (32, 32), np.int8))
+    assert not is_convolved(spaces.Box(-largest, largest, (32, 32), np.float32))
+    assert not is_convolved(spaces.Box(0, largest, (3, 64, 64), np.float32))
+    assert is_convolved(spaces.Box(-128, 127, (32, 32), np.int8))
 
 
 def test_vectors_in_tiny_units_vary():

@@ -139,6 +139,9 @@ def test_actions_as_vectors():
     )
     # In units of half the range, clipped; without bounds as they are. Time-major batches, too.
     assert box(torch.tensor([[[1.0, 9.0, 7.0]]])).tolist() == [[[-0.5, 1.0, 7.0]]]
+    huge = np.finfo(np.float32)
+    unbounded = ActionCoder(spaces.Box(huge.min, huge.max, (1,), np.float32))
+    assert unbounded(torch.tensor([[3.0]])).tolist() == [[3.0]]
     assert ActionCoder(spaces.MultiDiscrete([2, 2]))(torch.tensor([[1, 0]])).tolist() == [[0, 1, 1, 0]]
     with pytest.raises(TypeError, match="world models take Box, Discrete"):
         ActionCoder(spaces.Dict({"a": spaces.Discrete(2)}))

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ...envs.vector import Envs, Episode
-from ...networks.observations import is_picture
+from ...networks.pictures import is_picture
 from ..run.build import choose_device
 from ..settings.components import find_component
 from ..settings.config import RunConfig

@@ -16,7 +16,7 @@ from ...envs.make import make_envs
 from ...world_models.datasets import EpisodeDataset
 from ...world_models.fit import Fit, Phase
 from ...world_models.model_evaluation import evaluation_report, open_loop_example, probe_states, traversals
-from ...world_models.observation_networks import is_picture
+from ...world_models.observation_networks import is_convolved
 from ...world_models.world_model import WorldModel
 from ..run.checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from ..run.collect import collect_episodes
@@ -216,7 +216,7 @@ def evaluate_model(
 
 def _write(run_dir: Path, report: dict[str, Any], model: WorldModel, held_out: EpisodeDataset) -> None:
     """Leave a report and its pictures."""
-    moved = traversals(model, held_out) if is_picture(model.observation_space) else None
+    moved = traversals(model, held_out) if is_convolved(model.observation_space) else None
     write_report(run_dir, report, open_loop_example(model, held_out), moved)
 
 

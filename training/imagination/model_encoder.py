@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -12,10 +12,9 @@ from annotated_types import Ge, Gt
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from ...networks.encoder import Encoder, NestedEncoder
 from ...networks.layers import Activation, mlp
-from ...networks.nested import NestedEncoder
 from ...networks.optimizer import Paced
-from ...networks.torso import Encoder
 from ...world_models.old_keys import accept_old_key
 from ..settings.usage import in_one_line
 
@@ -106,10 +105,6 @@ class ModelEncoder(Encoder, Paced):
     def paces(self) -> Mapping[nn.Parameter, float]:
         """The encoder has a step size of its own."""
         return dict.fromkeys(self.observation_model.parameters(), self.config.learning_rate_scale)
-
-    def as_numpy(self) -> Callable[[Any], Any] | None:
-        """There is no NumPy form of observation models."""
-        return None
 
 
 class _WithLoss(torch.autograd.Function):

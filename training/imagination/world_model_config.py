@@ -14,7 +14,7 @@ from gymnasium import spaces
 
 from ...envs.make import EnvSpec, make_envs
 from ...world_models.fit import FitConfig
-from ...world_models.observation_networks import is_picture
+from ...world_models.observation_networks import is_convolved
 from ...world_models.prediction_heads import PredictionHeadsConfig
 from ...world_models.world_model import WorldModel
 from ..run.build import choose_device
@@ -130,7 +130,7 @@ def resolve_names(names: dict[str, str], space: spaces.Space) -> dict[str, str]:
     """Replace `auto` by what fits an observation space."""
     fitting = (
         {"observation_model": "vae", "dynamics": "mdn_rnn"}
-        if is_picture(space)
+        if is_convolved(space)
         else {"observation_model": "identity", "dynamics": "ensemble"}
     )
     return {kind: fitting[kind] if name == "auto" else name for kind, name in names.items()}

@@ -21,9 +21,10 @@ from ...envs.make import EnvSpec, make_envs, make_single
 from ...envs.registry import find_environment
 from ...envs.vector import Envs
 from ...envs.wrappers.model_memory import MemoryModel
-from ...networks.nested import NestedEncoder
-from ...networks.observations import is_picture, leaf_spaces
-from ...networks.torso import Encoder, Torso, build_torso
+from ...networks.encoder import Encoder, NestedEncoder
+from ...networks.pictures import is_picture
+from ...networks.torso import Torso, build_torso
+from ...networks.vectors import leaf_spaces
 from ..settings.components import component_names, find_component
 from ..settings.config import RunConfig
 from ..settings.seeds import EVALUATION_SEED

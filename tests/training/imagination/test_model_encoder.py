@@ -8,8 +8,8 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
+from palaestra.networks.encoder import VECTOR_FEATURES
 from palaestra.networks.memories.none import NoMemory
-from palaestra.networks.nested import VECTOR_FEATURES
 from palaestra.networks.optimizer import FlatAdam
 from palaestra.networks.torso import build_torso
 from palaestra.training.imagination import fits as world_models

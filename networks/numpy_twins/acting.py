@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from .layers import numpy_layers
-from .torso import NumpyStep, Torso
-from .tree import tree_map
+from ..torso import Torso
+from ..tree import tree_map
+from .layers import layers_twin
+from .registry import find_twin
+
+# A network run in NumPy on the parameters that torch holds: (obs [B, ...], state [B, S], first [B]) -> the same.
+NumpyStep = Callable[[Any, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def make_step(torso: Torso, layers: nn.Module, device: torch.device) -> NumpyStep:
@@ -19,8 +24,8 @@ def make_step(torso: Torso, layers: nn.Module, device: torch.device) -> NumpySte
     Small networks on the CPU run in NumPy, on views of the same parameters (so they must already lie where
     they will stay, and be updated in place); everything else runs in torch.
     """
-    numpy_torso = torso.as_numpy()
-    head = numpy_layers(layers) if device.type == "cpu" else None
+    numpy_torso = torso_twin(torso)
+    head = layers_twin(layers) if device.type == "cpu" else None
     if numpy_torso is not None and head is not None:
 
         def numpy_step(obs: Any, state: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -37,3 +42,13 @@ def make_step(torso: Torso, layers: nn.Module, device: torch.device) -> NumpySte
         return layers(features[0]).cpu().numpy(), new_state.cpu().numpy()
 
     return torch_step
+
+
+def torso_twin(torso: Torso) -> NumpyStep | None:
+    """One step `[B, ...]` in NumPy, or None where a part has no twin or the weights are not on the CPU."""
+    if any(tensor.device.type != "cpu" for tensor in torso.state_dict().values()):
+        return None
+    encode, remember = find_twin(torso.encoder), find_twin(torso.memory)
+    if encode is None or remember is None:
+        return None
+    return lambda obs, state, first: remember(encode(obs), state, first)

@@ -5,12 +5,12 @@ from gymnasium import spaces
 from gymnasium.vector.utils import concatenate, create_empty_array
 from torch import nn
 
-from palaestra.networks.acting import make_step
 from palaestra.networks.encoders.cnn import CNN
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.heads import policy_head
 from palaestra.networks.layers import ACTIVATIONS
 from palaestra.networks.memories.none import NoMemory
+from palaestra.networks.numpy_twins.acting import make_step, torso_twin
 from palaestra.networks.optimizer import FlatAdam
 from palaestra.networks.torso import Memory, Torso, build_torso
 from palaestra.networks.tree import tree_leaves, tree_map
@@ -94,7 +94,7 @@ def test_acting_sees_updates_in_place():
 )
 def test_other_observations_act_in_numpy_too(space):
     torso = build_torso(space, MLP, NoMemory)
-    assert torso.as_numpy() is not None
+    assert torso_twin(torso) is not None
     layer = nn.Linear(torso.size, 2)
     space.seed(0)
     obs = concatenate(space, [space.sample() for _ in range(6)], create_empty_array(space, 6))
@@ -106,7 +106,7 @@ def test_other_observations_act_in_numpy_too(space):
 def test_convolutions_act_through_torch():
     space = spaces.Box(0, 255, (6, 6), np.uint8)
     torso = build_torso(space, CNN, NoMemory)
-    assert torso.as_numpy() is None
+    assert torso_twin(torso) is None
     layer = nn.Linear(torso.size, 2)
     obs = np.stack([space.sample() for _ in range(6)])
     outputs, _ = make_step(torso, layer, CPU)(obs, np.zeros((6, 0), np.float32), np.ones(6, bool))
@@ -114,7 +114,7 @@ def test_convolutions_act_through_torch():
 
 
 class CountSteps(Memory):
-    """Counts the steps of the episode; has no NumPy form."""
+    """Counts the steps of the episode; has no twin."""
 
     def __init__(self, size):
         super().__init__()

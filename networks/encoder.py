@@ -1,8 +1,9 @@
-"""Dict and Tuple observations that hold pictures, say: each has an encoder of its own, all the rest is one vector."""
+"""Encoders: the features of one step. The choices are in `encoders/`; here is what they share, and nested ones."""
 
 from __future__ import annotations
 
-from typing import Any
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 import torch
 from gymnasium import spaces
@@ -10,12 +11,45 @@ from torch import Tensor, nn
 
 from .layers import mlp
 from .normalize import RunningNormalizer
-from .observations import VECTOR_SPACES, flat_size, flatten, leaf_observations, leaf_spaces
-from .torso import Encoder
+from .observations import torch_flatten
+from .pictures import is_picture
+from .vectors import VECTOR_SPACES, flat_size, leaf_observations, leaf_spaces
 
 # The rest is normalised by its running statistics and seen with one layer: its units are unknown, and beside the
 # features of a picture a few raw numbers would be lost.
 VECTOR_FEATURES = 64
+
+
+class Encoder(nn.Module, ABC):
+    """Features `[N, size]` of observations `[N, ...]`, each step for itself."""
+
+    Config: ClassVar[type]
+    size: int
+    # Actor-critics learn one encoder for both networks where learning to see is most of the work (images).
+    shared_by_default: bool = False
+    takes: ClassVar[str] = "any observations"
+
+    @classmethod
+    def accepts(cls, space: spaces.Space) -> bool:
+        """Whether observations of a space can be encoded; those that cannot are described by `takes`."""
+        return True
+
+    @classmethod
+    def sees(cls, space: spaces.Space) -> bool:
+        """Whether this part of a nested observation is what the encoder is there for."""
+        return is_picture(space)
+
+    @abstractmethod
+    def forward(self, obs: Any) -> Tensor:
+        """Encode observations `[N, ...]` into features `[N, size]`."""
+
+    def update_statistics(self, obs: Any) -> None:
+        """Add a batch `[N, ...]` to running statistics; nothing to do for encoders without any."""
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether `update_statistics` does anything; so it does, as a rule, where an encoder has one of its own."""
+        return type(self).update_statistics is not Encoder.update_statistics
 
 
 class NestedEncoder(Encoder):
@@ -44,6 +78,7 @@ class NestedEncoder(Encoder):
         self.normalize = self.layers = None
         if self.others:
             width = sum(flat_size(self.spaces[at]) for at in self.others)
+            self.flatten = [torch_flatten(self.spaces[at]) for at in self.others]
             self.normalize = RunningNormalizer((width,))
             self.layers = mlp((width, VECTOR_FEATURES), "tanh")
             self.size += VECTOR_FEATURES
@@ -57,7 +92,7 @@ class NestedEncoder(Encoder):
         return torch.cat(parts, -1)
 
     def _vector(self, leaves: list[Any]) -> Tensor:
-        return torch.cat([flatten(self.spaces[at], leaves[at]) for at in self.others], -1)
+        return torch.cat([flat(leaves[at]) for flat, at in zip(self.flatten, self.others, strict=True)], -1)
 
     @property
     def has_statistics(self) -> bool:
