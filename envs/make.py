@@ -93,6 +93,8 @@ class EnvSpec:
     """Rewards are shown as their signs; returns of episodes are of the whole ones."""
     show_previous: bool = False
     """Show the last action and reward beside each observation."""
+    backend_maker: Callable[[EnvSpec], Backend] | None = None
+    """Makes what steps them instead of `backend`, from this spec."""
     companion: Callable[[spaces.Space, spaces.Space], Companion] | None = None
     """Show the memory of what this makes of the observation and action spaces beside each observation."""
 
@@ -125,10 +127,12 @@ class EnvSpec:
 
 def make_envs(spec: EnvSpec) -> Envs:
     """Make the environments; errors that a user can cause are a `ValueError` or `TypeError` of one line."""
-    if spec.backend == "envpool":
+    if spec.backend_maker is not None:
+        backend: Backend = spec.backend_maker(spec)
+    elif spec.backend == "envpool":
         # EnvPool has ids of its own.
         maker = envpool_maker(spec.id, spec.num_envs, spec.workers, spec.kwargs)
-        backend: Backend = EnvPoolBackend(maker, spec.num_envs, spec.seed)
+        backend = EnvPoolBackend(maker, spec.num_envs, spec.seed)
         check_spaces(spec.id, backend.observation_space, backend.action_space)
     else:
         backend = make_backend(spec, find_environment(spec.id))

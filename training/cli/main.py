@@ -66,7 +66,9 @@ def train(arguments: list[str]) -> int:
     if not resume and (not arguments or arguments[0].startswith("-")):
         return _train_usage(arguments)
     from ...envs.backends.failure import EnvironmentFailedError
-    from ..run.runs import CYCLE_FILE, default_run_dir, describe, describe_failure, resume_run, start_run
+    from ..run.describe import describe, describe_failure
+    from ..run.folder import CYCLE_FILE, default_run_dir
+    from ..run.start import resume_run, start_run
 
     if not resume and option_value(arguments, "world-model") is not None:
         from ..imagination.dyna import dream_cycle
@@ -141,7 +143,7 @@ def evaluate(arguments: list[str]) -> int:
     options = parse(EvaluateOptions, arguments, "evaluate")
     if options.episodes < 1:
         raise UsageError(f"--episodes: must be at least 1, got {options.episodes}")
-    from ..run.runs import evaluate_run
+    from ..run.score import evaluate_run
 
     if options.video_copies < 1:
         raise UsageError(f"--video-copies: must be at least 1, got {options.video_copies}")

@@ -171,7 +171,9 @@ def _text(value: Any) -> str:
 
 def dream(arguments: list[str]) -> int:
     """Train an agent in a dream alone: of a world model, or of one that is fitted again and again."""
-    from ..run.runs import default_run_dir, describe, start_run
+    from ..run.describe import describe
+    from ..run.folder import default_run_dir
+    from ..run.start import start_run
 
     if option_value(arguments, "resume") is not None:
         from ..imagination.dyna import resume_cycle

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from annotated_types import Gt, Interval
 
 from ...world_models.fit import FitConfig
-from ..run.runs import default_run_dir
+from ..run.folder import default_run_dir
 from ..settings.arguments import parse
 from ..settings.config import RunConfig
 from ..settings.train_options import read_train_options

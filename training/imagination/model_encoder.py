@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Gt
@@ -16,10 +16,7 @@ from ...networks.layers import Activation, mlp
 from ...networks.nested import NestedEncoder
 from ...networks.optimizer import Paced
 from ...networks.torso import Encoder
-from ..settings.usage import in_one_line
-
-if TYPE_CHECKING:
-    from .fits import FittedModel
+from .fits import FittedModel, load_world_model
 
 PREFIX = "world-model:"
 
@@ -62,8 +59,6 @@ class ModelEncoder(Encoder, Paced):
     @classmethod
     def fitted(cls) -> FittedModel:
         """Load the world model."""
-        from .fits import load_world_model
-
         if cls.run_dir is None:
             raise ValueError(f"encoder 'world-model' needs a folder: --encoder {PREFIX}DIR")
         return load_world_model(cls.run_dir, torch.device("cpu"))
@@ -71,10 +66,8 @@ class ModelEncoder(Encoder, Paced):
     def __init__(self, space: spaces.Space, config: ModelEncoderConfig):
         super().__init__()
         fitted = self.fitted()
-        seen = fitted.model.observation_space
-        if space != seen:
-            known = f"observations {in_one_line(seen)} of {fitted.config.env}"
-            raise ValueError(f"{self.run_dir} encodes {known}, not {in_one_line(space)}")
+        if difference := fitted.difference(space):
+            raise ValueError(f"{self.run_dir} encodes {difference}: it was fitted to {fitted.config.env}")
         self.config = config
         self.coder = fitted.model.coder.requires_grad_(config.mode != "frozen")
         self.layers = mlp((self.coder.latent_size, *config.hidden), config.activation)

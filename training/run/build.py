@@ -6,25 +6,20 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import gymnasium
 import torch
-import yaml
 from gymnasium import spaces
 
 from ...agents.agent import Agent
-from ...envs.make import EnvSpec, make_envs, make_single
-from ...envs.registry import find_environment
-from ...envs.vector import Envs
+from ...envs.make import EnvSpec
 from ...envs.wrappers.companion import Companion
 from ...networks.nested import NestedEncoder
-from ...networks.observations import is_picture, leaf_spaces
 from ...networks.torso import Encoder, Torso, build_torso
 from ..settings.components import component_names, find_component
 from ..settings.config import RunConfig
+from ..settings.providers import DREAM_BACKEND, MODEL_MEMORY, load_provider
 from ..settings.seeds import EVALUATION_SEED
 from ..settings.typed import shallow_dict
 from ..settings.usage import in_one_line
@@ -34,7 +29,7 @@ COMPILE_FROM_UPDATES = 50_000
 
 
 def env_spec(config: RunConfig) -> EnvSpec:
-    """Environments to train in."""
+    """The real environments of a run."""
     return EnvSpec(
         config.env,
         config.num_envs,
@@ -48,13 +43,19 @@ def env_spec(config: RunConfig) -> EnvSpec:
     )
 
 
+def training_spec(config: RunConfig) -> EnvSpec:
+    """Environments to train in: the real ones, or dreams of the world model that the config names."""
+    if config.dream.model is None:
+        return env_spec(config)
+    maker = partial(load_provider(DREAM_BACKEND), config)
+    return EnvSpec(config.env, config.num_envs, seed=config.seed, backend_maker=maker)
+
+
 def companion(config: RunConfig) -> Callable[[spaces.Space, spaces.Space], Companion] | None:
     """Return what makes the world model whose memory is shown, once the spaces are known; None without one."""
     if not config.show_model_memory:
         return None
-    from ..imagination.model_memory import ModelMemory
-
-    return partial(ModelMemory, Path(config.show_model_memory), choose_device(config.device))
+    return partial(load_provider(MODEL_MEMORY), Path(config.show_model_memory), choose_device(config.device))
 
 
 def evaluation_spec(config: RunConfig, seed: int | None = None) -> EnvSpec:
@@ -67,6 +68,12 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device 'cuda' is not available here; use --device cpu or auto")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def set_threads(threads: int) -> None:
+    """Use so many torch threads, on which results depend in their last bits; 0 leaves it to torch."""
+    if threads:
+        torch.set_num_threads(threads)
 
 
 def choose_compile(name: str, updates: int) -> bool:
@@ -140,30 +147,6 @@ def refusal(what: str, space: spaces.Space, others: list[str]) -> TypeError:
 def takes(encoder: type[Encoder], space: spaces.Space) -> bool:
     """Whether an encoder takes observations of a space, alone or one of it for each picture in there."""
     return encoder.accepts(space) or NestedEncoder.fits(space, encoder)
-
-
-def default_encoder(
-    env: str, kwargs: dict[str, Any], wrappers: tuple[str, ...] = (), backend: str = "auto"
-) -> str:
-    """Name of the encoder for an environment: `cnn` where its observations are pictures or hold some, else `mlp`."""
-    return _default_encoder(env, yaml.safe_dump(kwargs), wrappers, backend)
-
-
-@cache
-def _default_encoder(env: str, kwargs: str, wrappers: tuple[str, ...], backend: str) -> str:
-    made: Envs | gymnasium.Env
-    try:
-        spec = EnvSpec(env, 1, kwargs=yaml.safe_load(kwargs))
-        match backend:
-            case "envpool" | "ale":
-                made = make_envs(replace(spec, backend=backend, workers=1))
-            case _:
-                made = make_single(replace(spec, wrappers=wrappers), find_environment(env))
-    except Exception:  # whatever it is, it is reported where the environment is made to be used
-        return "mlp"
-    space = made.observation_space
-    made.close()
-    return "cnn" if any(is_picture(leaf) for leaf in leaf_spaces(space)) else "mlp"
 
 
 def build_agent(config: RunConfig, observation_space: spaces.Space, action_space: spaces.Space) -> Agent:

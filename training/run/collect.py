@@ -62,6 +62,27 @@ class Collector:
         self.chosen = None if chosen is None else tuple(chosen)
 
 
+class Recording:
+    """Steps of `num_envs` environments, kept as the episodes that a world model learns from."""
+
+    def __init__(self, num_envs: int):
+        self.recorder = Recorder(num_envs)
+        self.ended: list[Episode] = []
+        self.returns: list[float] = []
+        """Of the episodes that ended."""
+
+    def add(self, transition: Transition, ended: list[Ended]) -> None:
+        """Take what one step of a collector returns."""
+        obs, action, reward = transition.obs, transition.action, transition.reward
+        ends = (transition.terminated, transition.truncated, transition.next_obs)
+        self.ended += self.recorder.add(obs, action, reward, *ends, transition.valid, transition.first)
+        self.returns += [episode.episode_return for episode in ended]
+
+    def episodes(self) -> Episodes:
+        """Everything so far, running episodes cut off here."""
+        return Episodes(self.ended + self.recorder.cut())
+
+
 class RandomActor:
     """Draws actions from their space; without bounds, from a normal distribution."""
 
@@ -95,11 +116,7 @@ def record(collector: Collector, steps: int) -> tuple[Episodes, list[float]]:
         What was seen, running episodes cut off at the end, where the next call goes on with them; and the returns of
         the episodes that ended.
     """
-    num_envs = collector.envs.num_envs
-    recorder, episodes, returns = Recorder(num_envs), list[Episode](), list[float]()
-    for _ in range(steps // num_envs):
-        seen, ended = collector.step()
-        step = (seen.terminated, seen.truncated, seen.next_obs, seen.valid, seen.first)
-        episodes += recorder.add(seen.obs, seen.action, seen.reward, *step)
-        returns += [episode.episode_return for episode in ended]
-    return Episodes(episodes + recorder.cut()), returns
+    recording = Recording(collector.envs.num_envs)
+    for _ in range(steps // collector.envs.num_envs):
+        recording.add(*collector.step())
+    return recording.episodes(), recording.returns

@@ -9,13 +9,15 @@ from gymnasium import spaces
 
 from palaestra.envs.make import EnvSpec
 from palaestra.training.cli.main import run
-from palaestra.training.imagination.dyna import gate, horizon, resume_cycle
+from palaestra.training.imagination.dyna import resume_cycle
 from palaestra.training.imagination.dyna_options import CycleConfig
 from palaestra.training.imagination.fits import load_world_model, resume_fit
+from palaestra.training.imagination.rounds import gate, horizon
 from palaestra.training.imagination.world_model_config import resolve_names, world_model_config
 from palaestra.training.run.checkpoint import TENSORS, latest_checkpoint
 from palaestra.training.run.collect import RandomActor, collect_episodes
-from palaestra.training.run.runs import load_run, resume_run
+from palaestra.training.run.loaded import load_run
+from palaestra.training.run.start import resume_run
 from palaestra.training.settings.config import load_config
 from palaestra.training.settings.usage import UsageError
 from palaestra.training.tracking.metrics_file import read_metrics
@@ -170,7 +172,7 @@ def test_dyna_that_was_stopped_in_its_first_round_goes_on(tmp_path, monkeypatch)
     words += ["--steps", "200", "--dream-ratio", "2", "--min-skill", "-1e9", "--min-recall", "0"]
     alone, stopped = tmp_path / "alone", tmp_path / "stopped"
     assert run([*words, "--out", str(alone)]) == 0
-    monkeypatch.setattr("palaestra.training.imagination.dyna.run_fit", interrupt)
+    monkeypatch.setattr("palaestra.training.imagination.rounds.run_fit", interrupt)
     assert run([*words, "--out", str(stopped)]) == 130
     assert read_metrics(stopped)  # of the real steps, before the first checkpoint
     monkeypatch.undo()
@@ -208,19 +210,19 @@ def test_a_cycle_spends_its_real_steps_and_no_more(tmp_path, capsys):
 
 
 def test_a_cycle_killed_in_a_round_is_the_same_in_the_end(tmp_path, monkeypatch):
-    from palaestra.training.imagination import dyna
+    from palaestra.training.imagination import rounds
 
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     words = ["--env", "CartPole-v1", "--agent", "ppo", "--real-steps", "100", "--rounds", "3", *CYCLE]
     assert command("dream", *words, "--out", alone) == 0
 
-    def dies(steps, agent, envs, watch):
-        real(steps, agent, envs, watch)
-        if watch.clock.step == 400:
+    def dies(session, *rest):
+        real(session, *rest)
+        if session.clock.step == 400:
             raise KeyboardInterrupt
 
-    real = dyna.learn_steps
-    monkeypatch.setattr(dyna, "learn_steps", dies)
+    real = rounds.learn
+    monkeypatch.setattr(rounds, "learn", dies)
     assert command("dream", *words, "--out", killed) == 130
     monkeypatch.undo()
     assert resume_cycle(killed) == 0

@@ -7,9 +7,10 @@ import torch
 from gymnasium.envs.classic_control import CartPoleEnv
 
 from palaestra.envs.make import EnvSpec, make_envs
+from palaestra.training.run.clocks import Meter, due
 from palaestra.training.run.collect import Collector, RandomActor
-from palaestra.training.run.loop import Meter, due
-from palaestra.training.run.runs import load_run, start_run
+from palaestra.training.run.loaded import load_run
+from palaestra.training.run.start import start_run
 from palaestra.training.settings.config import run_config
 from palaestra.training.tracking.metrics_file import read_metrics
 

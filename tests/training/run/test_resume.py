@@ -12,7 +12,7 @@ import pytest
 
 from palaestra.training.cli import main as cli
 from palaestra.training.run.checkpoint import STATE, TENSORS, latest_checkpoint
-from palaestra.training.run.runs import resume_run, start_run
+from palaestra.training.run.start import resume_run, start_run
 from palaestra.training.settings.config import load_config
 from palaestra.training.settings.usage import UsageError
 from palaestra.training.tracking.metrics_file import METRICS_FILE, read_metrics
@@ -70,7 +70,7 @@ def start():
     """Start a command in a process of its own: a fork of one that has imported everything and done nothing."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["palaestra.training.settings.train_options", "palaestra.training.run.runs"]
+        ["palaestra.training.settings.train_options", "palaestra.training.run.start"]
     )
 
     def start(*words):

@@ -43,7 +43,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "user_plugin").mkdir()
-    (tmp_path / "user_plugin" / "__init__.py").write_text("from ..inner import MyAgent\n")
+    (tmp_path / "user_plugin" / "__init__.py").write_text("from .inner import MyAgent\n")
     (tmp_path / "user_plugin" / "inner.py").write_text(OUTSIDE)
     yield tmp_path
     for name in set(sys.modules) - before:
