@@ -19,14 +19,13 @@ from ..run.session import Result
 from ..run.training_loop import TrainingLoop
 from ..settings.config import RunConfig
 from ..settings.own_loop import OwnLoopOptions
+from ..settings.providers import PROVIDERS
 from ..settings.usage import UsageError, nearest
 from ..tracking.progress import Progress, say
 from ..tracking.tracker import Tracker
 from .config import config_class
 from .loop import train_baseline
 from .model import build_model, load_baseline, saved_files
-
-PREFIX = "sb3/"
 
 
 class Baseline(OwnLoopOptions, TrainingLoop):
@@ -38,12 +37,6 @@ class Baseline(OwnLoopOptions, TrainingLoop):
         {"encoder", "encoder_config", "memory", "memory_config", "checkpoint_every", "compile"}
     )
     networks_hint: ClassVar[str] = "see --agent.policy and --agent.net-arch"
-
-    def __init__(self, *arguments: Any, **options: Any):
-        raise TypeError(
-            f"{self.algorithm.__name__} of Stable-Baselines3 has a loop of its own and cannot alternate between real "
-            "and dreamt steps; it can be trained in a finished dream: palaestra world-model dream DIR --agent ..."
-        )
 
     @classmethod
     def settle(cls, config: RunConfig) -> RunConfig:
@@ -130,7 +123,7 @@ def _algorithms() -> dict[str, Any]:
     classes = [getattr(library, name) for library in libraries for name in library.__all__]
     # RecurrentPPO is sb3/recurrent_ppo.
     return {
-        PREFIX + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", each.__name__).lower(): each
+        PROVIDERS["agent"].prefix + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", each.__name__).lower(): each
         for each in classes
         if is_algorithm(each)
     }

@@ -101,10 +101,10 @@ def build_model(
             **arguments,
         )
     except Exception as error:  # whatever it is, this request is not what the algorithm can be built for
-        said = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", " ".join(str(error).split()))
+        message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", " ".join(str(error).split()))
         known = isinstance(error, AssertionError | ValueError | TypeError)
         raise UsageError(
-            f"{config.agent} on {config.env}: {said if known else f'{type(error).__name__}: {said}'}"
+            f"{config.agent} on {config.env}: {message if known else f'{type(error).__name__}: {message}'}"
         ) from error
     return model, normalizer
 
@@ -200,8 +200,8 @@ def load_baseline(algorithm: Any, config: RunConfig, run_dir: Path) -> tuple[Bas
             model.num_timesteps
         )
     except Exception as error:  # zip, pickle and torch have an error each for what is damaged
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UsageError(f"{path} cannot be loaded: {said}") from error
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"{path} cannot be loaded: {message}") from error
 
 
 def read_normalizer(path: Path) -> ObservationNormalizer:

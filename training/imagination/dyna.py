@@ -12,6 +12,7 @@ from ..run.checkpoint import latest_checkpoint, list_checkpoints
 from ..run.describe import describe
 from ..run.folder import CYCLE_FILE, check_new, new_folder
 from ..run.lock import locked
+from ..run.loop import AgentLoop, loop_of
 from ..run.session import tracked
 from ..run.start import finish
 from ..run.video import check_video
@@ -51,6 +52,11 @@ def checked_cycle(cycle: CycleConfig, config: RunConfig, model: WorldModelConfig
     Raises:
         UsageError: something is wrong with the request.
     """
+    if loop_of(config) is not AgentLoop:
+        raise UsageError(
+            f"{config.agent} has a loop of its own and cannot alternate between real and dreamt steps; it can be "
+            "trained in a finished dream: palaestra world-model dream DIR --agent ..."
+        )
     if cycle.real_steps < cycle.rounds * cycle.collect_envs:
         raise UsageError(f"--real-steps: {cycle.real_steps} are too few for {cycle.rounds} rounds")
     if cycle.learn_from_real and cycle.collect_envs != config.num_envs:

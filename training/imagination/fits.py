@@ -212,7 +212,7 @@ def evaluate_model(
 ) -> dict[str, Any]:
     """Judge a world model by the episodes that it has not learned from; the report is left in its folder, too.
 
-    `returns` is what `dream_to_real` has found out, if it was asked. With `noise`, the true state is looked for in
+    `returns` is what `dream_to_real` returns, if it was called. With `noise`, the true state is probed for in
     latents of noisy observations, too.
     """
     fitted = load_world_model(run_dir)
@@ -231,14 +231,14 @@ def _write(run_dir: Path, report: dict[str, Any], model: WorldModel, held_out: E
 
 
 def probe(fitted: FittedModel, noise: float) -> dict[str, Any]:
-    """How well a linear map finds the true state, where an environment of ours tells it; in fresh, random play."""
-    seen = true_states(env_spec(fitted.config))
-    if seen is None:
+    """How well a linear map finds the true state, where an environment of ours knows it; in fresh, random play."""
+    pairs = true_states(env_spec(fitted.config))
+    if pairs is None:
         return {}
     report: dict[str, Any] = {}
     for suffix, deviation in {"": 0.0, "_noisy": noise}.items():
         if not suffix or noise:
-            each = probe_states(fitted.model, *seen, noise=deviation)
+            each = probe_states(fitted.model, *pairs, noise=deviation)
             report |= {f"probe_r2{suffix}": sum(each) / len(each), f"probe_r2_each{suffix}": each}
     return report
 

@@ -1,4 +1,4 @@
-"""A world model's encoder as the first layers of any agent: what it has learned to see, and is transferred with it."""
+"""A world model's encoder as the first layers of any agent: its representation, transferred."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from ...networks.layers import Activation, mlp
 from ...networks.nested import NestedEncoder
 from ...networks.optimizer import Paced
 from ...networks.torso import Encoder
+from ..settings.providers import PROVIDERS
 from .fits import FittedModel, load_world_model
 
-PREFIX = "world-model:"
+PREFIX = PROVIDERS["encoder"].prefix
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class ModelEncoderConfig:
 
     mode: Literal["frozen", "finetune", "joint"] = "frozen"
     """frozen: it stays as it is. finetune: the agent's loss changes it. joint: it goes on learning to reconstruct
-    what the agent sees, and no gradient of the agent enters it."""
+    the agent's observations, and no gradient of the agent enters it."""
     learning_rate_scale: Annotated[float, Gt(0)] = 0.1
     """finetune, joint: the encoder's step size, as a share of the agent's learning rate."""
     reconstruction_weight: Annotated[float, Gt(0)] = 1.0
@@ -53,7 +54,7 @@ class ModelEncoder(Encoder, Paced):
 
     @classmethod
     def accepts(cls, space: spaces.Space) -> bool:
-        """What does not fit is told by the constructor, in its own words, but for what `sees` may find a part of."""
+        """Any space but those of which `sees` may take a part: the constructor says what does not fit."""
         return not NestedEncoder.fits(space, cls)
 
     @classmethod
@@ -104,7 +105,7 @@ class ModelEncoder(Encoder, Paced):
 
 
 class _WithLoss(torch.autograd.Function):
-    """Passes features on, and puts a loss beside whatever is made of them: its gradient comes with theirs.
+    """Passes features on, and adds a loss to whatever is computed from them: its gradient comes with theirs.
 
     So every agent learns jointly without knowing of it, once for each time that it computes a loss.
     """

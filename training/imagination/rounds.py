@@ -124,15 +124,15 @@ class Round:
             recording = Recording(spec.num_envs)
             with closing(make_envs(replace(spec, seed=spec.seed + 1000 * self.index))) as envs:
                 self.learn_in(envs, steps, recording)
-            seen, returns = recording.episodes(), recording.returns
+            collected, returns = recording.episodes(), recording.returns
         else:
             envs = collector.envs
             random = RandomActor(envs.action_space, envs.num_envs, config.seed)
             collector.agent = self.agent if self.index else random
-            seen, returns = record(collector, steps)
+            collected, returns = record(collector, steps)
         mean = f", mean return {sum(returns) / len(returns):.1f}" if returns else ""
-        self.say(f"{seen.num_steps:,} real steps, {len(returns)} episodes ended{mean}")
-        return seen
+        self.say(f"{collected.num_steps:,} real steps, {len(returns)} episodes ended{mean}")
+        return collected
 
     def fit(self, episodes: Episodes, envs: Envs) -> Fit:
         """Fit a new world model to all real steps so far."""

@@ -39,7 +39,7 @@ def env_spec(config: RunConfig) -> EnvSpec:
         **shallow_dict(config.env_options),
         frame_stack=config.frame_stack,
         show_previous=config.show_previous,
-        companion=companion(config),
+        companion=model_memory(config),
     )
 
 
@@ -51,8 +51,8 @@ def training_spec(config: RunConfig) -> EnvSpec:
     return EnvSpec(config.env, config.num_envs, seed=config.seed, backend_maker=maker)
 
 
-def companion(config: RunConfig) -> Callable[[spaces.Space, spaces.Space], Companion] | None:
-    """Return what makes the world model whose memory is shown, once the spaces are known; None without one."""
+def model_memory(config: RunConfig) -> Callable[[spaces.Space, spaces.Space], Companion] | None:
+    """Return the maker of the world model's memory in observations, from their space and actions'; None without one."""
     if not config.show_model_memory:
         return None
     return partial(load_provider(MODEL_MEMORY), Path(config.show_model_memory), choose_device(config.device))
@@ -101,11 +101,11 @@ def resolve(config: RunConfig) -> RunConfig:
         checkpoint_every=config.checkpoint_every or max(1, steps // 20),
         device=choose_device(config.device).type,  # type: ignore[arg-type]
         compile="on" if choose_compile(config.compile, updates) else "off",
-        threads=config.threads or (os.cpu_count() if sees_pictures(config.encoder) else None) or 1,
+        threads=config.threads or (os.cpu_count() if takes_pictures(config.encoder) else None) or 1,
     )
 
 
-def sees_pictures(encoder: str) -> bool:
+def takes_pictures(encoder: str) -> bool:
     """Whether an encoder is one of pictures, which many threads make faster; small networks get slower."""
     return bool(find_component("encoder", encoder).shared_by_default)
 
@@ -139,7 +139,7 @@ def check_actions(name: str, agent: type[Agent], space: spaces.Space) -> None:
 
 
 def refusal(what: str, space: spaces.Space, others: list[str]) -> TypeError:
-    """What is said of a space that a component does not take, but `others` do."""
+    """Error for a space that a component does not take, with those that do."""
     advice = f"use {' or '.join(others)}" if others else "none of ours does"
     return TypeError(f"{what}, got {in_one_line(space)}; {advice}")
 

@@ -17,7 +17,7 @@ from .evaluate import Actor
 
 
 class Collector:
-    """Steps an agent and its environments together, one Transition at a time; its place can be saved."""
+    """Steps an agent and its environments together, one Transition at a time; it can be saved and restored."""
 
     def __init__(self, agent: Actor, envs: Envs):
         self.agent = agent
@@ -49,7 +49,7 @@ class Collector:
         return transition, result.episodes
 
     def state_dict(self) -> dict[str, Any]:
-        """Place of the environments and the agent's memory."""
+        """State of the environments and the agent's memory."""
         chosen = None if self.chosen is None else list(self.chosen)
         return {"envs": self.envs.state_dict(), "memory": self.state, "chosen": chosen}
 
@@ -57,7 +57,7 @@ class Collector:
         """Bring the environments back to where they were."""
         self.envs.load_state_dict(state["envs"])
         self.obs, self.first, self.state = self.envs.obs, self.envs.first, state["memory"]
-        # For what was shown before a step that failed; in new episodes nothing has been chosen.
+        # For the observations before a step that failed; in new episodes nothing has been chosen.
         chosen = state["chosen"] if self.envs.exact_resume else None
         self.chosen = None if chosen is None else tuple(chosen)
 
@@ -113,8 +113,8 @@ def record(collector: Collector, steps: int) -> tuple[Episodes, list[float]]:
     """Act for at most `steps` real steps, summed over environments, and never one more.
 
     Returns:
-        What was seen, running episodes cut off at the end, where the next call goes on with them; and the returns of
-        the episodes that ended.
+        The episodes, running ones cut off at the end, where the next call goes on with them; and the returns of those
+        that ended.
     """
     recording = Recording(collector.envs.num_envs)
     for _ in range(steps // collector.envs.num_envs):

@@ -1,4 +1,4 @@
-"""What is said about a run that has just ended, or whose environment has failed."""
+"""Messages about a run that has just ended, or whose environment has failed."""
 
 from __future__ import annotations
 

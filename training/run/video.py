@@ -89,12 +89,12 @@ def envs_to_draw(spec: EnvSpec) -> Envs:
     if spec.backend != "envpool":
         return make_envs(drawn)
     with closing(make_envs(replace(spec, num_envs=1, render_mode=None))) as pool:
-        shown = pool.observation_space
+        pool_space = pool.observation_space
     try:
         envs = make_envs(drawn)
     except ValueError as error:
         raise ValueError(f"EnvPool cannot draw; instead of it: {error}") from error
-    if envs.observation_space.shape != shown.shape:
+    if envs.observation_space.shape != pool_space.shape:
         envs.close()
         raise ValueError(f"EnvPool cannot draw, and Gymnasium's {spec.id} shows something else: no video")
     return envs

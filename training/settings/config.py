@@ -71,7 +71,7 @@ class RunConfig:
     backend: Literal["auto", "sync", "async", "vector", "envpool", "ale"] = "auto"
     """What steps the environments; auto follows a fixed rule and is recorded in the run's config."""
     encoder: str = "mlp"
-    """Name of the encoder: what one observation is seen with. By default cnn for pictures, mlp for all else."""
+    """Name of the encoder: what one observation is encoded by. By default cnn for pictures, mlp for all else."""
     memory: str = "none"
     """Name of the memory: what is carried from step to step."""
     log_every: Annotated[int, Ge(0)] = 0

@@ -33,7 +33,7 @@ PROVIDERS: dict[str, Provider] = {
 ADAPTERS: dict[str, str] = {"agent": "baselines.algorithms:adapt"}
 # Maker of the environments' backend for a run that trains in the dream of a world model.
 DREAM_BACKEND = "imagination.dream_envs:make_dream_backend"
-# Memory of a world model that is shown beside observations.
+# Memory of a world model as a part of observations.
 MODEL_MEMORY = "imagination.model_memory:ModelMemory"
 
 

@@ -30,8 +30,8 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
         UsageError: an option, a name or a value is wrong.
     """
     hidden = options_not_taken(agent)
-    for block in hidden & {"encoder", "memory"}:
-        if option_words(arguments, block) or option_value(arguments, block):
+    for block in ("encoder", "memory"):
+        if block in hidden and (option_words(arguments, block) or option_value(arguments, block)):
             hint = find_component("agent", agent).networks_hint
             raise UsageError(f"--{block}: {agent} brings its own networks; {hint}")
     config_file = option_value(arguments, "config")
@@ -48,7 +48,7 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     # Checked one by one, so that a mistake is reported with the place where it stands.
     run_config(merge(preset, {"env": env}), f"preset {agent}/{env}: ")
     default = run_config(
-        merge(preset, given, what_decides_the_view(env, arguments)), f"{config_file}: " if config_file else ""
+        merge(preset, given, observation_options(env, arguments)), f"{config_file}: " if config_file else ""
     )
 
     components = [find_component(kind, getattr(default, kind)) for kind in BLOCKS]
@@ -68,21 +68,21 @@ def options_not_taken(agent: str) -> frozenset[str]:
     return found.options_not_taken if issubclass(found, OwnLoopOptions) else frozenset()
 
 
-def what_decides_the_view(env: str, arguments: list[str]) -> dict[str, Any]:
-    """Return the options on which it depends what an environment shows, and with that the default encoder."""
-    shown: dict[str, Any] = {
+def observation_options(env: str, arguments: list[str]) -> dict[str, Any]:
+    """Return the options on which the observations depend, and with them the default encoder."""
+    options: dict[str, Any] = {
         "env": env,
         "env_kwargs": parse_assignments(option_words(arguments, "env-kwargs") or (), "--env-kwargs"),
     }
     wrappers = option_words(arguments, "env.wrappers")
     if wrappers is not None:
-        shown["env_options"] = {"wrappers": wrappers}
+        options["env_options"] = {"wrappers": wrappers}
     if backend := option_value(arguments, "backend"):
         if backend not in get_args(BackendName):
             known = nearest(backend, get_args(BackendName))
             raise UsageError(f"--backend: unknown choice {backend!r}; {known}")
-        shown["backend"] = backend
-    return shown
+        options["backend"] = backend
+    return options
 
 
 def _for_components(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:

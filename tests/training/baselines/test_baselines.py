@@ -258,6 +258,10 @@ def test_a_class_from_elsewhere(tmp_path, monkeypatch):
         (["sb3/ppo", "--env", "CartPole-v1", "--agent.gama", "1"], "did you mean --agent.gamma?"),
         (["sb3/ppo", "--env", "CartPole-v1", "--encoder", "mlp"], "brings its own networks"),
         (["sb3/ppo", "--env", "CartPole-v1", "--agent.policy", "MlpPolic"], "did you mean 'MlpPolicy'?"),
+        (
+            ["sb3/ppo", "--env", "CartPole-v1", "--world-model", "auto+auto"],
+            "cannot alternate between real and",
+        ),
         (["sb3/dqn", "--env", "Pendulum-v1"], "only supports (Discrete,) as action spaces"),
         (["sb3/ppo", "--env", "CartPole-v1", "--backend", "vector", "--num-envs", "8"], "use sync or async"),
     ],
