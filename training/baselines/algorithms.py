@@ -23,7 +23,7 @@ from ..settings.providers import PROVIDERS
 from ..settings.usage import UsageError, nearest
 from ..tracking.progress import Progress, say
 from ..tracking.tracker import Tracker
-from .config import config_class
+from .config import baseline_config_class
 from .loop import train_baseline
 from .model import build_model, load_baseline, saved_files
 
@@ -147,7 +147,7 @@ def adapt(value: Any) -> type[Baseline] | None:
 @cache  # one class an algorithm, and one of its options
 def as_baseline(algorithm: Any) -> type[Baseline]:
     """Return the component that stands for an algorithm."""
-    config = config_class(algorithm)
+    config = baseline_config_class(algorithm)
     members = {"algorithm": algorithm, "Config": config, "__doc__": algorithm.__doc__}
     # Off-policy ones learn once every so many vector steps: with more copies, less.
     if "train_freq" in {item.name for item in dataclasses.fields(config)}:

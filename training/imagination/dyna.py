@@ -24,7 +24,7 @@ from ..tracking.progress import say
 from ..tracking.trackers import check_tracking, step_to_resume
 from .dyna_options import CycleConfig, model_config
 from .rounds import MODEL_FOLDER, train_in_rounds
-from .world_model_config import MODEL_FILE, WorldModelConfig, build_world_model
+from .world_model_config import MODEL_CONFIG_FILE, WorldModelConfig, build_world_model
 from .world_model_config import to_dict as model_dict
 
 
@@ -40,7 +40,7 @@ def dream_cycle(cycle: CycleConfig, config: RunConfig, run_dir: Path) -> int:
     with new_folder(run_dir):
         (run_dir / MODEL_FOLDER).mkdir()
         # The config last: without it, what a kill leaves here counts as no run.
-        save_yaml(run_dir / MODEL_FOLDER / MODEL_FILE, model_dict(model))
+        save_yaml(run_dir / MODEL_FOLDER / MODEL_CONFIG_FILE, model_dict(model))
         save_yaml(run_dir / CYCLE_FILE, plain(cycle))
         save_config(run_dir, config)
         return _train_in(run_dir, cycle, config)

@@ -34,10 +34,10 @@ from ..tracking.trackers import check_tracking, step_to_resume
 from .model_report import write_report
 from .probe import true_states
 from .world_model_config import (
-    MODEL_FILE,
+    MODEL_CONFIG_FILE,
     WorldModelConfig,
     build_world_model,
-    env_spec,
+    data_spec,
     load_model_config,
     to_dict,
 )
@@ -49,15 +49,15 @@ def start_fit(config: WorldModelConfig, run_dir: Path) -> dict[str, Any]:
     """Collect data and fit a world model to them, into a folder that must be new or empty; returns the report."""
     check_new(run_dir)
     check_tracking(config.track)
-    copies = env_spec(config).num_envs
+    copies = data_spec(config).num_envs
     if config.steps < copies:
         raise UsageError(f"--steps: {config.steps} are too few for {copies} copies of the environment")
-    with as_usage_errors(), closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
+    with as_usage_errors(), closing(make_envs(replace(data_spec(config), num_envs=1))) as envs:
         build_world_model(config, envs.observation_space, envs.action_space)
     if config.data != "random":
         load_run(Path(config.data))
     with new_folder(run_dir):
-        save_yaml(run_dir / MODEL_FILE, to_dict(config))
+        save_yaml(run_dir / MODEL_CONFIG_FILE, to_dict(config))
         return _fit_in(run_dir, config)
 
 
@@ -103,9 +103,9 @@ def _fit(
     else:
         actor = None if config.data == "random" else load_run(Path(config.data)).agent
         say(f"collecting {config.steps:,} steps of {config.env}")
-        episodes, _ = collect_episodes(env_spec(config), config.steps, actor)
+        episodes, _ = collect_episodes(data_spec(config), config.steps, actor)
         save_data(run_dir, 0, episodes)
-    with closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
+    with closing(make_envs(replace(data_spec(config), num_envs=1))) as envs:
         model = build_world_model(config, envs.observation_space, envs.action_space)
     with as_usage_errors():
         fit = Fit(model, episodes, config.fit, config.seed)
@@ -195,7 +195,7 @@ def load_world_model(run_dir: Path, device: torch.device | None = None) -> Fitte
     not_done = (
         f"{run_dir} has not been fitted to the end; go on with: palaestra world-model fit --resume {run_dir}"
     )
-    with as_usage_errors(), closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
+    with as_usage_errors(), closing(make_envs(replace(data_spec(config), num_envs=1))) as envs:
         model = build_world_model(config, envs.observation_space, envs.action_space)
     phase = Phase("")
     if not list_checkpoints(run_dir):
@@ -232,7 +232,7 @@ def _write(run_dir: Path, report: dict[str, Any], model: WorldModel, held_out: E
 
 def probe(fitted: FittedModel, noise: float) -> dict[str, Any]:
     """How well a linear map finds the true state, where an environment of ours knows it; in fresh, random play."""
-    pairs = true_states(env_spec(fitted.config))
+    pairs = true_states(data_spec(fitted.config))
     if pairs is None:
         return {}
     report: dict[str, Any] = {}

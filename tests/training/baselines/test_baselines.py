@@ -12,7 +12,7 @@ from gymnasium import spaces
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.training.baselines import algorithms as baselines
 from palaestra.training.baselines import loop as baseline_loop
-from palaestra.training.baselines.config import as_schedule, config_class, constructor_arguments
+from palaestra.training.baselines.config import as_schedule, baseline_config_class, constructor_arguments
 from palaestra.training.baselines.vec_env import as_vec_env
 from palaestra.training.cli.main import run as palaestra
 from palaestra.training.run.folder import default_run_dir
@@ -222,14 +222,14 @@ def test_a_memory_is_a_value(tmp_path):
 
 
 def test_options_become_arguments():
-    td3 = config_class(stable_baselines3.TD3)
+    td3 = baseline_config_class(stable_baselines3.TD3)
     arguments = constructor_arguments(td3(net_arch=(8, 4), activation="tanh", noise="gaussian"), 3)
     assert arguments["policy_kwargs"]["net_arch"] == [8, 4]
     assert arguments["action_noise"]._sigma.tolist() == [0.1, 0.1, 0.1]
     assert arguments["policy_delay"] == 2 and "noise" not in arguments
     assert as_schedule("linear(1, 0)")(0.25) == pytest.approx(0.25)
     assert as_schedule("linear(1, 0, 0.5)")(0.75) == pytest.approx(0.5)
-    ppo = config_class(stable_baselines3.PPO)()
+    ppo = baseline_config_class(stable_baselines3.PPO)()
     assert constructor_arguments(ppo, 1)["learning_rate"] == 3e-4 and ppo.target_kl is None
 
 
