@@ -91,6 +91,8 @@ class EnvSpec:
     """Rewards are their signs; returns of episodes are of the whole ones."""
     show_previous: bool = False
     """Add the previous action and reward to each observation."""
+    backend_maker: Callable[[EnvSpec], Backend] | None = None
+    """Makes what steps them instead of `backend`, from this spec."""
     memory_model: Callable[[spaces.Space, spaces.Space], MemoryModel] | None = None
     """Add the memory of the world model that this makes for the observation and action spaces to each observation."""
 
@@ -123,10 +125,12 @@ class EnvSpec:
 
 def make_envs(spec: EnvSpec) -> Envs:
     """Make the environments; errors that a user can cause are a `ValueError` or `TypeError` of one line."""
-    if spec.backend == "envpool":
+    if spec.backend_maker is not None:
+        backend: Backend = spec.backend_maker(spec)
+    elif spec.backend == "envpool":
         # EnvPool has ids of its own.
         maker = envpool_maker(spec.id, spec.num_envs, spec.workers, spec.kwargs)
-        backend: Backend = EnvPoolBackend(maker, spec.num_envs, spec.seed)
+        backend = EnvPoolBackend(maker, spec.num_envs, spec.seed)
         check_spaces(spec.id, backend.observation_space, backend.action_space)
     else:
         backend = make_backend(spec, find_environment(spec.id))

@@ -10,6 +10,7 @@ from gymnasium import spaces
 ChannelAxis = Literal["auto", "first", "last"]
 # Larger bounds say "any number" (many environments write the largest float): nothing can be scaled by them.
 LARGEST_BOUND = 1e6
+BYTES = (np.uint8, np.int8)
 
 
 class PictureLayout(NamedTuple):
@@ -65,8 +66,8 @@ def is_picture(space: spaces.Space) -> bool:
     if not isinstance(space, spaces.Box) or not 2 <= len(space.shape) <= 4:
         return False
     if len(space.shape) == 2:
-        return space.dtype == np.uint8
-    return space.dtype in (np.uint8, np.bool_) or (
+        return space.dtype in BYTES
+    return space.dtype in (*BYTES, np.bool_) or (
         np.issubdtype(space.dtype, np.floating) and is_bounded(space)
     )
 

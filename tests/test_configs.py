@@ -9,7 +9,7 @@ import pytest
 from palaestra.envs.make import make_envs
 from palaestra.envs.registry import find_environment
 from palaestra.training.run.build import build_agent, env_spec, resolve
-from palaestra.training.run.loop import Collector
+from palaestra.training.run.collect import Collector
 from palaestra.training.settings.config import run_config
 from palaestra.training.settings.presets import find_preset, merge
 from palaestra.training.settings.usage import UsageError

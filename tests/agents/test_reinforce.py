@@ -14,7 +14,7 @@ from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.memories.none import NoMemory
 from palaestra.networks.torso import Memory, build_torso
-from palaestra.training.run.loop import Collector
+from palaestra.training.run.collect import Collector
 
 from .streams import goes_on_exactly
 

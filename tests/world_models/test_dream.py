@@ -16,7 +16,7 @@ from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.training.baselines.vec_env import as_vec_env
 from palaestra.training.imagination.dream_envs import DreamBackend
 from palaestra.training.run.build import build_agent
-from palaestra.training.run.loop import Collector
+from palaestra.training.run.collect import Collector
 from palaestra.world_models.datasets import EpisodeDataset, RecordedEpisode
 from palaestra.world_models.dream import Dream, DreamConfig, SingleDream, Starts, find_starts
 from palaestra.world_models.dynamics.ensemble import Ensemble, EnsembleConfig

@@ -5,31 +5,85 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import inspect
+import json
 import re
 import sys
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar
 
+from ...envs.vector import Envs
+from ..run.evaluate import Actor
+from ..run.session import Result
+from ..run.training_loop import TrainingLoop
+from ..settings.config import RunConfig
+from ..settings.own_loop import OwnLoopOptions
+from ..settings.providers import PROVIDERS
 from ..settings.usage import UsageError, nearest
-from .config import config_class
+from ..tracking.progress import Progress, say
+from ..tracking.tracker import Tracker
+from .config import baseline_config_class
+from .loop import train_baseline
+from .model import build_model, load_baseline, saved_files
 
-PREFIX = "sb3/"
 
-
-class Baseline:
+class Baseline(OwnLoopOptions, TrainingLoop):
     """What an agent's name stands for when it is one of Stable-Baselines3's algorithms."""
 
     algorithm: ClassVar[type[Any]]
-    Config: ClassVar[type[Any]]
-    encoder_defaults: ClassVar[dict[str, dict[str, Any]]] = {}
-    run_defaults: ClassVar[dict[str, Any]] = {}
-    """Where an algorithm's own defaults ask for other ones of the run."""
+    # They bring their own networks, and save no checkpoints.
+    options_not_taken: ClassVar[frozenset[str]] = frozenset(
+        {"encoder", "encoder_config", "memory", "memory_config", "checkpoint_every", "compile"}
+    )
+    networks_hint: ClassVar[str] = "see --agent.policy and --agent.net-arch"
 
-    def __init__(self, *arguments: Any, **options: Any):
-        raise TypeError(
-            f"{self.algorithm.__name__} of Stable-Baselines3 has a loop of its own and cannot alternate between real "
-            "and dreamt steps; it can be trained in a finished dream: palaestra world-model dream DIR --agent ..."
+    @classmethod
+    def settle(cls, config: RunConfig) -> RunConfig:
+        """Choose the one backend that never resets in steps of its own, whatever the environment."""
+        return replace(config, backend="sync") if config.backend == "auto" else config
+
+    @classmethod
+    def check(cls, config: RunConfig, envs: Envs) -> None:
+        """Build the model once."""
+        build_model(cls.algorithm, config, envs, [])
+
+    @classmethod
+    def resume(cls, config: RunConfig, run_dir: Path, steps: int | None) -> tuple[RunConfig, None]:
+        """Begin again, where the run has not finished."""
+        if steps not in (None, config.steps):
+            raise UsageError(f"{config.agent} cannot be trained on; train anew with --steps {steps}")
+        if is_finished(run_dir, config):
+            raise UsageError(f"{run_dir} has finished, and {config.agent} cannot be trained on")
+        say(
+            f"note: {config.agent} begins again: it saves no checkpoints, but comes to the same with the same seed"
         )
+        return config, None
+
+    @classmethod
+    def train(
+        cls, config: RunConfig, run_dir: Path, tracker: Tracker, progress: Progress, checkpoint: Path | None
+    ) -> Result:
+        """Train from the start."""
+        return train_baseline(cls.algorithm, config, run_dir, tracker, progress)
+
+    @classmethod
+    def load(cls, config: RunConfig, run_dir: Path, envs: Envs) -> tuple[Actor, int]:
+        """Load the model that a finished run has saved."""
+        return load_baseline(cls.algorithm, config, run_dir)
+
+    @classmethod
+    def learned(cls, run_dir: Path) -> dict[str, Path]:
+        """The model, and the statistics that observations are normalised by."""
+        return saved_files(run_dir)
+
+
+def is_finished(run_dir: Path, config: RunConfig) -> bool:
+    """Whether a run has its summary and its model."""
+    path = run_dir / "summary.json"
+    if not path.is_file() or "checkpoint" not in saved_files(run_dir):
+        return False
+    return bool(json.loads(path.read_text())["step"] >= config.steps)
 
 
 def is_baseline(agent: type[Any]) -> bool:
@@ -69,7 +123,7 @@ def _algorithms() -> dict[str, Any]:
     classes = [getattr(library, name) for library in libraries for name in library.__all__]
     # RecurrentPPO is sb3/recurrent_ppo.
     return {
-        PREFIX + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", each.__name__).lower(): each
+        PROVIDERS["agent"].prefix + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", each.__name__).lower(): each
         for each in classes
         if is_algorithm(each)
     }
@@ -85,10 +139,15 @@ def is_algorithm(value: Any) -> bool:
     return issubclass(value, BaseAlgorithm) and not inspect.isabstract(value)
 
 
+def adapt(value: Any) -> type[Baseline] | None:
+    """Return the component that stands for a class from outside; None where it is no such algorithm."""
+    return as_baseline(value) if is_algorithm(value) else None
+
+
 @cache  # one class an algorithm, and one of its options
 def as_baseline(algorithm: Any) -> type[Baseline]:
     """Return the component that stands for an algorithm."""
-    config = config_class(algorithm)
+    config = baseline_config_class(algorithm)
     members = {"algorithm": algorithm, "Config": config, "__doc__": algorithm.__doc__}
     # Off-policy ones learn once every so many vector steps: with more copies, less.
     if "train_freq" in {item.name for item in dataclasses.fields(config)}:

@@ -24,7 +24,7 @@ _SCALARS: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": st
 
 @dataclass(frozen=True)
 class BaselineConfig:
-    """What all baselines have; those of its algorithm are added by `config_class`."""
+    """What all baselines have; those of its algorithm are added by `baseline_config_class`."""
 
     policy: str = "auto"
     """Stable-Baselines3's policy class; auto follows from the observations: MlpPolicy, CnnPolicy, MultiInputPolicy."""
@@ -54,7 +54,7 @@ class NoisyBaselineConfig(BaselineConfig):
     """Its scale, in units of the action as Stable-Baselines3 scales it to [-1, 1]."""
 
 
-def config_class(algorithm: type[Any]) -> type[Any]:
+def baseline_config_class(algorithm: type[Any]) -> type[Any]:
     """Return a frozen dataclass of an algorithm's options, with its own defaults and the words of its docstring."""
     parameters = inspect.signature(algorithm.__init__).parameters
     base = NoisyBaselineConfig if "action_noise" in parameters else BaselineConfig
@@ -100,7 +100,7 @@ def constructor_arguments(config: Any, action_size: int) -> dict[str, Any]:
     """Return keyword arguments for an algorithm's constructor.
 
     Args:
-        config: an instance of what `config_class` made.
+        config: an instance of what `baseline_config_class` made.
         action_size: numbers in an action, for its noise.
     """
     own = {item.name for item in dataclasses.fields(NoisyBaselineConfig)}

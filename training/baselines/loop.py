@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import time
-from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,66 +10,41 @@ from typing import Any
 
 import numpy as np
 
-from ...agents.agent import Metrics
+from ...envs.make import make_envs
 from ...envs.vector import Envs, Episode
-from ..imagination.dream_envs import training_envs
-from ..run.build import evaluation_spec
-from ..run.evaluate import Evaluation, evaluate
-from ..run.loop import Meter, Result, caught_signals, due, report_evaluation
+from ..run.build import training_spec
+from ..run.clocks import Clock, Meter, MetricsLog, due
+from ..run.session import Result, Session
+from ..run.signals import caught_signals
 from ..settings.config import RunConfig
 from ..tracking.progress import Progress
 from ..tracking.tracker import Tracker
-from .algorithms import PREFIX
+from .metrics import translated
 from .model import MODEL_FILE, NORMALIZATION_FILE, BaselineActor, build_model, frozen, save_model
 
-# Stable-Baselines3's names of what ours log too.
-METRIC_NAMES = {
-    "train/policy_gradient_loss": "loss/policy",
-    "train/policy_loss": "loss/policy",
-    "train/actor_loss": "loss/policy",
-    "train/value_loss": "loss/value",
-    "train/critic_loss": "loss/value",
-    "train/approx_kl": "policy/approx_kl",
-    "train/clip_fraction": "policy/clip_fraction",
-    "train/explained_variance": "value/explained_variance",
-    "train/learning_rate": "policy/learning_rate",
-    "rollout/exploration_rate": "policy/epsilon",
-}
 
-
-def check_baseline(config: RunConfig) -> None:
-    """Build everything once, so that what is wrong with the request shows before anything is written."""
-    with closing(training_envs(config)) as envs:
-        build_model(config, envs, [])
-
-
-def train_baseline(config: RunConfig, run_dir: Path, tracker: Tracker, progress: Progress) -> Result:
+def train_baseline(
+    algorithm: type[Any], config: RunConfig, run_dir: Path, tracker: Tracker, progress: Progress
+) -> Result:
     """Train from the start: what Stable-Baselines3 saves does not continue bit for bit."""
     from stable_baselines3.common.logger import Logger
 
     begin_again(run_dir)
-    started = time.perf_counter()
-    with closing(training_envs(config)) as envs, caught_signals() as caught:
+    clock = Clock()
+    with closing(make_envs(training_spec(config))) as envs, caught_signals() as signals:
         episodes: list[Episode] = []
-        model, normalizer = build_model(config, envs, episodes)
-        spec = evaluation_spec(config)
-
-        def examine(step: int) -> Evaluation:
-            actor = BaselineActor(model, frozen(normalizer))
-            evaluation = evaluate(actor, spec, config.evaluate_episodes)
-            report_evaluation(run_dir, tracker, evaluation, step)
-            return evaluation
-
-        watch = Watch(config, model, envs, episodes, tracker, progress, examine, caught)
+        model, normalizer = build_model(algorithm, config, envs, episodes)
+        session = Session(config, run_dir, tracker, clock, signals)
+        log = MetricsLog(tracker, clock, Meter())
+        callback = Callback(session, model, normalizer, envs, episodes, log, progress)
         model.set_logger(Logger(None, []))
         with suppress(Stopped):
             # It never writes its log: what it holds is read, and forgotten, where our rows are due.
-            model.learn(config.steps, callback=watch, log_interval=sys.maxsize)
-        evaluation = None
-        if not caught:
+            model.learn(config.steps, callback=callback, log_interval=sys.maxsize)
+        if not signals:
             save_model(run_dir, model, frozen(normalizer))
-            evaluation = examine(watch.step)
-    return Result(watch.step, evaluation, time.perf_counter() - started, caught[0] if caught else None)
+            session.evaluate(BaselineActor(model, frozen(normalizer)))
+    return session.result()
 
 
 class Stopped(Exception):  # noqa: N818
@@ -80,54 +52,38 @@ class Stopped(Exception):  # noqa: N818
 
 
 @dataclass
-class Watch:
+class Callback:
     """What Stable-Baselines3 calls after every vector step: the clocks of our loop, but no checkpoints."""
 
-    config: RunConfig
+    session: Session
     model: Any
+    normalizer: Any
     envs: Envs
     episodes: list[Episode]
     """Those that ended in the step."""
-    tracker: Tracker
+    log: MetricsLog
     progress: Progress
-    examine: Callable[[int], Evaluation]
-    caught: list[int]
-    """Signals."""
-    step: int = 0
-    logged_step: int = 0
     stopped: bool = False
-
-    def __post_init__(self) -> None:
-        self.meter = Meter()
-        self.started = self.logged = time.perf_counter()
 
     def __call__(self, local: dict[str, Any], outer: dict[str, Any]) -> bool:
         """Log, evaluate, and say whether to go on; `local` are the variables of the algorithm's loop."""
         if self.stopped:
             raise Stopped
-        config, before = self.config, self.step
-        self.step = self.model.num_timesteps
-        self.meter.add_episodes(self.episodes)
-        self.progress.update(self.step, [episode.episode_return for episode in self.episodes])
+        config, clock = self.session.config, self.session.clock
+        before = clock.advance(self.model.num_timesteps - clock.step)
+        self.log.meter.add_episodes(self.episodes)
+        self.progress.update(clock.step, [episode.episode_return for episode in self.episodes])
         self.episodes.clear()
-        if due(config.log_every, before, self.step):
-            self.log()
-        if due(config.evaluate_every, before, self.step) and self.step < config.steps:
-            self.examine(self.step)
+        if due(config.log_every, before, clock.step):
+            # What the latest update has left.
+            self.log.meter.add(translated(self.model.logger.name_to_value, type(self.model).__name__))
+            self.model.logger.dump()
+            self.log.write(self.envs.restarts)
+        if due(config.evaluate_every, before, clock.step) and clock.step < config.steps:
+            self.session.evaluate(BaselineActor(self.model, frozen(self.normalizer)))
         # A rollout that the last step fills is learned from before the algorithm ends by itself.
-        self.stopped = bool(self.caught) or (self.step >= config.steps and not fills_rollout(local))
+        self.stopped = bool(self.session.signals) or (clock.step >= config.steps and not fills_rollout(local))
         return not self.stopped
-
-    def log(self) -> None:
-        """Write a row: means of the episodes since the last one, and what the latest update has left."""
-        self.meter.add(translated(self.model.logger.name_to_value, type(self.model).__name__))
-        self.model.logger.dump()
-        now = time.perf_counter()
-        steps = self.step - self.logged_step
-        times = {"time/steps_per_second": steps / (now - self.logged), "time/total": now - self.started}
-        restarts = {"env/restarts": self.envs.restarts} if self.envs.restarts else {}
-        self.tracker.log(self.meter.read() | restarts | times, self.step)
-        self.logged, self.logged_step = now, self.step
 
 
 def fills_rollout(local: dict[str, Any]) -> bool:
@@ -141,31 +97,7 @@ def fills_rollout(local: dict[str, Any]) -> bool:
     return False
 
 
-def translated(values: dict[str, Any], algorithm: str) -> Metrics:
-    """Stable-Baselines3's metrics under our names, `sb3/...` where we have none; without what we count ourselves."""
-    metrics: Metrics = {}
-    for name, value in values.items():
-        group, _, rest = name.partition("/")
-        if name == "train/entropy_loss":
-            metrics["policy/entropy"] = -float(value)
-        elif name == "train/loss" and "DQN" in algorithm:
-            metrics["loss/q"] = float(value)
-        elif name in METRIC_NAMES:
-            metrics[METRIC_NAMES[name]] = float(value)
-        elif group == "train" and rest != "n_updates":
-            metrics[PREFIX + rest] = float(value)
-    return metrics
-
-
 def begin_again(run_dir: Path) -> None:
     """Forget what an unfinished run has left: with the same seed it will come to the same."""
     for name in ("summary.json", "evaluations.json", MODEL_FILE, NORMALIZATION_FILE):
         (run_dir / name).unlink(missing_ok=True)
-
-
-def is_finished(run_dir: Path, config: RunConfig) -> bool:
-    """Whether a run has its summary and its model."""
-    path = run_dir / "summary.json"
-    if not path.is_file() or not (run_dir / MODEL_FILE).is_file():
-        return False
-    return bool(json.loads(path.read_text())["step"] >= config.steps)

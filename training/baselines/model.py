@@ -15,7 +15,6 @@ from gymnasium import spaces
 from ...envs.vector import Envs, Episode
 from ...networks.pictures import is_picture
 from ..run.build import choose_device
-from ..settings.components import find_component
 from ..settings.config import RunConfig
 from ..settings.usage import UsageError, nearest
 from .config import constructor_arguments
@@ -69,7 +68,9 @@ class ObservationNormalizer:
         return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
 
 
-def build_model(config: RunConfig, envs: Envs, episodes: list[Episode]) -> tuple[Any, Any]:
+def build_model(
+    algorithm: type[Any], config: RunConfig, envs: Envs, episodes: list[Episode]
+) -> tuple[Any, Any]:
     """Return a new model in `envs`, and its VecNormalize if it has one; ended episodes are put into `episodes`.
 
     Raises:
@@ -77,7 +78,7 @@ def build_model(config: RunConfig, envs: Envs, episodes: list[Episode]) -> tuple
     """
     from stable_baselines3.common.vec_env import VecNormalize
 
-    algorithm, options = find_component("agent", config.agent).algorithm, config.agent_config
+    options = config.agent_config
     for problem in unsuited(algorithm, options, envs):
         raise UsageError(f"{config.agent} on {config.env}: {problem}")
     view = as_vec_env(envs, episodes.extend)
@@ -100,10 +101,10 @@ def build_model(config: RunConfig, envs: Envs, episodes: list[Episode]) -> tuple
             **arguments,
         )
     except Exception as error:  # whatever it is, this request is not what the algorithm can be built for
-        said = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", " ".join(str(error).split()))
+        message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", " ".join(str(error).split()))
         known = isinstance(error, AssertionError | ValueError | TypeError)
         raise UsageError(
-            f"{config.agent} on {config.env}: {said if known else f'{type(error).__name__}: {said}'}"
+            f"{config.agent} on {config.env}: {message if known else f'{type(error).__name__}: {message}'}"
         ) from error
     return model, normalizer
 
@@ -174,7 +175,13 @@ def _put(temporary: Path, path: Path) -> None:
     os.replace(temporary, path)
 
 
-def load_baseline(run_dir: Path, config: RunConfig) -> tuple[BaselineActor, int]:
+def saved_files(run_dir: Path) -> dict[str, Path]:
+    """Files that `save_model` has written, by what they are called among artifacts."""
+    files = {"checkpoint": run_dir / MODEL_FILE, "normalization": run_dir / NORMALIZATION_FILE}
+    return {name: path for name, path in files.items() if path.is_file()}
+
+
+def load_baseline(algorithm: Any, config: RunConfig, run_dir: Path) -> tuple[BaselineActor, int]:
     """Return what a finished run has learned, and the steps it was trained for.
 
     Raises:
@@ -185,7 +192,6 @@ def load_baseline(run_dir: Path, config: RunConfig) -> tuple[BaselineActor, int]
         raise UsageError(
             f"{run_dir} has not finished, and baselines save no checkpoints: palaestra train --resume {run_dir}"
         )
-    algorithm = find_component("agent", config.agent).algorithm
     statistics = run_dir / NORMALIZATION_FILE
     normalized = config.agent_config.normalize_obs
     try:
@@ -194,8 +200,8 @@ def load_baseline(run_dir: Path, config: RunConfig) -> tuple[BaselineActor, int]
             model.num_timesteps
         )
     except Exception as error:  # zip, pickle and torch have an error each for what is damaged
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UsageError(f"{path} cannot be loaded: {said}") from error
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"{path} cannot be loaded: {message}") from error
 
 
 def read_normalizer(path: Path) -> ObservationNormalizer:

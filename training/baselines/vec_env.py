@@ -6,16 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from ...envs.autoreset import BackendEnvs
+from ...envs.backends.native import VectorBackend
 from ...envs.vector import Envs, Episode
 from ...networks.tree import read_row
-from ...world_models.dream import Dream
-from ..imagination.dream_envs import DreamBackend
 
 
 def as_vec_env(
-    envs: Envs | Dream, report: Callable[[list[Episode]], None] = lambda episodes: None, seed: int = 0
+    envs: Envs | VectorEnv, report: Callable[[list[Episode]], None] = lambda episodes: None, seed: int = 0
 ) -> Any:
     """Return environments as a `VecEnv`, so that Stable-Baselines3's algorithms train in exactly what ours do.
 
@@ -23,16 +23,16 @@ def as_vec_env(
     in `info["terminal_observation"]` and `TimeLimit.truncated` where it was cut short and not over.
 
     Args:
-        envs: environments, or a dream.
+        envs: environments, or a vector environment such as a dream.
         report: called with the episodes that end, before anything normalises their rewards.
-        seed: what dreams follow from; environments follow from the seed that they were made with.
+        seed: what a vector environment is reset with; `Envs` have a seed already.
 
     Raises:
         ValueError: the backend spends steps on resetting, which SB3 would learn from.
     """
     from stable_baselines3.common.vec_env import VecEnv
 
-    inner = BackendEnvs(DreamBackend(envs, seed)) if isinstance(envs, Dream) else envs
+    inner = BackendEnvs(VectorBackend(envs, seed)) if isinstance(envs, VectorEnv) else envs
     if inner.resets_in_steps:
         raise ValueError(
             f"backend '{inner.backend}' resets in steps of their own, from which Stable-Baselines3 would learn; "

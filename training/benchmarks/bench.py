@@ -130,7 +130,8 @@ def _train(benchmark: Benchmark, side: str, seed: int) -> dict[str, float | None
 def _train_ours(benchmark: Benchmark, seed: int) -> tuple[Ticks, Callable[[], float]]:
     from ..run.build import evaluation_spec
     from ..run.evaluate import evaluate
-    from ..run.runs import load_run, start_run
+    from ..run.loaded import load_run
+    from ..run.start import start_run
     from ..settings.config import run_config
 
     config = run_config(

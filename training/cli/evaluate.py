@@ -39,7 +39,7 @@ def evaluate(arguments: list[str]) -> int:
     options = read_options(EvaluateOptions, arguments, "evaluate")
     if options.gif and options.video is None:
         raise UsageError("--gif: say where to, with --video FOLDER")
-    from ..run.runs import evaluate_run
+    from ..run.score import evaluate_run
 
     report = evaluate_run(
         options.run,

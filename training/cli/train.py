@@ -28,7 +28,9 @@ def train(arguments: list[str]) -> int:
     if not resume and (not arguments or arguments[0].startswith("-")):
         return _train_usage(arguments)
     from ...envs.backends.failure import EnvironmentFailedError
-    from ..run.runs import CYCLE_FILE, default_run_dir, describe, describe_failure, resume_run, start_run
+    from ..run.describe import describe, describe_failure
+    from ..run.folder import CYCLE_FILE, default_run_dir
+    from ..run.start import resume_run, start_run
 
     if not resume and option_value(arguments, "world-model") is not None:
         from ..imagination.dyna import dream_cycle

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..baselines.algorithms import is_baseline
+from ..run.folder import CYCLE_FILE
 from ..run.listing import EVALUATIONS_FILE, find_runs
-from ..run.runs import CYCLE_FILE
 from ..settings.components import find_component
 from ..settings.config import TELLING, RunConfig, load_config, to_dict
 from ..settings.train_options import read_train_options

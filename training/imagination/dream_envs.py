@@ -1,4 +1,4 @@
-"""Training in a dream: its environments, in place of the real ones, resumed as exactly."""
+"""Training in a dream: the backend that a run's environments have then, resumed as exactly as real ones."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ...envs.autoreset import BackendEnvs
 from ...envs.backends.native import VectorBackend
-from ...envs.make import make_envs
-from ...envs.vector import Envs
+from ...envs.make import EnvSpec, make_envs
 from ...networks.tree import tree_map
 from ...world_models.dream import Dream, find_starts
 from ..run.build import choose_device, env_spec
 from ..settings.config import RunConfig
-from ..settings.usage import in_one_line
+from .fits import load_world_model
 
 
 class DreamBackend(VectorBackend):
@@ -41,27 +39,18 @@ class DreamBackend(VectorBackend):
         self.obs = tree_map(np.array, state["obs"])
 
 
-def training_envs(config: RunConfig) -> Envs:
-    """Environments that a run trains in: real ones, or dreams where it names a world model.
+def make_dream_backend(config: RunConfig, spec: EnvSpec) -> DreamBackend:
+    """Make the dreams, in `spec.num_envs` copies, of the world model that a run's config names.
 
     Raises:
-        ValueError, TypeError: they cannot be made as the run wants them.
-        UsageError: the world model is none, or one of another environment.
+        ValueError, TypeError: the real environment cannot be made as the run wants it, or is not the one dreamt of.
+        UsageError: the folder holds no world model that was fitted to the end.
     """
-    if config.dream.model is None:
-        return make_envs(env_spec(config))
-    from .fits import load_world_model
-
-    fitted = load_world_model(Path(config.dream.model), choose_device(config.device))
+    fitted = load_world_model(Path(str(config.dream.model)), choose_device(config.device))
     with closing(make_envs(replace(env_spec(config), num_envs=1))) as real:
-        for what, dreamt, wanted in (
-            ("observations", fitted.model.observation_space, real.observation_space),
-            ("actions", fitted.model.action_space, real.action_space),
-        ):
-            if dreamt != wanted:
-                raise ValueError(
-                    f"{config.dream.model} dreams of {fitted.config.env} with {what} {in_one_line(dreamt)}, "
-                    f"this run in {config.env} has {in_one_line(wanted)}"
-                )
+        if difference := fitted.difference(real.observation_space, real.action_space):
+            raise ValueError(
+                f"{config.dream.model} dreams of {fitted.config.env} with {difference} as this run in {config.env}"
+            )
     starts = find_starts(fitted.model, fitted.episodes, config.dream)
-    return BackendEnvs(DreamBackend(Dream(fitted.model, starts, config.num_envs, config.dream), config.seed))
+    return DreamBackend(Dream(fitted.model, starts, spec.num_envs, config.dream), spec.seed)

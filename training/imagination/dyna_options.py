@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from annotated_types import Gt, Interval
 
 from ...world_models.fit import FitConfig
-from ..run.runs import default_run_dir
+from ..run.folder import default_run_dir
 from ..settings.arguments import parse
 from ..settings.config import RunConfig
 from ..settings.train_options import read_train_options
@@ -28,7 +28,7 @@ class CycleConfig:
     rounds: Annotated[int, Gt(0)] = 15
     """How often to collect, fit and dream; each time with an equal share of the real and of the dreamt steps."""
     collect_envs: Annotated[int, Gt(0)] = 1
-    """Copies of the real environment; with few of them, episodes are seen to their end."""
+    """Copies of the real environment; with few of them, episodes are collected to their end."""
     world_model: str = "auto+auto"
     """Encoder and dynamics, for example vae+ensemble."""
     first_horizon: Annotated[int, Gt(0)] | None = None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gymnasium import spaces
 
 from ...envs.make import make_envs
 from ...world_models.datasets import EpisodeDataset
@@ -18,22 +19,25 @@ from ...world_models.fit import Fit, Phase
 from ...world_models.model_evaluation import evaluation_report, open_loop_example, probe_states, traversals
 from ...world_models.observation_networks import is_convolved
 from ...world_models.world_model import WorldModel
+from ..run.build import set_threads
 from ..run.checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from ..run.collect import collect_episodes
+from ..run.folder import check_new, new_folder
+from ..run.loaded import load_run
 from ..run.lock import locked
-from ..run.loop import caught_signals
-from ..run.runs import load_run
-from ..settings.usage import UsageError, as_usage_errors
+from ..run.session import tracked
+from ..run.signals import caught_signals
+from ..settings.usage import UsageError, as_usage_errors, in_one_line
 from ..settings.yaml_files import save_yaml
 from ..tracking.progress import Progress, say
-from ..tracking.trackers import check_tracking, open_tracker, step_to_resume
+from ..tracking.trackers import check_tracking, step_to_resume
 from .model_report import write_report
 from .probe import true_states
 from .world_model_config import (
-    MODEL_FILE,
+    MODEL_CONFIG_FILE,
     WorldModelConfig,
     build_world_model,
-    env_spec,
+    data_spec,
     load_model_config,
     to_dict,
 )
@@ -43,48 +47,48 @@ DATA_FOLDER = "data"
 
 def start_fit(config: WorldModelConfig, run_dir: Path) -> dict[str, Any]:
     """Collect data and fit a world model to them, into a folder that must be new or empty; returns the report."""
-    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
-        raise UsageError(f"{run_dir} is not empty; choose another --out, or go on with --resume {run_dir}")
+    check_new(run_dir)
     check_tracking(config.track)
-    copies = env_spec(config).num_envs
+    copies = data_spec(config).num_envs
     if config.steps < copies:
         raise UsageError(f"--steps: {config.steps} are too few for {copies} copies of the environment")
-    with as_usage_errors(), closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
+    with as_usage_errors(), closing(make_envs(replace(data_spec(config), num_envs=1))) as envs:
         build_world_model(config, envs.observation_space, envs.action_space)
     if config.data != "random":
         load_run(Path(config.data))
-    run_dir.mkdir(parents=True, exist_ok=True)
-    save_yaml(run_dir / MODEL_FILE, to_dict(config))
-    return resume_fit(run_dir)
+    with new_folder(run_dir):
+        save_yaml(run_dir / MODEL_CONFIG_FILE, to_dict(config))
+        return _fit_in(run_dir, config)
 
 
 def resume_fit(run_dir: Path) -> dict[str, Any]:
     """Go on with a fit, bit for bit as if it had never stopped; returns the report."""
     config = load_model_config(run_dir)
-    set_threads(config)
     with locked(run_dir):
-        checkpoint = latest_checkpoint(run_dir) if list_checkpoints(run_dir) else None
-        tracker = open_tracker(
-            run_dir,
-            config.track,
-            env=config.env,
-            agent=f"{config.observation_model}+{config.dynamics}",
-            seed=config.seed,
-            config=to_dict(config),
-            resume_step=step_to_resume(run_dir, checkpoint),
-        )
-        code = 1
+        return _fit_in(run_dir, config)
+
+
+def _fit_in(run_dir: Path, config: WorldModelConfig) -> dict[str, Any]:
+    """Fit in a folder that is locked."""
+    set_threads(config.threads)
+    checkpoint = latest_checkpoint(run_dir) if list_checkpoints(run_dir) else None
+    with tracked(
+        run_dir,
+        config.track,
+        env=config.env,
+        agent=f"{config.observation_model}+{config.dynamics}",
+        seed=config.seed,
+        config=to_dict(config),
+        resume_step=step_to_resume(run_dir, checkpoint),
+    ) as opened:
         try:
-            report = _fit(config, run_dir, checkpoint, tracker.log)
-            tracker.summary({name: x for name, x in report.items() if isinstance(x, int | float)})
-            tracker.artifact(latest_checkpoint(run_dir), "checkpoint", "world-model")
-            code = 0
+            report = _fit(config, run_dir, checkpoint, opened.tracker.log)
         except (KeyboardInterrupt, SystemExit) as stop:
-            code = int(stop.code or 1) if isinstance(stop, SystemExit) else 128 + signal.SIGINT
             say(f"stopped; go on with: palaestra world-model fit --resume {run_dir}")
+            code = stop.code if isinstance(stop, SystemExit) else 128 + signal.SIGINT
             raise SystemExit(code) from None
-        finally:
-            tracker.close(code)
+        opened.tracker.summary({name: x for name, x in report.items() if isinstance(x, int | float)})
+        opened.tracker.artifact(latest_checkpoint(run_dir), "checkpoint", "world-model")
     return report
 
 
@@ -99,9 +103,9 @@ def _fit(
     else:
         actor = None if config.data == "random" else load_run(Path(config.data)).agent
         say(f"collecting {config.steps:,} steps of {config.env}")
-        episodes, _ = collect_episodes(env_spec(config), config.steps, actor)
+        episodes, _ = collect_episodes(data_spec(config), config.steps, actor)
         save_data(run_dir, 0, episodes)
-    with closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
+    with closing(make_envs(replace(data_spec(config), num_envs=1))) as envs:
         model = build_world_model(config, envs.observation_space, envs.action_space)
     with as_usage_errors():
         fit = Fit(model, episodes, config.fit, config.seed)
@@ -142,23 +146,17 @@ def run_fit(
 
     with caught_signals() as caught:
 
-        def evaluated() -> bool:
+        def judged() -> bool:
             if run_dir is not None and parts is not None:
                 save_checkpoint(run_dir, fit.progress.total, parts)
             return not caught
 
         try:
-            fit.run(report, evaluated)
+            fit.run(report, judged)
         finally:
             progress.close()
     if caught:
         raise SystemExit(128 + caught[0])
-
-
-def set_threads(config: WorldModelConfig) -> None:
-    """Use as many torch threads as the config says."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
 
 
 @dataclass(frozen=True)
@@ -174,6 +172,18 @@ class FittedModel:
         """The real episodes, read when they are wanted: pictures are large."""
         return load_data(self.run_dir)
 
+    def difference(
+        self, observation_space: spaces.Space, action_space: spaces.Space | None = None
+    ) -> str | None:
+        """In what the spaces that the model was fitted to differ from these; None where they are the same."""
+        pairs = [("observations", self.model.observation_space, observation_space)]
+        if action_space is not None:
+            pairs.append(("actions", self.model.action_space, action_space))
+        for what, fitted, given in pairs:
+            if fitted != given:
+                return f"{what} {in_one_line(fitted)}, not {in_one_line(given)}"
+        return None
+
 
 def load_world_model(run_dir: Path, device: torch.device | None = None) -> FittedModel:
     """Load what a fit has left.
@@ -185,7 +195,7 @@ def load_world_model(run_dir: Path, device: torch.device | None = None) -> Fitte
     not_done = (
         f"{run_dir} has not been fitted to the end; go on with: palaestra world-model fit --resume {run_dir}"
     )
-    with as_usage_errors(), closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
+    with as_usage_errors(), closing(make_envs(replace(data_spec(config), num_envs=1))) as envs:
         model = build_world_model(config, envs.observation_space, envs.action_space)
     phase = Phase("")
     if not list_checkpoints(run_dir):
@@ -202,11 +212,11 @@ def evaluate_model(
 ) -> dict[str, Any]:
     """Judge a world model by the episodes that it has not learned from; the report is left in its folder, too.
 
-    `returns` is what `dream_to_real` has found out, if it was asked. With `noise`, the true state is looked for in
+    `returns` is what `dream_to_real` returns, if it was called. With `noise`, the true state is probed for in
     latents of noisy observations, too.
     """
     fitted = load_world_model(run_dir)
-    set_threads(fitted.config)
+    set_threads(fitted.config.threads)
     train, held_out = fitted.episodes.split()
     report = _head(fitted.config) | evaluation_report(fitted.model, train, held_out) | probe(fitted, noise)
     report |= returns or {}
@@ -221,14 +231,14 @@ def _write(run_dir: Path, report: dict[str, Any], model: WorldModel, held_out: E
 
 
 def probe(fitted: FittedModel, noise: float) -> dict[str, Any]:
-    """How well a linear map finds the true state, where an environment of ours tells it; in fresh, random play."""
-    seen = true_states(env_spec(fitted.config))
-    if seen is None:
+    """How well a linear map finds the true state, where an environment of ours knows it; in fresh, random play."""
+    pairs = true_states(data_spec(fitted.config))
+    if pairs is None:
         return {}
     report: dict[str, Any] = {}
     for suffix, deviation in {"": 0.0, "_noisy": noise}.items():
         if not suffix or noise:
-            each = probe_states(fitted.model, *seen, noise=deviation)
+            each = probe_states(fitted.model, *pairs, noise=deviation)
             report |= {f"probe_r2{suffix}": sum(each) / len(each), f"probe_r2_each{suffix}": each}
     return report
 

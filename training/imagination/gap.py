@@ -13,7 +13,7 @@ from ...envs.registry import find_environment
 from ...world_models.dream import Dream, DreamConfig, find_starts
 from ..run.build import evaluation_spec
 from ..run.evaluate import MAX_COPIES, evaluate, play, quotas
-from ..run.runs import load_run
+from ..run.loaded import load_run
 from ..settings.usage import UsageError
 from .dream_envs import DreamBackend
 from .fits import load_world_model

@@ -1,11 +1,11 @@
-"""A world model's encoder as the first layers of any agent: what it has learned to see, and is transferred with it."""
+"""A world model's encoder as the first layers of any agent: its representation, transferred."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Gt
@@ -16,12 +16,10 @@ from ...networks.encoder import Encoder, NestedEncoder
 from ...networks.layers import Activation, mlp
 from ...networks.optimizer import Paced
 from ...world_models.old_keys import accept_old_key
-from ..settings.usage import in_one_line
+from ..settings.providers import PROVIDERS
+from .fits import FittedModel, load_world_model
 
-if TYPE_CHECKING:
-    from .fits import FittedModel
-
-PREFIX = "world-model:"
+PREFIX = PROVIDERS["encoder"].prefix
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class ModelEncoderConfig:
 
     mode: Literal["frozen", "finetune", "joint"] = "frozen"
     """frozen: it stays as it is. finetune: the agent's loss changes it. joint: it goes on learning to reconstruct
-    what the agent sees, and no gradient of the agent enters it."""
+    the agent's observations, and no gradient of the agent enters it."""
     learning_rate_scale: Annotated[float, Gt(0)] = 0.1
     """finetune, joint: the encoder's step size, as a share of the agent's learning rate."""
     reconstruction_weight: Annotated[float, Gt(0)] = 1.0
@@ -56,14 +54,12 @@ class ModelEncoder(Encoder, Paced):
 
     @classmethod
     def accepts(cls, space: spaces.Space) -> bool:
-        """What does not fit is told by the constructor, in its own words, but for what `sees` may find a part of."""
+        """Any space but those of which `sees` may take a part: the constructor says what does not fit."""
         return not NestedEncoder.fits(space, cls)
 
     @classmethod
     def fitted(cls) -> FittedModel:
         """Load the world model."""
-        from .fits import load_world_model
-
         if cls.run_dir is None:
             raise ValueError(f"encoder 'world-model' needs a folder: --encoder {PREFIX}DIR")
         return load_world_model(cls.run_dir, torch.device("cpu"))
@@ -71,10 +67,8 @@ class ModelEncoder(Encoder, Paced):
     def __init__(self, space: spaces.Space, config: ModelEncoderConfig):
         super().__init__()
         fitted = self.fitted()
-        seen = fitted.model.observation_space
-        if space != seen:
-            known = f"observations {in_one_line(seen)} of {fitted.config.env}"
-            raise ValueError(f"{self.run_dir} encodes {known}, not {in_one_line(space)}")
+        if difference := fitted.difference(space):
+            raise ValueError(f"{self.run_dir} encodes {difference}: it was fitted to {fitted.config.env}")
         self.config = config
         self.observation_model = fitted.model.observation_model.requires_grad_(config.mode != "frozen")
         self.layers = mlp((self.observation_model.latent_size, *config.hidden), config.activation)
@@ -108,7 +102,7 @@ class ModelEncoder(Encoder, Paced):
 
 
 class _WithLoss(torch.autograd.Function):
-    """Passes features on, and puts a loss beside whatever is made of them: its gradient comes with theirs.
+    """Passes features on, and adds a loss to whatever is computed from them: its gradient comes with theirs.
 
     So every agent learns jointly without knowing of it, once for each time that it computes a loss.
     """

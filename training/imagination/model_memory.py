@@ -1,4 +1,4 @@
-"""The memory of a world model, shown to an agent that needs none of its own (Ha & Schmidhuber 2018, section 2.4)."""
+"""The memory of a world model, for agents that have none of their own (Ha & Schmidhuber 2018, section 2.4)."""
 
 from __future__ import annotations
 
@@ -11,29 +11,28 @@ from gymnasium import spaces
 
 from ...world_models.encoded_dataset import encode_all
 from ...world_models.world_model import as_tensor
-from ..settings.usage import in_one_line
 from .fits import load_world_model
 
 
 class ModelMemory:
-    """What a fitted world model remembers of the real steps that it is shown; it stays as it is.
+    """Memory of a fitted world model along the real steps of an agent; the model stays as it is.
 
     Raises:
         UsageError: the folder holds no fitted world model.
-        ValueError: it has seen other observations or actions, or its dynamics remember nothing.
+        ValueError: it was fitted to other observations or actions, or its dynamics have no memory.
     """
 
-    def __init__(self, run_dir: Path, device: torch.device, seen: spaces.Space, done: spaces.Space):
+    def __init__(
+        self,
+        run_dir: Path,
+        device: torch.device,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+    ):
         fitted = load_world_model(run_dir, device)
         self.model = fitted.model
-        for what, known, given in (
-            ("observations", self.model.observation_space, seen),
-            ("actions", self.model.action_space, done),
-        ):
-            if known != given:
-                raise ValueError(
-                    f"show_model_memory: {run_dir} knows {what} {in_one_line(known)}, not {in_one_line(given)}"
-                )
+        if difference := fitted.difference(observation_space, action_space):
+            raise ValueError(f"show_model_memory: {run_dir} knows {difference}")
         self.state_size = self.model.dynamics.state_size
         if not self.state_size:
             raise ValueError(

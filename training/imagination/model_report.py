@@ -1,4 +1,4 @@
-"""A world model's report as files: JSON, a page, and pictures of what it foretells."""
+"""A world model's report as files: JSON, a page, and pictures of its predictions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def write_report(
         f'<p><img src="{name}" alt="{name}"></p>' for name in PICTURES if (folder / name).exists()
     )
     if (folder / "open_loop.mp4").exists():
-        pictures += "<p>truth, decoded, foretold<br><video src='open_loop.mp4' controls loop></video></p>"
+        pictures += "<p>truth, decoded, predicted<br><video src='open_loop.mp4' controls loop></video></p>"
     page = f"<!doctype html><meta charset=utf-8><title>{title}</title><h1>{title}</h1>{pictures}<table>{rows}</table>"
     (folder / "report.html").write_text(page, encoding="utf-8")
 
@@ -111,7 +111,7 @@ def numbers(report: dict[str, Any]) -> Figure:
 
 
 def open_loop(truth: np.ndarray, decoded: np.ndarray, predicted: np.ndarray) -> Figure:
-    """Draw observations `[T, ...]` as they were, decoded again, and foretold: curves of vectors, strips of pictures."""
+    """Draw observations `[T, ...]` as they were, decoded, and predicted: curves of vectors, strips of pictures."""
     from matplotlib.figure import Figure
 
     if truth.ndim > 2:
@@ -119,29 +119,29 @@ def open_loop(truth: np.ndarray, decoded: np.ndarray, predicted: np.ndarray) -> 
         figure = Figure(figsize=(1.2 * len(moments), 4), layout="constrained")
         grid = figure.subplots(3, len(moments), squeeze=False)
         for row, (name, frames) in enumerate(
-            (("truth", truth), ("decoded", decoded), ("foretold", predicted))
+            (("truth", truth), ("decoded", decoded), ("predicted", predicted))
         ):
             for column, t in enumerate(moments):
                 grid[row, column].imshow(_picture(frames[t]), cmap="gray", vmin=0, vmax=truth.max() or 1)
                 grid[row, column].set(xticks=[], yticks=[], title=f"{t}" if row == 0 else "")
             grid[row, 0].set_ylabel(name)
         return figure
-    shown = min(truth.shape[1], MAX_ROWS)
-    figure = Figure(figsize=(6, 1.4 * shown + 0.6), layout="constrained")
-    for index, axes in enumerate(figure.subplots(shown, 1, sharex=True, squeeze=False)[:, 0]):
+    rows = min(truth.shape[1], MAX_ROWS)
+    figure = Figure(figsize=(6, 1.4 * rows + 0.6), layout="constrained")
+    for index, axes in enumerate(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]):
         axes.plot(truth[:, index], color=VERMILION, linewidth=2, label="truth")
-        axes.plot(predicted[:, index], color=BLUE, linestyle="--", label="foretold")
+        axes.plot(predicted[:, index], color=BLUE, linestyle="--", label="predicted")
         axes.set_ylabel(f"obs[{index}]")
         axes.grid(alpha=0.3)
         if index == 0:
             axes.legend(frameon=False, ncols=2)
-        if index == shown - 1:
+        if index == rows - 1:
             axes.set_xlabel("steps from the first observation on, open loop")
     return figure
 
 
 def write_film(path: Path, example: Example) -> None:
-    """Write truth, decoded and foretold pictures `[T, ...]` side by side, as an mp4 file."""
+    """Write truth, decoded and predicted pictures `[T, ...]` side by side, as an mp4 file."""
     import imageio.v2 as imageio
 
     top = float(example[0].max()) or 1.0

@@ -24,7 +24,7 @@ from ..settings.typed import build, plain, shallow_dict
 from ..settings.usage import UsageError, as_usage_errors, nearest
 from ..settings.yaml_files import load_yaml
 
-MODEL_FILE = "world_model.yaml"
+MODEL_CONFIG_FILE = "world_model.yaml"
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def build_world_model(
         ).to(choose_device(config.device))
 
 
-def env_spec(config: WorldModelConfig) -> EnvSpec:
+def data_spec(config: WorldModelConfig) -> EnvSpec:
     """Environments to collect data in; `sync`, which spends no step on resetting."""
     seed = DATA_SEED + config.seed
     return EnvSpec(
@@ -183,8 +183,8 @@ def env_spec(config: WorldModelConfig) -> EnvSpec:
 
 def load_model_config(run_dir: Path) -> WorldModelConfig:
     """Read the config of a world model's folder."""
-    path = run_dir / MODEL_FILE
+    path = run_dir / MODEL_CONFIG_FILE
     if not path.is_file():
-        why = f"it has no {MODEL_FILE}" if run_dir.is_dir() else "there is no such folder"
+        why = f"it has no {MODEL_CONFIG_FILE}" if run_dir.is_dir() else "there is no such folder"
         raise UsageError(f"{run_dir} is not a world model: {why}")
     return world_model_config(load_yaml(path), f"{path}: ")

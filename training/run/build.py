@@ -6,27 +6,20 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import gymnasium
 import torch
-import yaml
 from gymnasium import spaces
 
 from ...agents.agent import Agent
-from ...envs.backends.copies import close_env
-from ...envs.make import EnvSpec, make_envs, make_single
-from ...envs.registry import find_environment
-from ...envs.vector import Envs
+from ...envs.make import EnvSpec
 from ...envs.wrappers.model_memory import MemoryModel
 from ...networks.encoder import Encoder, NestedEncoder
-from ...networks.pictures import is_picture
 from ...networks.torso import Torso, build_torso
-from ...networks.vectors import leaf_spaces
 from ..settings.components import component_names, find_component
 from ..settings.config import RunConfig
+from ..settings.providers import DREAM_BACKEND, MODEL_MEMORY, load_provider
 from ..settings.seeds import EVALUATION_SEED
 from ..settings.typed import shallow_dict
 from ..settings.usage import in_one_line
@@ -36,7 +29,7 @@ COMPILE_FROM_UPDATES = 50_000
 
 
 def env_spec(config: RunConfig) -> EnvSpec:
-    """Environments to train in."""
+    """The real environments of a run."""
     return EnvSpec(
         config.env,
         config.num_envs,
@@ -46,17 +39,23 @@ def env_spec(config: RunConfig) -> EnvSpec:
         **shallow_dict(config.env_options),
         frame_stack=config.frame_stack,
         show_previous=config.show_previous,
-        memory_model=memory_model(config),
+        memory_model=model_memory(config),
     )
 
 
-def memory_model(config: RunConfig) -> Callable[[spaces.Space, spaces.Space], MemoryModel] | None:
-    """Return what makes the world model whose memory is shown, once the spaces are known; None without one."""
+def training_spec(config: RunConfig) -> EnvSpec:
+    """Environments to train in: the real ones, or dreams of the world model that the config names."""
+    if config.dream.model is None:
+        return env_spec(config)
+    maker = partial(load_provider(DREAM_BACKEND), config)
+    return EnvSpec(config.env, config.num_envs, seed=config.seed, backend_maker=maker)
+
+
+def model_memory(config: RunConfig) -> Callable[[spaces.Space, spaces.Space], MemoryModel] | None:
+    """Return the maker of the world model's memory in observations, from their space and actions'; None without one."""
     if not config.show_model_memory:
         return None
-    from ..imagination.model_memory import ModelMemory
-
-    return partial(ModelMemory, Path(config.show_model_memory), choose_device(config.device))
+    return partial(load_provider(MODEL_MEMORY), Path(config.show_model_memory), choose_device(config.device))
 
 
 def evaluation_spec(config: RunConfig, seed: int | None = None) -> EnvSpec:
@@ -69,6 +68,12 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device 'cuda' is not available here; use --device cpu or auto")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def set_threads(threads: int) -> None:
+    """Use so many torch threads, on which results depend in their last bits; 0 leaves it to torch."""
+    if threads:
+        torch.set_num_threads(threads)
 
 
 def choose_compile(name: str, updates: int) -> bool:
@@ -96,11 +101,11 @@ def resolve(config: RunConfig) -> RunConfig:
         checkpoint_every=config.checkpoint_every or max(1, steps // 20),
         device=choose_device(config.device).type,  # type: ignore[arg-type]
         compile="on" if choose_compile(config.compile, updates) else "off",
-        threads=config.threads or (os.cpu_count() if sees_pictures(config.encoder) else None) or 1,
+        threads=config.threads or (os.cpu_count() if takes_pictures(config.encoder) else None) or 1,
     )
 
 
-def sees_pictures(encoder: str) -> bool:
+def takes_pictures(encoder: str) -> bool:
     """Whether an encoder is one of pictures, which many threads make faster; small networks get slower."""
     return bool(find_component("encoder", encoder).shared_by_default)
 
@@ -134,7 +139,7 @@ def check_actions(name: str, agent: type[Agent], space: spaces.Space) -> None:
 
 
 def refusal(what: str, space: spaces.Space, others: list[str]) -> TypeError:
-    """What is said of a space that a component does not take, but `others` do."""
+    """Error for a space that a component does not take, with those that do."""
     advice = f"use {' or '.join(others)}" if others else "none of ours does"
     return TypeError(f"{what}, got {in_one_line(space)}; {advice}")
 
@@ -142,30 +147,6 @@ def refusal(what: str, space: spaces.Space, others: list[str]) -> TypeError:
 def takes(encoder: type[Encoder], space: spaces.Space) -> bool:
     """Whether an encoder takes observations of a space, alone or one of it for each picture in there."""
     return encoder.accepts(space) or NestedEncoder.fits(space, encoder)
-
-
-def default_encoder(
-    env: str, kwargs: dict[str, Any], wrappers: tuple[str, ...] = (), backend: str = "auto"
-) -> str:
-    """Name of the encoder for an environment: `cnn` where its observations are pictures or hold some, else `mlp`."""
-    return _default_encoder(env, yaml.safe_dump(kwargs), wrappers, backend)
-
-
-@cache
-def _default_encoder(env: str, kwargs: str, wrappers: tuple[str, ...], backend: str) -> str:
-    made: Envs | gymnasium.Env
-    try:
-        spec = EnvSpec(env, 1, kwargs=yaml.safe_load(kwargs))
-        match backend:
-            case "envpool" | "ale":
-                made = make_envs(replace(spec, backend=backend, workers=1))
-            case _:
-                made = make_single(replace(spec, wrappers=wrappers), find_environment(env))
-    except Exception:  # whatever it is, it is reported where the environment is made to be used
-        return "mlp"
-    space = made.observation_space
-    close_env(made)
-    return "cnn" if any(is_picture(leaf) for leaf in leaf_spaces(space)) else "mlp"
 
 
 def build_agent(config: RunConfig, observation_space: spaces.Space, action_space: spaces.Space) -> Agent:

@@ -17,7 +17,7 @@ from .evaluate import Actor
 
 
 class Collector:
-    """Steps an agent and its environments together, one Transition at a time; its place can be saved."""
+    """Steps an agent and its environments together, one Transition at a time; it can be saved and restored."""
 
     def __init__(self, agent: Actor, envs: Envs):
         self.agent = agent
@@ -56,6 +56,27 @@ class Collector:
         self.obs, self.first, self.state = self.envs.obs, self.envs.first, state["memory"]
 
 
+class Recording:
+    """Steps of `num_envs` environments, kept as the episodes that a world model learns from."""
+
+    def __init__(self, num_envs: int):
+        self.recorder = EpisodeRecorder(num_envs)
+        self.ended: list[RecordedEpisode] = []
+        self.returns: list[float] = []
+        """Of the episodes that ended."""
+
+    def add(self, transition: Transition, ended: list[Ended]) -> None:
+        """Take what one step of a collector returns."""
+        obs, action, reward = transition.obs, transition.action, transition.reward
+        ends = (transition.terminated, transition.truncated, transition.next_obs)
+        self.ended += self.recorder.add(obs, action, reward, *ends, transition.valid, transition.first)
+        self.returns += [episode.episode_return for episode in ended]
+
+    def episodes(self) -> EpisodeDataset:
+        """Everything so far, running episodes cut off here."""
+        return EpisodeDataset(self.ended + self.recorder.cut())
+
+
 class RandomActor:
     """Draws actions from their space; without bounds, from a normal distribution."""
 
@@ -88,14 +109,10 @@ def record(collector: Collector, steps: int) -> tuple[EpisodeDataset, list[float
     """Act for at most `steps` real steps, summed over environments, and never one more.
 
     Returns:
-        What was seen, running episodes cut off at the end, where the next call goes on with them; and the returns of
-        the episodes that ended.
+        The episodes, running ones cut off at the end, where the next call goes on with them; and the returns of those
+        that ended.
     """
-    num_envs = collector.envs.num_envs
-    recorder, episodes, returns = EpisodeRecorder(num_envs), list[RecordedEpisode](), list[float]()
-    for _ in range(steps // num_envs):
-        seen, ended = collector.step()
-        step = (seen.terminated, seen.truncated, seen.next_obs, seen.valid, seen.first)
-        episodes += recorder.add(seen.obs, seen.action, seen.reward, *step)
-        returns += [episode.episode_return for episode in ended]
-    return EpisodeDataset(episodes + recorder.cut()), returns
+    recording = Recording(collector.envs.num_envs)
+    for _ in range(steps // collector.envs.num_envs):
+        recording.add(*collector.step())
+    return recording.episodes(), recording.returns

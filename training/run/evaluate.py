@@ -17,7 +17,7 @@ class Actor(Protocol):
     """The half of an agent that evaluation needs."""
 
     def initial_state(self, num_envs: int) -> np.ndarray:
-        """Memory before anything was seen."""
+        """Memory `[num_envs, S]` at the start."""
         ...
 
     def act(

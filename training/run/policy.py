@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from ...networks.tree import tree_leaves, tree_map
 from .evaluate import Actor
-from .runs import load_run
+from .loaded import load_run
 
 
 class LoadedPolicy:

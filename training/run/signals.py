@@ -28,3 +28,19 @@ def handled_signals(handle: Callable[[int], None]) -> Iterator[Callable[[], None
         yield restore
     finally:
         restore()
+
+
+@contextmanager
+def caught_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in a list, so that a loop can stop where a checkpoint can be written.
+
+    A second signal acts at once. Outside the main thread signals are left alone.
+    """
+    caught: list[int] = []
+
+    def keep(number: int) -> None:
+        caught.append(number)
+        restore()
+
+    with handled_signals(keep) as restore:
+        yield caught

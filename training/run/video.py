@@ -61,6 +61,22 @@ def record_video(agent: Actor, spec: EnvSpec, path: Path, copies: int = 1, gif: 
     return [path, path.with_suffix(".gif")]
 
 
+def film_run(
+    agent: Actor, step: int, spec: EnvSpec, folder: Path, copies: int = 1, gif: bool = False
+) -> list[Path]:
+    """Film an episode of what was learned in `step` steps; returns the files, named by them."""
+    return record_video(agent, spec, folder / f"step-{step:09d}.mp4", copies, gif)
+
+
+def check_video(spec: EnvSpec) -> None:
+    """Make sure that an environment can be drawn.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    envs_to_draw(replace(spec, num_envs=1, render_mode="rgb_array")).close()
+
+
 def envs_to_draw(spec: EnvSpec) -> Envs:
     """Single environments, which can all be drawn; but ALE's own, which show what their agents were trained on.
 
@@ -73,12 +89,12 @@ def envs_to_draw(spec: EnvSpec) -> Envs:
     if spec.backend != "envpool":
         return make_envs(drawn)
     with closing(make_envs(replace(spec, num_envs=1, render_mode=None))) as pool:
-        shown = pool.observation_space
+        pool_space = pool.observation_space
     try:
         envs = make_envs(drawn)
     except ValueError as error:
         raise ValueError(f"EnvPool cannot draw; instead of it: {error}") from error
-    if envs.observation_space.shape != shown.shape:
+    if envs.observation_space.shape != pool_space.shape:
         envs.close()
         raise ValueError(f"EnvPool cannot draw, and Gymnasium's {spec.id} shows something else: no video")
     return envs

@@ -1,4 +1,4 @@
-"""How options are read: by tyro from dataclasses, whatever is wrong said in one line."""
+"""How options are read: by tyro from dataclasses, errors in one line."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import tyro
 from .typed import parse_count, parse_switch
 from .usage import UsageError, nearest
 
-# What a dataclass of the agent, the encoder ... has said of one of its fields.
-_FIELD = re.compile(r"Error parsing (?P<block>[a-z]+)-(config|options): (?P<field>\w+)(?P<said>: .*)")
+# Error of a dataclass of the agent, the encoder ... about one of its fields.
+_FIELD = re.compile(r"Error parsing (?P<block>[a-z]+)-(config|options): (?P<field>\w+)(?P<text>: .*)")
 _CHOICE = re.compile(
     r"invalid choice '(?P<given>[^']*)' for argument '(?P<option>\S+)'\. Expected one of \((?P<known>.*?)\)"
 )
@@ -74,23 +74,23 @@ def one_line(message: str, command: str) -> str:
     if choice:
         known = re.findall("'([^']*)'", choice["known"])
         return f"{choice['option']}: unknown choice {choice['given']!r}; {nearest(choice['given'], known)}"
-    said, _, hint = words.partition("For full helptext")[0].partition("Perhaps you meant:")
-    said = said.partition("Argument helptext:")[0]
-    said = re.sub(
-        r"^.*?(?=(Unrecognized|Error parsing|Required|Missing|Invalid))", "", " ".join(said.split())
+    text, _, hint = words.partition("For full helptext")[0].partition("Perhaps you meant:")
+    text = text.partition("Argument helptext:")[0]
+    text = re.sub(
+        r"^.*?(?=(Unrecognized|Error parsing|Required|Missing|Invalid))", "", " ".join(text.split())
     )
-    said = re.sub(r"^Unrecognized options (?=Unrecognized options)", "", said)
-    if field := _FIELD.fullmatch(said):
-        return f"--{field['block']}.{field['field'].replace('_', '-')}{field['said']}"
+    text = re.sub(r"^Unrecognized options (?=Unrecognized options)", "", text)
+    if field := _FIELD.fullmatch(text):
+        return f"--{field['block']}.{field['field'].replace('_', '-')}{field['text']}"
     option = re.search(r"--[\w.-]+", hint)
-    return said + (f"; did you mean {option[0]}?" if option else f" (see palaestra {command} --help)")
+    return text + (f"; did you mean {option[0]}?" if option else f" (see palaestra {command} --help)")
 
 
 def option_value(arguments: list[str], name: str) -> str | None:
     """Return what was given for `--name`, before the options are really parsed."""
-    for place, word in enumerate(arguments):
-        if word == f"--{name}" and place + 1 < len(arguments):
-            return arguments[place + 1]
+    for index, word in enumerate(arguments):
+        if word == f"--{name}" and index + 1 < len(arguments):
+            return arguments[index + 1]
         if word.startswith(f"--{name}="):
             return word.partition("=")[2]
     return None

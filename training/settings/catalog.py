@@ -9,6 +9,7 @@ from typing import Any
 
 from ...envs.listing import list_environments, spaces_of
 from .presets import preset_path
+from .providers import PROVIDERS
 from .usage import closest
 
 
@@ -27,7 +28,8 @@ def presets(env: str) -> list[str]:
     """Agents that have a preset for an environment."""
     configs = files("palaestra.configs")
     agents = [entry.name for entry in configs.iterdir() if entry.is_dir()]
-    agents += [f"sb3/{entry.name}" for entry in configs.joinpath("baselines").iterdir()]
+    theirs = PROVIDERS["agent"]
+    agents += [theirs.prefix + entry.name for entry in configs.joinpath(theirs.presets).iterdir()]
     return sorted(agent for agent in agents if configs.joinpath(preset_path(agent, env)).is_file())
 
 

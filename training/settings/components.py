@@ -9,10 +9,13 @@ import re
 import sys
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from .config import Kind
+from .providers import ADAPTERS, PROVIDERS, load_provider, provider_of
 from .usage import UsageError, closest, nearest
+
+Kind = Literal["agent", "encoder", "memory", "observation_model", "dynamics"]
+
 
 # Package of our own components, and module and name of the base class.
 _HOMES = {
@@ -46,28 +49,23 @@ def component_names(kind: Kind) -> list[str]:
 def find_component(kind: Kind, name: str) -> type[Any]:
     """Return the class called `name`: ours, or `package.module:Class` from outside.
 
-    An encoder may also be `world-model:RUN_DIR`, an agent `sb3/NAME`.
+    Names that a provider answers for (`sb3/NAME`, `world-model:RUN_DIR`) are in `providers.py`.
 
     Raises:
         UsageError: there is none, its module cannot be imported, or it is of another kind.
     """
     package, base_module, base_name = _HOMES[kind]
     base = getattr(importlib.import_module(base_module), base_name)
-    if kind == "encoder" and name.startswith("world-model:"):
-        from ..imagination.model_encoder import for_run
-
-        return for_run(name)
-    if kind == "agent" and name.startswith("sb3/"):
-        from ..baselines.algorithms import find_baseline
-
-        return find_baseline(name)
+    if provider := provider_of(kind, name):
+        return load_provider(provider.find)(name)
     if ":" in name:
         return _outside(kind, name, base)
     names = component_names(kind)
     if name not in names:
         close = closest(name, names)
         hint = f"; did you mean {close!r}?" if close else ""
-        more = ", and Stable-Baselines3's as sb3/NAME" if kind == "agent" else ""
+        provider = PROVIDERS.get(kind)
+        more = f", and {provider.hint}" if provider and provider.hint else ""
         raise UsageError(
             f"unknown {kind.replace('_', ' ')} {name!r}{hint} ({_PLURALS[kind]}: {', '.join(names)}{more})"
         )
@@ -88,15 +86,12 @@ def _outside(kind: Kind, name: str, base: type) -> type[Any]:
         cause = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(f"{kind} {name!r}: cannot import {module_name}: {cause}") from error
     found = getattr(module, class_name, None)
-    from ..baselines.algorithms import as_baseline, is_algorithm
-
+    adapt = load_provider(ADAPTERS[kind]) if kind in ADAPTERS else lambda value: None
     if found is None:
-        known = [
-            key for key, value in vars(module).items() if _is_component(value, base) or is_algorithm(value)
-        ]
+        known = [key for key, value in vars(module).items() if _is_component(value, base) or adapt(value)]
         raise UsageError(f"{kind} {name!r}: {module_name} has no {class_name}; {nearest(class_name, known)}")
-    if kind == "agent" and is_algorithm(found):
-        return as_baseline(found)
+    if (adapted := adapt(found)) is not None:
+        return adapted
     if not _is_component(found, base):
         raise UsageError(
             f"{kind} {name!r}: {class_name} is not a concrete subclass of {base.__module__}.{base.__name__}"

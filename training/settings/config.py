@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, get_type_hints
 from annotated_types import Ge, Gt, Interval
 
 from ...world_models.dream_config import DreamConfig
+from .components import Kind, find_component
+from .own_loop import OwnLoopOptions
 from .typed import build, plain, shallow_dict
 from .usage import UsageError, nearest
 from .yaml_files import load_yaml, save_yaml
@@ -69,7 +71,7 @@ class RunConfig:
     backend: Literal["auto", "sync", "async", "vector", "envpool", "ale"] = "auto"
     """What steps the environments; auto follows a fixed rule and is recorded in the run's config."""
     encoder: str = "mlp"
-    """Name of the encoder: what one observation is seen with. By default cnn for pictures, mlp for all else."""
+    """Name of the encoder: what one observation is encoded by. By default cnn for pictures, mlp for all else."""
     memory: str = "none"
     """Name of the memory: what is carried from step to step."""
     log_every: Annotated[int, Ge(0)] = 0
@@ -94,7 +96,6 @@ class RunConfig:
     """Train in the dream of a world model instead; evaluations are always in the real environment."""
 
 
-Kind = Literal["agent", "encoder", "memory", "observation_model", "dynamics"]
 # Names of the nested blocks, in YAML and on the command line, and the fields that they fill.
 BLOCKS: dict[Kind, str] = {"agent": "agent_config", "encoder": "encoder_config", "memory": "memory_config"}
 
@@ -132,14 +133,12 @@ def names_of(values: dict[str, Any]) -> dict[str, str]:
 
 def run_config(values: dict[str, Any], where: str = "") -> RunConfig:
     """Build a run's config from a mapping as it stands in `config.yaml`; what is left out takes its default."""
-    from ..baselines.algorithms import is_baseline
-    from ..run.build import default_encoder
-    from .components import find_component
-
     names = {"memory": "none"} | names_of(values)
     if "agent" not in names:
         raise UsageError(f"{where}agent: is missing")
     if "encoder" not in names:
+        from .default_encoder import default_encoder  # imports torch
+
         options = values.get("env_options")
         wrappers = options.get("wrappers") if isinstance(options, dict) else ()
         names["encoder"] = default_encoder(
@@ -155,7 +154,7 @@ def run_config(values: dict[str, Any], where: str = "") -> RunConfig:
         if key not in known:
             raise UsageError(f"{where}{key}: unknown key; {nearest(str(key), known)}")
     flat = {key: value for key, value in values.items() if key not in BLOCKS} | names
-    if is_baseline(components[0]):
+    if issubclass(components[0], OwnLoopOptions):
         flat = components[0].run_defaults | flat
     suited = {"encoder": components[0].encoder_defaults.get(names["encoder"], {})}
     for (block, target), component in zip(BLOCKS.items(), components, strict=True):

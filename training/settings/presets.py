@@ -7,13 +7,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from .providers import provider_of
 from .usage import UsageError, nearest
 from .yaml_files import load_yaml, parse_yaml
 
 
 def preset_path(agent: str, env: str) -> str:
     """Path of the preset for an agent in an environment, relative to `configs/`."""
-    folder = re.sub("^sb3/", "baselines/", agent)
+    provider = provider_of("agent", agent)
+    folder = agent if provider is None else f"{provider.presets}/{agent.removeprefix(provider.prefix)}"
     return f"{folder}/{re.sub('[/:]', '_', env)}.yaml"
 
 

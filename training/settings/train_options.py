@@ -11,17 +11,14 @@ from typing import Annotated, Any, get_args
 import tyro
 
 from ...envs.make import BackendName
-from ..baselines.algorithms import is_baseline
 from .arguments import option_value, option_words, parse
 from .components import find_component
 from .config import BLOCKS, RunConfig, names_of, run_config, run_config_class, to_dict
+from .own_loop import OwnLoopOptions
 from .presets import find_preset, merge, read_config
 from .typed import shallow_dict
 from .usage import UsageError, nearest
 from .yaml_files import parse_yaml
-
-# Baselines bring their own networks, and save no checkpoints.
-NOT_OF_BASELINES = {"encoder", "encoder_config", "memory", "memory_config", "checkpoint_every", "compile"}
 
 
 def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Path | None]:
@@ -32,12 +29,11 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     Raises:
         UsageError: an option, a name or a value is wrong.
     """
-    if is_baseline(find_component("agent", agent)):
-        for block in ("encoder", "memory"):
-            if option_words(arguments, block) or option_value(arguments, block):
-                raise UsageError(
-                    f"--{block}: {agent} brings its own networks; see --agent.policy and --agent.net-arch"
-                )
+    hidden = options_not_taken(agent)
+    for block in ("encoder", "memory"):
+        if block in hidden and (option_words(arguments, block) or option_value(arguments, block)):
+            hint = find_component("agent", agent).networks_hint
+            raise UsageError(f"--{block}: {agent} brings its own networks; {hint}")
     config_file = option_value(arguments, "config")
     given = read_config(agent, config_file) if config_file else {}
     env = option_value(arguments, "env") or given.get("env")
@@ -52,11 +48,10 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     # Checked one by one, so that a mistake is reported with the place where it stands.
     run_config(merge(preset, {"env": env}), f"preset {agent}/{env}: ")
     default = run_config(
-        merge(preset, given, what_decides_the_view(env, arguments)), f"{config_file}: " if config_file else ""
+        merge(preset, given, observation_options(env, arguments)), f"{config_file}: " if config_file else ""
     )
 
     components = [find_component(kind, getattr(default, kind)) for kind in BLOCKS]
-    hidden = NOT_OF_BASELINES if is_baseline(components[0]) else set()
     options = _options_class(run_config_class(*components), default, hidden)
     parsed = shallow_dict(parse(options, arguments, f"train {agent}"))
     parsed |= {name: getattr(default, name) for name in hidden}
@@ -67,21 +62,27 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     return run_config(to_dict(RunConfig(agent=agent, **parsed)), "--"), run_dir
 
 
-def what_decides_the_view(env: str, arguments: list[str]) -> dict[str, Any]:
-    """Return the options on which it depends what an environment shows, and with that the default encoder."""
-    shown: dict[str, Any] = {
+def options_not_taken(agent: str) -> frozenset[str]:
+    """Fields of `RunConfig` that mean nothing to an agent: none, unless it brings its own loop."""
+    found = find_component("agent", agent)
+    return found.options_not_taken if issubclass(found, OwnLoopOptions) else frozenset()
+
+
+def observation_options(env: str, arguments: list[str]) -> dict[str, Any]:
+    """Return the options on which the observations depend, and with them the default encoder."""
+    options: dict[str, Any] = {
         "env": env,
         "env_kwargs": parse_assignments(option_words(arguments, "env-kwargs") or (), "--env-kwargs"),
     }
     wrappers = option_words(arguments, "env.wrappers")
     if wrappers is not None:
-        shown["env_options"] = {"wrappers": wrappers}
+        options["env_options"] = {"wrappers": wrappers}
     if backend := option_value(arguments, "backend"):
         if backend not in get_args(BackendName):
             known = nearest(backend, get_args(BackendName))
             raise UsageError(f"--backend: unknown choice {backend!r}; {known}")
-        shown["backend"] = backend
-    return shown
+        options["backend"] = backend
+    return options
 
 
 def _for_components(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def _for_components(values: dict[str, Any], names: dict[str, str]) -> dict[str, 
     return merged
 
 
-def _options_class(config_class: type[Any], default: RunConfig, hidden: set[str]) -> type[Any]:
+def _options_class(config_class: type[Any], default: RunConfig, hidden: frozenset[str]) -> type[Any]:
     """Return a dataclass for the option parser: a run's config without its agent, and where to write."""
     renamed = {target: block for block, target in BLOCKS.items()} | {"env_options": "env"}
     fields: list[tuple[str, Any, Any]] = []

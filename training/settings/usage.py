@@ -1,4 +1,4 @@
-"""What is said to a user who asked for something impossible."""
+"""Errors of a user's request, and hints at what was meant."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def in_one_line(space: Space) -> str:
-    """A space as it is said in a message."""
+    """A space as text for a message."""
     return " ".join(str(space).split())

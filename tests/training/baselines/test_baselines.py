@@ -12,16 +12,17 @@ from gymnasium import spaces
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.training.baselines import algorithms as baselines
 from palaestra.training.baselines import loop as baseline_loop
-from palaestra.training.baselines.config import as_schedule, config_class, constructor_arguments
-from palaestra.training.baselines.loop import check_baseline
-from palaestra.training.baselines.model import load_baseline
+from palaestra.training.baselines.config import as_schedule, baseline_config_class, constructor_arguments
 from palaestra.training.baselines.vec_env import as_vec_env
 from palaestra.training.cli.main import run as palaestra
+from palaestra.training.run.folder import default_run_dir
 from palaestra.training.run.listing import describe_run
+from palaestra.training.run.loaded import load_run
 from palaestra.training.run.policy import load_policy
-from palaestra.training.run.runs import default_run_dir, evaluate_run, resume_run, start_run
+from palaestra.training.run.score import evaluate_run
+from palaestra.training.run.start import checked, resume_run, start_run
 from palaestra.training.settings.components import find_component
-from palaestra.training.settings.config import load_config, run_config
+from palaestra.training.settings.config import run_config
 from palaestra.training.settings.usage import UsageError
 from palaestra.training.settings.yaml_files import load_yaml
 from palaestra.training.tracking.metrics_file import read_metrics
@@ -195,7 +196,7 @@ def test_a_signal_stops_it_without_a_model(tmp_path, monkeypatch):
 def test_normalisation_is_that_of_training_and_frozen(tmp_path):
     config = config_of("sb3/ppo", agent=SMALL_PPO | {"normalize_obs": True})
     start_run(config, tmp_path / "run")
-    actor, _ = load_baseline(tmp_path / "run", config)
+    actor = load_run(tmp_path / "run").agent
     obs = np.array([[0.5, 0.0, -0.2, 4.0]], np.float32)
     expected = (obs - actor.normalizer.mean) / np.sqrt(actor.normalizer.variance + 1e-8)
     np.testing.assert_allclose(actor.normalizer(obs), expected.clip(-10, 10), rtol=1e-5)
@@ -207,7 +208,7 @@ def test_a_memory_is_a_value(tmp_path):
     start_run(
         config_of("sb3/recurrent_ppo", agent={"n_steps": 32, "n_epochs": 1}, steps=64), tmp_path / "run"
     )
-    actor, _ = load_baseline(tmp_path / "run", load_config(tmp_path / "run"))
+    actor = load_run(tmp_path / "run").agent
     obs = np.random.default_rng(0).standard_normal((6, 2, 4)).astype(np.float32)
     state = actor.initial_state(2)
     assert state.shape == (2, 512)
@@ -221,14 +222,14 @@ def test_a_memory_is_a_value(tmp_path):
 
 
 def test_options_become_arguments():
-    td3 = config_class(stable_baselines3.TD3)
+    td3 = baseline_config_class(stable_baselines3.TD3)
     arguments = constructor_arguments(td3(net_arch=(8, 4), activation="tanh", noise="gaussian"), 3)
     assert arguments["policy_kwargs"]["net_arch"] == [8, 4]
     assert arguments["action_noise"]._sigma.tolist() == [0.1, 0.1, 0.1]
     assert arguments["policy_delay"] == 2 and "noise" not in arguments
     assert as_schedule("linear(1, 0)")(0.25) == pytest.approx(0.25)
     assert as_schedule("linear(1, 0, 0.5)")(0.75) == pytest.approx(0.5)
-    ppo = config_class(stable_baselines3.PPO)()
+    ppo = baseline_config_class(stable_baselines3.PPO)()
     assert constructor_arguments(ppo, 1)["learning_rate"] == 3e-4 and ppo.target_kl is None
 
 
@@ -237,7 +238,7 @@ def test_a_preset_is_understood(path):
     agent, env = f"sb3/{path.parent.name}", path.stem.replace("palaestra_", "palaestra/")
     values = load_yaml(path)
     config = config_of(agent, env, **{k: v for k, v in values.items() if k not in ("steps", "num_envs")})
-    check_baseline(config)
+    checked(config)
 
 
 def test_a_class_from_elsewhere(tmp_path, monkeypatch):
@@ -257,6 +258,10 @@ def test_a_class_from_elsewhere(tmp_path, monkeypatch):
         (["sb3/ppo", "--env", "CartPole-v1", "--agent.gama", "1"], "did you mean --agent.gamma?"),
         (["sb3/ppo", "--env", "CartPole-v1", "--encoder", "mlp"], "brings its own networks"),
         (["sb3/ppo", "--env", "CartPole-v1", "--agent.policy", "MlpPolic"], "did you mean 'MlpPolicy'?"),
+        (
+            ["sb3/ppo", "--env", "CartPole-v1", "--world-model", "auto+auto"],
+            "cannot alternate between real and",
+        ),
         (["sb3/dqn", "--env", "Pendulum-v1"], "only supports (Discrete,) as action spaces"),
         (["sb3/ppo", "--env", "CartPole-v1", "--backend", "vector", "--num-envs", "8"], "use sync or async"),
     ],

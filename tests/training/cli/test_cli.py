@@ -134,7 +134,7 @@ def test_what_cannot_be_drawn_is_not_evaluated_first(tmp_path, monkeypatch, caps
     words = ["ppo", "--env", "palaestra/ProbeAction-v0", "--steps", "64", "--evaluate-episodes", "2"]
     assert train(*words, "--track", "none", "--out", out) == 0
     monkeypatch.setattr(
-        "palaestra.training.run.runs.evaluate", lambda *given, **named: pytest.fail("evaluated")
+        "palaestra.training.run.score.evaluate", lambda *given, **named: pytest.fail("evaluated")
     )
     assert run(["evaluate", out, "--video", str(tmp_path / "videos")]) == 2
     assert "cannot be drawn" in capsys.readouterr().err

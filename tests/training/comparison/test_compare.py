@@ -268,7 +268,7 @@ def test_a_run_that_fails_does_not_stop_the_others(
 
 
 def test_finished_runs_are_compared_without_a_suite(tmp_path, in_process, capsys, small_config, no_charts):
-    from palaestra.training.run.runs import start_run
+    from palaestra.training.run.start import start_run
 
     for seed in (0, 1):
         start_run(small_config(seed=seed, steps=600), tmp_path / "runs" / f"a{seed}")

@@ -6,7 +6,7 @@ import pytest
 
 from palaestra.training.cli import main as cli
 from palaestra.training.comparison.matrix import command_of, find_cells
-from palaestra.training.run.runs import start_run
+from palaestra.training.run.start import start_run
 from palaestra.training.settings.config import to_dict
 from palaestra.training.settings.train_options import read_train_options
 from palaestra.training.settings.usage import UsageError

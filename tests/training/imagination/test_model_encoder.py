@@ -13,6 +13,7 @@ from palaestra.networks.memories.none import NoMemory
 from palaestra.networks.optimizer import FlatAdam
 from palaestra.networks.torso import build_torso
 from palaestra.training.imagination import fits as world_models
+from palaestra.training.imagination import model_encoder
 from palaestra.training.imagination.model_encoder import ModelEncoder, ModelEncoderConfig, for_run
 from palaestra.world_models.autoencoder import Autoencoder, AutoencoderConfig
 
@@ -29,7 +30,7 @@ def make(monkeypatch):
         model = type("Model", (), {"observation_space": space, "observation_model": observation_model})
         config = type("Config", (), {"env": "There-v0"})
         fitted = world_models.FittedModel(config, model, None)
-        monkeypatch.setattr(world_models, "load_world_model", lambda *_: fitted)
+        monkeypatch.setattr(model_encoder, "load_world_model", lambda *_: fitted)
         return for_run("world-model:there")(space, ModelEncoderConfig(hidden=(4,), **options))
 
     return build

@@ -9,13 +9,15 @@ from gymnasium import spaces
 
 from palaestra.envs.make import EnvSpec
 from palaestra.training.cli.main import run
-from palaestra.training.imagination.dyna import gate, horizon, resume_cycle
+from palaestra.training.imagination.dyna import resume_cycle
 from palaestra.training.imagination.dyna_options import CycleConfig
 from palaestra.training.imagination.fits import load_world_model, resume_fit
+from palaestra.training.imagination.rounds import dreamt_steps, gate, horizon, real_steps
 from palaestra.training.imagination.world_model_config import resolve_names, world_model_config
 from palaestra.training.run.checkpoint import TENSORS, latest_checkpoint
 from palaestra.training.run.collect import RandomActor, collect_episodes
-from palaestra.training.run.runs import load_run, resume_run
+from palaestra.training.run.loaded import load_run
+from palaestra.training.run.start import resume_run
 from palaestra.training.settings.config import load_config
 from palaestra.training.settings.usage import UsageError
 from palaestra.training.tracking.metrics_file import read_metrics
@@ -170,7 +172,7 @@ def test_dyna_that_was_stopped_in_its_first_round_goes_on(tmp_path, monkeypatch)
     words += ["--steps", "200", "--dream-ratio", "2", "--min-skill", "-1e9", "--min-recall", "0"]
     alone, stopped = tmp_path / "alone", tmp_path / "stopped"
     assert run([*words, "--out", str(alone)]) == 0
-    monkeypatch.setattr("palaestra.training.imagination.dyna.run_fit", interrupt)
+    monkeypatch.setattr("palaestra.training.imagination.rounds.run_fit", interrupt)
     assert run([*words, "--out", str(stopped)]) == 130
     assert read_metrics(stopped)  # of the real steps, before the first checkpoint
     monkeypatch.undo()
@@ -208,19 +210,19 @@ def test_a_cycle_spends_its_real_steps_and_no_more(tmp_path, capsys):
 
 
 def test_a_cycle_killed_in_a_round_is_the_same_in_the_end(tmp_path, monkeypatch):
-    from palaestra.training.imagination import dyna
+    from palaestra.training.imagination import rounds
 
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     words = ["--env", "CartPole-v1", "--agent", "ppo", "--real-steps", "100", "--rounds", "3", *CYCLE]
     assert command("dream", *words, "--out", alone) == 0
 
-    def dies(steps, agent, envs, watch):
-        real(steps, agent, envs, watch)
-        if watch.clock.step == 400:
+    def dies(session, *rest):
+        real(session, *rest)
+        if session.clock.step == 400:
             raise KeyboardInterrupt
 
-    real = dyna.learn_steps
-    monkeypatch.setattr(dyna, "learn_steps", dies)
+    real = rounds.learn
+    monkeypatch.setattr(rounds, "learn", dies)
     assert command("dream", *words, "--out", killed) == 130
     monkeypatch.undo()
     assert resume_cycle(killed) == 0
@@ -260,6 +262,31 @@ def test_dreams_grow_longer_from_round_to_round(small_config):
     assert [horizon(cycle, config, done) for done in range(5)] == [5, 15, 25, 35, 45]
     assert horizon(CycleConfig(real_steps=100), config, 0) == 45
     assert horizon(CycleConfig(real_steps=100, rounds=1, first_horizon=5), config, 0) == 45
+
+
+def test_the_steps_of_all_rounds_add_up(small_config):
+    config, cycle = (
+        small_config(steps=1000, num_envs=7),
+        CycleConfig(real_steps=101, rounds=3, collect_envs=2),
+    )
+    each = [dreamt_steps(cycle, config, index) for index in range(3)]
+    assert sum(each) == 1001 and all(steps % 7 == 0 for steps in each)  # over by less than a step of all 7
+    assert sum(real_steps(cycle, index) for index in range(3)) == 100  # never over
+    dyna = CycleConfig(real_steps=100, rounds=3, collect_envs=7, learn_from_real=True)
+    real = sum(real_steps(dyna, index) for index in range(3))
+    assert real == 98
+    assert 1000 <= real + sum(dreamt_steps(dyna, config, index) for index in range(3)) < 1007
+
+
+def test_a_cycle_is_measured_at_the_clocks_of_every_run(tmp_path):
+    folder = tmp_path / "cycle"
+    words = ["--env", "CartPole-v1", "--agent", "ppo", "--real-steps", "100", "--rounds", "2", *CYCLE]
+    assert command("dream", *words, "--log-every", "100", "--evaluate-every", "200", "--out", folder) == 0
+    rows = read_metrics(folder)
+    assert [row["step"] for row in rows if "time/total" in row] == [100, 200, 300, 400, 500, 600]
+    assert [row["step"] for row in rows if "eval/return" in row] == [200, 400, 600]
+    assert [row["step"] for row in json.loads((folder / "evaluations.json").read_text())] == [200, 400, 600]
+    assert len(list((folder / "checkpoints").iterdir())) == 2  # one a round
 
 
 def test_the_gate_says_why_it_is_closed():

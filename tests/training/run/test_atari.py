@@ -6,7 +6,7 @@ import pytest
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.networks.encoders.cnn import CNN
 from palaestra.training.run.build import build_agent, env_spec, evaluation_spec
-from palaestra.training.run.loop import Collector
+from palaestra.training.run.collect import Collector
 from palaestra.training.settings.train_options import read_train_options
 
 pytest.importorskip("ale_py")

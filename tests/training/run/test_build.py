@@ -7,8 +7,9 @@ from gymnasium import spaces
 
 from palaestra.networks.encoders.cnn import CNN
 from palaestra.networks.encoders.mlp import MLP
-from palaestra.training.run.build import check_encoder, default_encoder, env_spec, evaluation_spec
+from palaestra.training.run.build import check_encoder, env_spec, evaluation_spec
 from palaestra.training.settings.config import run_config
+from palaestra.training.settings.default_encoder import default_encoder
 from palaestra.training.settings.train_options import read_train_options
 
 CATCH = "palaestra/Catch-v0"

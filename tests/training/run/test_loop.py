@@ -8,11 +8,12 @@ import torch
 from gymnasium.envs.classic_control import CartPoleEnv
 
 from palaestra.envs.make import EnvSpec, make_envs
-from palaestra.training.run import loop
+from palaestra.training.run import session
+from palaestra.training.run.clocks import Meter, due
 from palaestra.training.run.collect import Collector, RandomActor
 from palaestra.training.run.evaluate import Evaluation
-from palaestra.training.run.loop import Meter, due
-from palaestra.training.run.runs import load_run, start_run
+from palaestra.training.run.loaded import load_run
+from palaestra.training.run.start import start_run
 from palaestra.training.settings.config import run_config
 from palaestra.training.tracking.metrics_file import read_metrics
 
@@ -129,7 +130,7 @@ def test_the_speed_is_that_of_training_only(tmp_path, small_config, monkeypatch)
         time.sleep(1.0)
         return Evaluation([1.0], [1])
 
-    monkeypatch.setattr(loop, "evaluate", slow)
+    monkeypatch.setattr(session, "evaluate", slow)
     start_run(small_config(steps=2000, log_every=400, evaluate_every=400), tmp_path / "run")
     rows = [row for row in read_metrics(tmp_path / "run") if "time/steps_per_second" in row]
     after_evaluations = rows[1:]

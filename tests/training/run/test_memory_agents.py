@@ -7,8 +7,8 @@ from gymnasium import spaces
 
 from palaestra.envs.make import make_envs
 from palaestra.training.run.build import build_agent, env_spec, evaluation_spec
+from palaestra.training.run.collect import Collector
 from palaestra.training.run.evaluate import evaluate
-from palaestra.training.run.loop import Collector
 from palaestra.training.settings.config import run_config
 from palaestra.training.settings.presets import merge
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from palaestra.training.run.policy import load_policy
-from palaestra.training.run.runs import evaluate_run, start_run
+from palaestra.training.run.score import evaluate_run
+from palaestra.training.run.start import start_run
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,9 @@ import pytest
 
 from palaestra.training.cli import main as cli
 from palaestra.training.run.checkpoint import STATE, TENSORS, latest_checkpoint
-from palaestra.training.run.runs import resume_run, start_run
-from palaestra.training.settings.config import load_config
+from palaestra.training.run.lock import LOCK_FILE, locked
+from palaestra.training.run.start import resume_run, start_run
+from palaestra.training.settings.config import CONFIG_FILE, load_config
 from palaestra.training.settings.usage import UsageError
 from palaestra.training.tracking.metrics_file import METRICS_FILE, read_metrics
 
@@ -70,7 +71,7 @@ def start():
     """Start a command in a process of its own: a fork of one that has imported everything and done nothing."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["palaestra.training.settings.train_options", "palaestra.training.run.runs"]
+        ["palaestra.training.settings.train_options", "palaestra.training.run.start"]
     )
 
     def start(*words):
@@ -181,8 +182,27 @@ def test_two_processes_do_not_share_a_run(finished):
 
     with (finished / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        before = (finished / CONFIG_FILE).read_bytes()
         with pytest.raises(UsageError, match="another process"):
             resume_run(finished, steps=2000)
+        assert (finished / CONFIG_FILE).read_bytes() == before
+
+
+def test_a_new_run_writes_nothing_before_it_holds_its_folder(tmp_path, small_config):
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    with locked(run_dir), pytest.raises(UsageError, match="another process"):
+        start_run(small_config(steps=100), run_dir)
+    assert [path.name for path in run_dir.iterdir()] == [LOCK_FILE]
+    # What a start leaves that was killed here is no run, and in nobody's way.
+    (run_dir / f"{CONFIG_FILE}.tmp").write_text("half")
+    assert start_run(small_config(steps=100), run_dir).step >= 100
+
+
+def test_a_folder_that_is_no_run_is_left_as_it_is(tmp_path):
+    with pytest.raises(UsageError, match="is not a run"):
+        resume_run(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_overwritten(finished, small_config):

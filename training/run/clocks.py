@@ -1,0 +1,103 @@
+"""When things are due, where a run stands, and rows of metrics: the same in every training loop."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ...agents.agent import Metrics
+from ...envs.vector import Episode
+from ..tracking.tracker import Tracker
+
+
+def due(every: int, before: int, step: int) -> bool:
+    """Whether a multiple of `every` lies in `(before, step]`; 0 means never."""
+    return every > 0 and step // every > before // every
+
+
+@dataclass
+class Clock:
+    """Where a run stands: environment steps and seconds spent, over all its sessions."""
+
+    step: int = 0
+    seconds: float = 0.0
+    _started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def total_seconds(self) -> float:
+        """Seconds of training, earlier sessions included."""
+        return self.seconds + time.perf_counter() - self._started
+
+    def advance(self, steps: int) -> int:
+        """Count steps; returns the step before."""
+        before, self.step = self.step, self.step + steps
+        return before
+
+    def state_dict(self) -> dict[str, Any]:
+        """Steps and seconds."""
+        return {"step": self.step, "seconds": self.total_seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.step, self.seconds, self._started = state["step"], state["seconds"], time.perf_counter()
+
+
+@dataclass
+class Meter:
+    """Means of what was reported since the last log; tensors on a GPU are read only then."""
+
+    sums: dict[str, Any] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, metrics: Metrics) -> None:
+        """Add one report."""
+        for name, value in metrics.items():
+            # On the CPU reading a tensor costs less than adding two; a GPU would have to be waited for.
+            number = value.item() if isinstance(value, torch.Tensor) and value.is_cpu else value
+            self.sums[name] = self.sums.get(name, 0.0) + number
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def add_episodes(self, episodes: list[Episode]) -> None:
+        """Add finished episodes."""
+        for episode in episodes:
+            self.add({"episode/return": episode.episode_return, "episode/length": float(episode.length)})
+
+    def read(self) -> dict[str, float]:
+        """Return the means and start over."""
+        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        return means
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sums and counts so far."""
+        return {"sums": dict(self.sums), "counts": dict(self.counts)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from sums and counts."""
+        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
+
+
+class MetricsLog:
+    """Rows of metrics: the meter's means, speed of training since the row before, and seconds since the run began."""
+
+    def __init__(self, tracker: Tracker, clock: Clock, meter: Meter):
+        self.tracker = tracker
+        self.clock = clock
+        self.meter = meter
+        self.step, self.time = clock.step, time.perf_counter()
+
+    def write(self, restarts: int = 0) -> None:
+        """Write a row, with the number of environments that were made anew where there is one."""
+        now, step = time.perf_counter(), self.clock.step
+        more: dict[str, float] = {"env/restarts": restarts} if restarts else {}
+        more["time/steps_per_second"] = (step - self.step) / (now - self.time)
+        more["time/total"] = self.clock.total_seconds
+        self.tracker.log(self.meter.read() | more, step)
+        self.step, self.time = step, now
+
+    def leave_out(self, seconds: float) -> None:
+        """Count seconds since the row before as none of training."""
+        self.time += seconds

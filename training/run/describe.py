@@ -1,0 +1,48 @@
+"""Messages about a run that has just ended, or whose environment has failed."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+from ...envs.backends.failure import EnvironmentFailedError, RemoteError
+from ..settings.config import load_config
+from .checkpoint import latest_checkpoint, list_checkpoints
+from .session import Result
+
+
+def describe_failure(run_dir: Path, failure: EnvironmentFailedError) -> str:
+    """The environment's own traceback, what happened in one line, and how to go on."""
+    cause = failure.__cause__
+    lines = [] if cause is None else [str(cause).strip()]
+    if cause is not None and not isinstance(cause, RemoteError):
+        lines = ["".join(traceback.format_exception(cause)).strip()]
+    lines.append(f"error: {failure}")
+    if run_dir.is_dir():
+        saved = list_checkpoints(run_dir)
+        start = (
+            f"the checkpoint of step {int(latest_checkpoint(run_dir).name):,}" if saved else "the beginning"
+        )
+        lines.append(f"when it is repaired, go on from {start}: palaestra train --resume {run_dir}")
+    lines.append("--env.on-error restart goes on without the episode that fails")
+    return "\n".join(lines)
+
+
+def describe(run_dir: Path, result: Result) -> str:
+    """One screen about a run that has just ended."""
+    if result.signal is not None:
+        return f"stopped at step {result.step:,}; go on with: palaestra train --resume {run_dir}"
+    assert result.evaluation is not None
+    summary = result.evaluation.summary()
+    speed = result.step / result.seconds if result.seconds > 0 else 0.0
+    lines = {
+        "run": str(run_dir),
+        "trained": f"{result.step:,} steps in {result.seconds:.1f} s ({speed:,.0f} steps/s)",
+        "return": f"{summary['return_mean']:.1f} +- {summary['return_std']:.1f} over {summary['episodes']} "
+        f"evaluation episodes (min {summary['return_min']:.1f}, max {summary['return_max']:.1f})",
+        "curve": str(run_dir / "learning_curve.png"),
+        "next": f"palaestra evaluate {run_dir} --episodes 100 --video {run_dir / 'videos'}",
+    }
+    config = load_config(run_dir)
+    head = f"{config.agent} on {config.env}, seed {config.seed}"
+    return "\n".join([head, *(f"  {name:<8} {text}" for name, text in lines.items())])

@@ -1,0 +1,36 @@
+"""What a run has learned, loaded to act."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gymnasium import spaces
+
+from ...envs.make import make_envs
+from ..settings.config import RunConfig, load_config
+from ..settings.usage import as_usage_errors
+from .build import env_spec, set_threads
+from .evaluate import Actor
+from .loop import loop_of
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run's agent as its last checkpoint left it, and what belongs to it."""
+
+    config: RunConfig
+    agent: Actor
+    step: int
+    observation_space: spaces.Space
+    action_space: spaces.Space
+
+
+def load_run(run_dir: Path) -> LoadedRun:
+    """Load a run's agent from its last checkpoint."""
+    config = load_config(run_dir)
+    set_threads(config.threads)
+    with as_usage_errors(), closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
+        agent, step = loop_of(config).load(config, run_dir, envs)
+        return LoadedRun(config, agent, step, envs.observation_space, envs.action_space)
