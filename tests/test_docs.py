@@ -255,3 +255,10 @@ def test_the_checks_find_what_is_wrong(tmp_path):
         ["train", "ppo", "--memory", "transformer"]
     )
     assert "--agent.target-every" not in known_options(["train", "ppo"])
+
+
+def test_an_observation_passes_nine_files_at_most_and_none_twice():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    files = re.findall(r"^\| \d \| `([\w/.]+)`", text, re.MULTILINE)
+    assert 1 < len(files) <= 9 and len(set(files)) == len(files)
+    assert all((ROOT / file).is_file() for file in files)
