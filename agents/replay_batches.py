@@ -29,11 +29,11 @@ class TransitionBatch(NamedTuple):
 
     def features(self, torso: Torso, memory: int = 0) -> Tensor:
         """Features `[N, F]` of the observations."""
-        return torso.see(self.obs)
+        return torso.single_step(self.obs)
 
     def next_features(self, torso: Torso, memory: int = 0) -> Tensor:
         """Features `[N, F]` of their successors."""
-        return torso.see(self.next_obs)
+        return torso.single_step(self.next_obs)
 
 
 class WindowBatch(NamedTuple):

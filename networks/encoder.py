@@ -35,7 +35,7 @@ class Encoder(nn.Module, ABC):
         return True
 
     @classmethod
-    def sees(cls, space: spaces.Space) -> bool:
+    def encodes_part(cls, space: spaces.Space) -> bool:
         """Whether this part of a nested observation is what the encoder is there for."""
         return is_picture(space)
 
@@ -53,27 +53,25 @@ class Encoder(nn.Module, ABC):
 
 
 class NestedEncoder(Encoder):
-    """Features of what an encoder sees (one with the same settings for each part) and of the rest, side by side."""
+    """Features of what an encoder encodes (one with the same settings for each part) and of the rest, side by side."""
 
     @staticmethod
     def fits(space: spaces.Space, encoder: type[Encoder]) -> bool:
-        """Whether a nested space holds something that `encoder` sees and takes, and vectors besides at most."""
+        """Whether a nested space holds a part that `encoder` is there for and takes, and vectors besides at most."""
         if not isinstance(space, spaces.Dict | spaces.Tuple):
             return False
-        leaves = [(leaf, encoder.sees(leaf)) for leaf in leaf_spaces(space)]
-        fitting = [
-            encoder.accepts(leaf) if seen else isinstance(leaf, VECTOR_SPACES) for leaf, seen in leaves
-        ]
-        return all(fitting) and any(seen for _, seen in leaves)
+        leaves = [(leaf, encoder.encodes_part(leaf)) for leaf in leaf_spaces(space)]
+        fitting = [encoder.accepts(leaf) if own else isinstance(leaf, VECTOR_SPACES) for leaf, own in leaves]
+        return all(fitting) and any(own for _, own in leaves)
 
     def __init__(self, space: spaces.Space, encoder: type[Encoder], config: Any):
         super().__init__()
         self.space = space
         self.spaces = leaf_spaces(space)
         self.shared_by_default = encoder.shared_by_default
-        self.seen = [at for at, leaf in enumerate(self.spaces) if encoder.sees(leaf)]
-        self.others = [at for at in range(len(self.spaces)) if at not in self.seen]
-        self.encoders = nn.ModuleList(encoder(self.spaces[at], config) for at in self.seen)  # type: ignore[call-arg]
+        self.encoded = [at for at, leaf in enumerate(self.spaces) if encoder.encodes_part(leaf)]
+        self.others = [at for at in range(len(self.spaces)) if at not in self.encoded]
+        self.encoders = nn.ModuleList(encoder(self.spaces[at], config) for at in self.encoded)  # type: ignore[call-arg]
         self.size = sum(part.size for part in self.encoders)  # type: ignore[misc]
         self.normalize = self.layers = None
         if self.others:
@@ -86,7 +84,7 @@ class NestedEncoder(Encoder):
     def forward(self, obs: Any) -> Tensor:
         """Features `[N, size]`."""
         leaves = leaf_observations(self.space, obs)
-        parts = [encode(leaves[at]) for at, encode in zip(self.seen, self.encoders, strict=True)]
+        parts = [encode(leaves[at]) for at, encode in zip(self.encoded, self.encoders, strict=True)]
         if self.normalize is not None and self.layers is not None:
             parts.append(self.layers(self.normalize(self._vector(leaves))))
         return torch.cat(parts, -1)
@@ -100,9 +98,9 @@ class NestedEncoder(Encoder):
         return self.normalize is not None or any(encoder.has_statistics for encoder in self.encoders)
 
     def update_statistics(self, obs: Any) -> None:
-        """Let the normaliser of the vector see a batch, and the encoders their parts."""
+        """Add a batch to the normaliser of the vector, and its parts to the encoders."""
         leaves = leaf_observations(self.space, obs)
-        for at, encoder in zip(self.seen, self.encoders, strict=True):
+        for at, encoder in zip(self.encoded, self.encoders, strict=True):
             encoder.update_statistics(leaves[at])  # type: ignore[operator]
         if self.normalize is not None:
             self.normalize.update(self._vector(leaves))

@@ -134,7 +134,7 @@ class QNetwork(nn.Module):
 
     def forward(self, obs: Any, noise: Tensor) -> Tensor:
         """Logits, quantiles or values `[N, A, K]` of single observations `[N, ...]`, without a memory."""
-        return self.head(self.torso.see(obs), noise)
+        return self.head(self.torso.single_step(obs), noise)
 
     def unroll(self, obs: Any, state: Tensor, first: Tensor, noise: Tensor) -> Tensor:
         """The same `[T, B, A, K]` of chunks `[T, B, ...]`, from memory `[B, S]` on."""

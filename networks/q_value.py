@@ -79,7 +79,7 @@ class Actor(nn.Module):
 
     def forward(self, obs: Any) -> Tensor:
         """Choose actions."""
-        return self.head(self.torso.see(obs))
+        return self.head(self.torso.single_step(obs))
 
 
 class Critic(nn.Module):
@@ -99,7 +99,7 @@ class Critic(nn.Module):
 
     def forward(self, obs: Any, action: Tensor) -> Tensor:
         """Values `[count, N]` by each critic."""
-        return self.head(self.torso.see(obs), action)
+        return self.head(self.torso.single_step(obs), action)
 
 
 class ActionBounds:

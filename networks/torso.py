@@ -1,4 +1,4 @@
-"""Torso: what turns observations into features. An encoder sees one step, a memory carries state across steps."""
+"""Torso: what turns observations into features. An encoder reads one step, a memory carries state across steps."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Torso(nn.Module):
         features = self.encoder(tree_map(lambda x: x.reshape(-1, *x.shape[2:]), obs))
         return self.memory(features.reshape(*lead, -1), state, first)
 
-    def see(self, obs: Any) -> Tensor:
+    def single_step(self, obs: Any) -> Tensor:
         """Features `[N, size]` of single observations `[N, ...]`, without a memory."""
         state = self.initial_state(leading_rows(obs))
         first = state.new_ones(1, len(state), dtype=torch.bool)

@@ -11,7 +11,7 @@ from ..networks.pictures import bounded
 from ..networks.vectors import VECTOR_SPACES, flat_size
 
 
-class ActionCoder(nn.Module):
+class ActionEncoder(nn.Module):
     """Vectors `[..., size]` of actions `[..., *shape]`, clipped to the bounds of a Box as the environment does."""
 
     low: Tensor

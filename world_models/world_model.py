@@ -16,7 +16,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from ..networks.means import masked_mean
-from .actions import ActionCoder
+from .actions import ActionEncoder
 from .old_keys import accept_old_key
 from .prediction_heads import PredictionHeads, PredictionHeadsConfig
 from .scales import divisor
@@ -206,7 +206,7 @@ class WorldModel(nn.Module):
         super().__init__()
         self.observation_space = observation_space
         self.action_space = action_space
-        self.actions = ActionCoder(action_space)
+        self.actions = ActionEncoder(action_space)
         # Observation models and dynamics agree on their constructors by convention, as encoders and memories do.
         settings = observation_model_config or observation_model.Config()
         self.observation_model = observation_model(observation_space, settings)  # type: ignore[call-arg]

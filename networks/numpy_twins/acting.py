@@ -48,7 +48,7 @@ def torso_twin(torso: Torso) -> NumpyStep | None:
     """One step `[B, ...]` in NumPy, or None where a part has no twin or the weights are not on the CPU."""
     if any(tensor.device.type != "cpu" for tensor in torso.state_dict().values()):
         return None
-    encode, remember = find_twin(torso.encoder), find_twin(torso.memory)
-    if encode is None or remember is None:
+    encode, memory_step = find_twin(torso.encoder), find_twin(torso.memory)
+    if encode is None or memory_step is None:
         return None
-    return lambda obs, state, first: remember(encode(obs), state, first)
+    return lambda obs, state, first: memory_step(encode(obs), state, first)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from palaestra.world_models.actions import ActionCoder
+from palaestra.world_models.actions import ActionEncoder
 from palaestra.world_models.dynamics.ensemble import Ensemble, EnsembleConfig
 from palaestra.world_models.identity import Identity
 from palaestra.world_models.prediction_heads import PredictionHeads, PredictionHeadsConfig, calibrating_shift
@@ -133,15 +133,15 @@ def test_a_time_limit_never_trains_the_end():
 
 
 def test_actions_as_vectors():
-    assert ActionCoder(spaces.Discrete(3, start=5))(torch.tensor([5, 7])).tolist() == [[1, 0, 0], [0, 0, 1]]
-    box = ActionCoder(
+    assert ActionEncoder(spaces.Discrete(3, start=5))(torch.tensor([5, 7])).tolist() == [[1, 0, 0], [0, 0, 1]]
+    box = ActionEncoder(
         spaces.Box(np.array([0.0, -2.0, -np.inf], np.float32), np.array([4.0, 2.0, np.inf], np.float32))
     )
     # In units of half the range, clipped; without bounds as they are. Time-major batches, too.
     assert box(torch.tensor([[[1.0, 9.0, 7.0]]])).tolist() == [[[-0.5, 1.0, 7.0]]]
     huge = np.finfo(np.float32)
-    unbounded = ActionCoder(spaces.Box(huge.min, huge.max, (1,), np.float32))
+    unbounded = ActionEncoder(spaces.Box(huge.min, huge.max, (1,), np.float32))
     assert unbounded(torch.tensor([[3.0]])).tolist() == [[3.0]]
-    assert ActionCoder(spaces.MultiDiscrete([2, 2]))(torch.tensor([[1, 0]])).tolist() == [[0, 1, 1, 0]]
+    assert ActionEncoder(spaces.MultiDiscrete([2, 2]))(torch.tensor([[1, 0]])).tolist() == [[0, 1, 1, 0]]
     with pytest.raises(TypeError, match="world models take Box, Discrete"):
-        ActionCoder(spaces.Dict({"a": spaces.Discrete(2)}))
+        ActionEncoder(spaces.Dict({"a": spaces.Discrete(2)}))

@@ -48,13 +48,13 @@ class ModelEncoder(Encoder, Paced):
     run_dir: ClassVar[Path | None] = None
 
     @classmethod
-    def sees(cls, space: spaces.Space) -> bool:
-        """Of nested observations, it sees what the model was fitted to."""
+    def encodes_part(cls, space: spaces.Space) -> bool:
+        """Of nested observations, it encodes what the model was fitted to."""
         return bool(space == cls.fitted().model.observation_space)
 
     @classmethod
     def accepts(cls, space: spaces.Space) -> bool:
-        """Any space but those of which `sees` may take a part: the constructor says what does not fit."""
+        """Any space but those of which `encodes_part` may take a part: the constructor says what does not fit."""
         return not NestedEncoder.fits(space, cls)
 
     @classmethod

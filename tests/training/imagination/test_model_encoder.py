@@ -110,7 +110,7 @@ def test_of_nested_observations_it_sees_what_the_model_was_fitted_to(make):
     obs = {"obs": torch.randn(6, 5), "model_memory": torch.randn(6, 2)}
     other = {**obs, "model_memory": torch.randn(6, 2)}
     for rows, alike in ((slice(0, 4), True), (slice(4, None), False)):
-        assert torch.equal(torso.see(obs)[:, rows], torso.see(other)[:, rows]) is alike
+        assert torch.equal(torso.single_step(obs)[:, rows], torso.single_step(other)[:, rows]) is alike
     with pytest.raises(ValueError, match="encodes observations Box"):
         build_torso(spaces.Dict(x=spaces.Box(0, 1, (3,))), type(observation_model), NoMemory)
 
