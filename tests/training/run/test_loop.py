@@ -1,16 +1,12 @@
 import json
 import time
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.envs.classic_control import CartPoleEnv
 
-from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.training.run import session
 from palaestra.training.run.clocks import Meter, due
-from palaestra.training.run.collect import Collector, RandomActor
 from palaestra.training.run.evaluate import Evaluation
 from palaestra.training.run.loaded import load_run
 from palaestra.training.run.start import start_run
@@ -57,24 +53,6 @@ def test_steps_are_real_ones(tmp_path, small_config):
     start_run(small_config(steps=3000, log_every=3000, env="CartPole-v1"), tmp_path / "run")
     rows = [row for row in read_metrics(tmp_path / "run") if "episode/length" in row]
     assert 3000 <= rows[-1]["step"] < 3004
-
-
-@pytest.mark.parametrize("nondeterministic", [False, True])
-def test_what_was_chosen_for_a_step_that_failed_is_for_that_episode_only(nondeterministic):
-    gymnasium.register("Chancy-v0", CartPoleEnv, nondeterministic=nondeterministic)
-    try:
-        collectors = []
-        for _ in range(2):
-            envs = make_envs(EnvSpec("Chancy-v0", 2))
-            collectors.append(Collector(RandomActor(envs.action_space, 2, seed=0), envs))
-    finally:
-        del gymnasium.registry["Chancy-v0"]
-    one, other = collectors
-    one.step()
-    one.chosen = np.array([0, 1]), one.state  # as a step leaves it that raises
-    other.load_state_dict(one.state_dict())
-    assert other.first.tolist() == [nondeterministic] * 2
-    assert (other.chosen is None) == nondeterministic
 
 
 def train_on_probe(probe, run_dir):
