@@ -44,6 +44,8 @@ def train_baseline(
         if not signals:
             save_model(run_dir, model, frozen(normalizer))
             session.evaluate(BaselineActor(model, frozen(normalizer)))
+    # Not all of them count their updates.
+    clock.updates = getattr(model, "_n_updates", None)
     return session.result()
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ..settings.arguments import option_value
+from ..settings.typed import option_name
 from ..settings.usage import UsageError
 from .options import read_options
 from .output import DONE, FAILURE, exit_code
@@ -20,6 +22,12 @@ class ResumeOptions:
     """Folder of the run."""
     steps: int | None = None
     """New total of environment steps."""
+    schedule_steps: int | None = None
+    """Environment steps over which schedules run from now on; by default all."""
+    device: Literal["auto", "cpu", "cuda"] | None = None
+    """Where networks run from now on; then it is not bit for bit the same."""
+    threads: int | None = None
+    """Threads of torch from now on; then it is not bit for bit the same."""
 
 
 def train(arguments: list[str]) -> int:
@@ -44,10 +52,16 @@ def train(arguments: list[str]) -> int:
             if (run_dir / CYCLE_FILE).exists():
                 from ..imagination.dyna import resume_cycle
 
-                if options.steps is not None:
-                    raise UsageError(f"--steps: {run_dir} takes as many real steps as it was started with")
-                return resume_cycle(run_dir)
-            result = resume_run(run_dir, options.steps)
+                for name in ("steps", "schedule_steps"):
+                    if getattr(options, name) is not None:
+                        word = option_name(name)
+                        raise UsageError(
+                            f"--{word}: {run_dir} takes as many real steps as it was started with"
+                        )
+                return resume_cycle(run_dir, options.device, options.threads)
+            result = resume_run(
+                run_dir, options.steps, options.schedule_steps, options.device, options.threads
+            )
         else:
             from ..settings.train_options import read_train_options
 
@@ -68,7 +82,8 @@ def _train_usage(arguments: list[str]) -> int:
     if not {"-h", "--help"} & set(arguments):
         raise UsageError(f"which agent? palaestra train AGENT --env ID (agents: {agents})")
     print(
-        "usage: palaestra train AGENT --env ID [options]\n       palaestra train --resume RUN_DIR [--steps N]\n"
+        "usage: palaestra train AGENT --env ID [options]\n"
+        "       palaestra train --resume RUN_DIR [--steps N] [--schedule-steps N]\n"
     )
     print(
         f"agents: {agents}, package.module:Class, or Stable-Baselines3's as sb3/ppo, sb3/dqn, ...\n"
