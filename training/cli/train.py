@@ -11,7 +11,10 @@ from ..settings.arguments import option_value
 from ..settings.typed import option_name
 from ..settings.usage import UsageError
 from .options import read_options
-from .output import DONE, FAILURE, exit_code
+from .output import DONE, FAILURE, exit_code, format_values
+
+# Says what a run comes to, and trains nothing.
+DRY_RUN = "--dry-run"
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,11 @@ def train(arguments: list[str]) -> int:
     from ...envs.backends.failure import EnvironmentFailedError
     from ..run.describe import describe, describe_failure
     from ..run.folder import CYCLE_FILE, default_run_dir
-    from ..run.start import resume_run, start_run
+    from ..run.start import plan, resume_run, start_run
 
     if not resume and option_value(arguments, "world-model") is not None:
+        if DRY_RUN in arguments:
+            raise UsageError(f"{DRY_RUN}: not with --world-model, whose dreams are as large as they turn out")
         from ..imagination.dyna import dream_cycle
         from ..imagination.dyna_options import read_dyna_options
 
@@ -65,7 +70,12 @@ def train(arguments: list[str]) -> int:
         else:
             from ..settings.train_options import read_train_options
 
-            config, given = read_train_options(arguments[0], arguments[1:])
+            config, given = read_train_options(
+                arguments[0], [word for word in arguments[1:] if word != DRY_RUN]
+            )
+            if DRY_RUN in arguments:
+                print(format_values(plan(config), width=24, digits=0))
+                return DONE
             run_dir = given or default_run_dir(config)
             result = start_run(config, run_dir)
     except EnvironmentFailedError as failure:
@@ -88,6 +98,9 @@ def _train_usage(arguments: list[str]) -> int:
     print(
         f"agents: {agents}, package.module:Class, or Stable-Baselines3's as sb3/ppo, sb3/dqn, ...\n"
         "A preset for the agent and environment is used where there is one."
+    )
+    print(
+        "With --dry-run nothing is trained: it says what is chosen, and what the run takes of memory and disk."
     )
     print("palaestra train AGENT --help shows every option with its default.")
     return DONE

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...envs.machine import usable_memory
 from ...envs.make import make_envs
 from ..settings.config import RunConfig, load_config, run_config, save_config, to_dict
-from ..settings.planning import check_learns, schedule_change
+from ..settings.planning import check_learns, in_gb, schedule_change
 from ..settings.train_options import options_not_taken
 from ..settings.typed import option_name
 from ..settings.usage import UsageError, as_usage_errors
@@ -25,6 +27,7 @@ from .loaded import load_run
 from .lock import locked
 from .loop import loop_of
 from .session import Result, tracked
+from .training_loop import Footprint
 from .video import check_video, film_run
 
 
@@ -35,14 +38,41 @@ def start_run(config: RunConfig, run_dir: Path) -> Result:
         UsageError: the request is wrong, or something lies there already; nothing is overwritten.
     """
     check_new(run_dir)
-    config = checked(config)
+    config, here, _ = checked(config)
     with new_folder(run_dir):
         save_config(run_dir, config)
-        return train_in(run_dir, on_this_machine(config), None, resume_step=None)
+        return train_in(run_dir, here, None, resume_step=None)
 
 
-def checked(config: RunConfig) -> RunConfig:
-    """Return the config that is kept, every `auto` resolved, after building everything once.
+def plan(config: RunConfig) -> dict[str, Any]:
+    """Do nothing but say what a run comes to: what is chosen for it, and what it takes of memory and disk."""
+    config, here, taken = checked(config)
+    names = (
+        "agent",
+        "env",
+        "steps",
+        "num_envs",
+        "backend",
+        "encoder",
+        "memory",
+        "device",
+        "threads",
+        "compile",
+    )
+    memory = usable_memory()
+    # Two checkpoints are kept while a third is written.
+    disk = 3 * taken.checkpoint
+    return {name: getattr(here, name) for name in names} | {
+        **{option_name(f"agent.{store.option}"): in_gb(store.num_bytes) for store in taken.stores},
+        "networks": in_gb(taken.networks),
+        "checkpoints": in_gb(disk),
+        "memory here": "unknown" if memory is None else in_gb(memory),
+        "disk here": in_gb(shutil.disk_usage(Path.cwd()).free),
+    }
+
+
+def checked(config: RunConfig) -> tuple[RunConfig, RunConfig, Footprint]:
+    """Return the config that is kept, the same as it is on this machine, and what it takes; all is built once.
 
     Raises:
         UsageError: something is wrong with the request.
@@ -57,14 +87,14 @@ def checked(config: RunConfig) -> RunConfig:
         set_threads(here.threads)
         spec = training_spec(here)
         with closing(make_envs(spec)) as envs:
-            loop.check(here, envs)
+            taken = loop.check(here, envs)
             if spec.backend_maker is None:
                 if config.backend == "auto":
                     say(f"note: {config.num_envs} copies of {config.env}, stepped by backend {envs.backend}")
                 config = replace(config, backend=envs.backend)  # type: ignore[arg-type]
             if config.video:
                 check_video(evaluation_spec(config))
-    return config
+    return config, replace(here, backend=config.backend), taken
 
 
 def resume_run(

@@ -122,7 +122,7 @@ def _options_class(config_class: type[Any], default: RunConfig, hidden: frozense
             (name, Annotated[Path | None, tyro.conf.arg(help=text)], dataclasses.field(default=None))
         )
     made = dataclasses.make_dataclass("TrainOptions", fields, frozen=True)
-    made.__doc__ = f"Train {default.agent}."
+    made.__doc__ = f"Train {default.agent}; with --dry-run only say what the run takes of memory and disk."
     return made
 
 
