@@ -36,6 +36,11 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
             raise UsageError(f"--{block}: {agent} brings its own networks; {hint}")
     config_file = option_value(arguments, "config")
     given = read_config(agent, config_file) if config_file else {}
+    written = names_of(given).get("agent", agent)
+    if written != agent:
+        raise UsageError(
+            f"--config {config_file}: written for agent {written}, not for {agent}; take its agent block out"
+        )
     env = option_value(arguments, "env") or given.get("env")
     if env is None and not {"-h", "--help"} & set(arguments):
         raise UsageError("which environment? give --env, for example --env CartPole-v1")
