@@ -39,8 +39,9 @@ class EvaluateOptions:
 def evaluate(arguments: list[str]) -> int:
     """Play full episodes and report."""
     options = read_options(EvaluateOptions, arguments, "evaluate")
-    if options.gif and options.video is None:
-        raise UsageError("--gif: say where to, with --video FOLDER")
+    for option, given in {"gif": options.gif, "video-copies": options.video_copies > 1}.items():
+        if given and options.video is None:
+            raise UsageError(f"--{option}: say where to, with --video FOLDER")
     from ..run.score import evaluate_run
 
     report = evaluate_run(

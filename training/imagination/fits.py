@@ -27,6 +27,7 @@ from ..run.loaded import load_run
 from ..run.lock import locked
 from ..run.session import tracked
 from ..run.signals import caught_signals
+from ..settings.planning import check_fits, step_bytes
 from ..settings.usage import UsageError, as_usage_errors, in_one_line
 from ..settings.yaml_files import save_yaml
 from ..tracking.progress import Progress, say
@@ -54,6 +55,10 @@ def start_fit(config: WorldModelConfig, run_dir: Path) -> dict[str, Any]:
         raise UsageError(f"--steps: {config.steps} are too few for {copies} copies of the environment")
     with as_usage_errors(), closing(make_envs(replace(data_spec(config), num_envs=1))) as envs:
         build_world_model(config, envs.observation_space, envs.action_space)
+        # Episodes are held in memory, with rewards and three flags.
+        check_fits(
+            "steps", config.steps, config.steps * (step_bytes(envs.observation_space, envs.action_space) + 7)
+        )
     if config.data != "random":
         load_run(Path(config.data))
     with new_folder(run_dir):

@@ -79,19 +79,23 @@ def check_memory(agent_config: Any, stores: Iterable[Store]) -> None:
     Raises:
         UsageError: it does not; says how much it is, and the largest value that fits.
     """
-    limit = usable_memory()
     for store in stores:
-        if limit is None or store.num_bytes <= limit:
-            continue
         value = getattr(agent_config, store.option)
-        # Something has to be left for everything else; in round numbers.
-        fitting = int(0.8 * limit / (store.num_bytes / value))
-        unit = 10 ** max(0, len(str(fitting)) - 2)
-        raise UsageError(
-            f"--{option_name(f'agent.{store.option}')} {value}: needs {store.num_bytes:,} bytes "
-            f"({in_gb(store.num_bytes)}), and this process may use {limit:,} ({in_gb(limit)}); give at most "
-            f"{fitting // unit * unit}"
-        )
+        check_fits(option_name(f"agent.{store.option}"), value, store.num_bytes)
+
+
+def check_fits(option: str, value: int, num_bytes: int) -> None:
+    """The same for what an option's value, a number of steps, needs."""
+    limit = usable_memory()
+    if limit is None or num_bytes <= limit:
+        return
+    # Something has to be left for everything else; in round numbers.
+    fitting = int(0.8 * limit / (num_bytes / value))
+    unit = 10 ** max(0, len(str(fitting)) - 2)
+    raise UsageError(
+        f"--{option} {value}: needs {num_bytes:,} bytes ({in_gb(num_bytes)}), and this process may use {limit:,} "
+        f"({in_gb(limit)}); give at most {fitting // unit * unit}"
+    )
 
 
 def in_gb(num_bytes: float) -> str:

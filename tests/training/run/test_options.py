@@ -2,14 +2,16 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 
 from palaestra.envs import machine
 from palaestra.training.cli.main import run
+from palaestra.training.run.build import on_this_machine
 from palaestra.training.run.checkpoint import TENSORS, latest_checkpoint
-from palaestra.training.run.start import resume_run, start_run
+from palaestra.training.run.start import note_other_machine, resume_run, start_run
 from palaestra.training.settings.config import load_config
 from palaestra.training.settings.planning import scheduled_options
 from palaestra.training.settings.usage import UsageError
@@ -168,11 +170,16 @@ def test_a_device_that_is_asked_for_now_must_be_here(of_a_gpu, capsys):
 
 
 def test_other_threads_are_not_bit_for_bit(finished, capsys):
-    resume_run(finished, steps=2048)
+    kept = load_config(finished)
+    here = on_this_machine(kept)
+    note_other_machine(finished, kept, here)
     assert "bit for bit" not in capsys.readouterr().err
-    resume_run(finished, steps=3072, threads=2)
+    note_other_machine(finished, kept, replace(here, threads=2))
     assert "threads 2, after device cpu, threads 1: not bit for bit" in capsys.readouterr().err
-    torch.set_num_threads(1)
+    # Runs of 0.1.0 have no sessions that tell, but a config that does.
+    (finished / "sessions.jsonl").unlink()
+    note_other_machine(finished, replace(kept, device="cpu", threads=1), replace(here, threads=2))
+    assert "threads 2, after device cpu, threads 1: not bit for bit" in capsys.readouterr().err
 
 
 def test_threads_follow_from_the_cores_that_may_be_used(monkeypatch, capsys):
@@ -235,6 +242,11 @@ def test_compiling_what_is_never_compiled_is_refused(tmp_path, capsys):
     words = ["--memory", "gru", "--compile", "on", "--steps", "1024", "--out", str(tmp_path / "run")]
     assert run([*PPO, *words]) == 2
     assert "--compile on: ppo with a memory is never compiled" in capsys.readouterr().err
+
+
+def test_copies_of_no_video_are_refused(finished, capsys):
+    assert run(["evaluate", str(finished), "--video-copies", "4"]) == 2
+    assert "--video-copies: say where to, with --video FOLDER" in capsys.readouterr().err
 
 
 def test_a_config_of_another_agent_is_refused(finished, tmp_path, capsys):
