@@ -50,6 +50,58 @@ class Transition(NamedTuple):
         return len(self.reward) if self.valid is None else int(self.valid.sum())
 
 
+class Obstacle(NamedTuple):
+    """Why an agent would learn nothing in a run."""
+
+    option: str
+    """Field of its config."""
+    largest: int | None
+    """Largest value with which it learns; None where none does."""
+    steps_needed: int
+    """Environment steps in which it learns with the value that there is."""
+
+
+class Store(NamedTuple):
+    """Memory that an agent keeps steps in."""
+
+    option: str
+    """Field of its config that says how many."""
+    count: int
+    """Steps, summed over environments."""
+    num_bytes: int
+    """Bytes of all of them."""
+
+
+def rollout_obstacle(rollout_length: int, total_steps: int, num_envs: int) -> Obstacle | None:
+    """Whether a run of `total_steps` is over before a rollout is full."""
+    vector_steps = -(-total_steps // num_envs)
+    if rollout_length <= vector_steps:
+        return None
+    return Obstacle("rollout_length", vector_steps, rollout_length * num_envs)
+
+
+def replay_obstacle(
+    learning_starts: int, train_every: int, total_steps: int, num_envs: int
+) -> Obstacle | None:
+    """Whether a run of `total_steps` is over before the first update that comes after `learning_starts`."""
+    last = -(-total_steps // num_envs) * num_envs
+
+    def reached(multiple: int) -> int:
+        """Step that is the first to reach a multiple of `train_every`."""
+        return -(-multiple * train_every // num_envs) * num_envs
+
+    latest = reached(last // train_every)
+    if latest > 0 and learning_starts < latest:
+        return None
+    # The warm-up ends with the first step beyond it; an update may be due in that very step.
+    after = (learning_starts // num_envs + 1) * num_envs
+    multiple = max(1, (after - num_envs) // train_every + 1)
+    needed = max(after, reached(multiple))
+    if not latest:
+        return Obstacle("train_every", last, needed)
+    return Obstacle("learning_starts", latest - 1, needed)
+
+
 class Agent(ABC):
     """Chooses actions and learns from what they led to.
 
@@ -60,7 +112,8 @@ class Agent(ABC):
 
     Config: ClassVar[type]
     """Settings, a frozen dataclass; by a method `planned_updates(total_steps, num_envs)` it may say how many optimiser
-    steps there will be, on which it depends whether compiling pays."""
+    steps there will be, on which it depends whether compiling pays, and by `obstacle(total_steps, num_envs)` why there
+    will be none (an `Obstacle` or None)."""
     takes: ClassVar[ActionSpaces] = ANY
     """Actions that it can choose."""
     # Options of encoders, by the encoder's name, that suit this agent better than the encoder's own defaults.
@@ -97,6 +150,19 @@ class Agent(ABC):
     def learn(self, transition: Transition) -> Metrics:
         """Take in one step of all environments, and learn when it is time; `{}` while it is not."""
 
+    def skip(self, steps: int) -> None:
+        """Let schedules go on by steps that were planned and are not made, such as dreams that are not trusted.
+
+        By default all `Counter`s among the parts do.
+        """
+        for part in self.parts().values():
+            if isinstance(part, Counter):
+                part.skip(steps)
+
+    def stores(self, step_bytes: int, num_envs: int) -> list[Store]:
+        """Memory that steps will take, none by default; `step_bytes` are those of an observation and an action."""
+        return []
+
     @abstractmethod
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Everything that a checkpoint must hold, by name, random generators included."""
@@ -107,7 +173,7 @@ class Counter:
 
     def __init__(self, total: int):
         self.total = total
-        self.count = self.previous = 0
+        self.count = self.previous = self.skipped = 0
 
     def add(self, steps: int) -> None:
         """Count `steps` more."""
@@ -118,18 +184,23 @@ class Counter:
         """Multiples of `period` that the last `add` reached; one step of many environments can pass several."""
         return self.count // period - self.previous // period
 
+    def skip(self, steps: int) -> None:
+        """Let the run progress by steps that were planned and are not made."""
+        self.skipped += steps
+
     @property
     def progress(self) -> float:
         """Fraction of the run that is done, 0 to 1."""
-        return min(1.0, self.count / self.total)
+        return min(1.0, (self.count + self.skipped) / self.total)
 
     def state_dict(self) -> dict[str, int]:
         """The count. The total belongs to the run's config: a longer run continues its schedules at their place."""
-        return {"count": self.count}
+        return {"count": self.count} | ({"skipped": self.skipped} if self.skipped else {})
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Restore the count."""
         self.count = self.previous = state["count"]
+        self.skipped = state.get("skipped", 0)
 
 
 def named_generator(seed: int, name: str) -> np.random.Generator:

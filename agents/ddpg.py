@@ -23,7 +23,17 @@ from ..networks.optimizer import FlatAdam, make_target
 from ..networks.q_value import ActionBounds, Actor, Critic
 from ..networks.stateful import Stateful
 from ..networks.torso import Torso
-from .agent import Agent, Counter, Metrics, Transition, mean_metrics, named_generator
+from .agent import (
+    Agent,
+    Counter,
+    Metrics,
+    Obstacle,
+    Store,
+    Transition,
+    mean_metrics,
+    named_generator,
+    replay_obstacle,
+)
 from .noise import NoiseName, make_noise
 from .replay import Replay
 from .replay_batches import TransitionBatch, WindowBatch, sample_windows
@@ -91,6 +101,18 @@ class DDPGConfig:
         """Optimiser steps of a whole run."""
         updates = max(0, total_steps - self.learning_starts) // self.train_every * self.steps_per_update
         return updates + updates // self.policy_delay
+
+    def obstacle(self, total_steps: int, num_envs: int) -> Obstacle | None:
+        """What keeps a run from learning anything, the actor included."""
+        if found := replay_obstacle(self.learning_starts, self.train_every, total_steps, num_envs):
+            return found
+        warm_up = self.learning_starts // num_envs * num_envs // self.train_every
+        last = -(-total_steps // num_envs) * num_envs
+        updates = (last // self.train_every - warm_up) * self.steps_per_update
+        if updates >= self.policy_delay:
+            return None
+        needed = (warm_up - (-self.policy_delay // self.steps_per_update)) * self.train_every
+        return Obstacle("policy_delay", updates, needed)
 
     @property
     def steps_per_update(self) -> int:
@@ -247,6 +269,11 @@ class DDPG(Agent):
         if self.config.target_smoothing == 0:
             return None
         return self.smoothing_generator.standard_normal((count, self.bounds.size), dtype=np.float32)
+
+    def stores(self, step_bytes: int, num_envs: int) -> list[Store]:
+        """The replay."""
+        num_bytes = self.replay.num_bytes(step_bytes, num_envs)
+        return [Store("replay_capacity", self.replay.capacity, num_bytes)]
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Everything that a checkpoint must hold."""

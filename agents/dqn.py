@@ -29,7 +29,17 @@ from ..networks.q_heads import (
 from ..networks.stateful import Stateful
 from ..networks.torso import Torso, pick
 from ..networks.tree import tree_map
-from .agent import Agent, Counter, Metrics, Transition, mean_metrics, named_generator
+from .agent import (
+    Agent,
+    Counter,
+    Metrics,
+    Obstacle,
+    Store,
+    Transition,
+    mean_metrics,
+    named_generator,
+    replay_obstacle,
+)
 from .exploration import with_random_rows
 from .replay import Replay
 from .replay_batches import TransitionBatch, WindowBatch, sample_windows
@@ -110,6 +120,10 @@ class DQNConfig:
     def planned_updates(self, total_steps: int, num_envs: int) -> int:
         """Optimiser steps of a whole run."""
         return max(0, total_steps - self.learning_starts) // self.train_every * self.steps_per_update
+
+    def obstacle(self, total_steps: int, num_envs: int) -> Obstacle | None:
+        """What keeps a run from learning anything."""
+        return replay_obstacle(self.learning_starts, self.train_every, total_steps, num_envs)
 
     @property
     def steps_per_update(self) -> int:
@@ -333,6 +347,11 @@ class DQN(Agent):
             noise = draw_noise((2, self.noise_size), self.noise_generator)
             batch = windows.batch([self.network.torso], noise, self.device)
             yield Sample(batch, windows.indices.ravel(), windows.weights.ravel() > 0)
+
+    def stores(self, step_bytes: int, num_envs: int) -> list[Store]:
+        """The replay."""
+        num_bytes = self.replay.num_bytes(step_bytes, num_envs)
+        return [Store("replay_capacity", self.replay.capacity, num_bytes)]
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Everything that a checkpoint must hold."""

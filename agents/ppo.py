@@ -21,7 +21,17 @@ from ..networks.optimizer import FlatAdam
 from ..networks.stateful import Stateful
 from ..networks.torso import Torso
 from ..networks.tree import tree_map
-from .agent import Agent, Counter, Metrics, Transition, mean_metrics, named_generator
+from .agent import (
+    Agent,
+    Counter,
+    Metrics,
+    Obstacle,
+    Store,
+    Transition,
+    mean_metrics,
+    named_generator,
+    rollout_obstacle,
+)
 from .noise import CorrelatedNormal
 from .returns import generalized_advantages
 from .rollout import Rollout
@@ -80,6 +90,10 @@ class PPOConfig:
         """Optimiser steps of a whole run."""
         steps = self.rollout_length * num_envs
         return total_steps // steps * self.epochs * -(-steps // self.batch_size)
+
+    def obstacle(self, total_steps: int, num_envs: int) -> Obstacle | None:
+        """What keeps a run from learning anything."""
+        return rollout_obstacle(self.rollout_length, total_steps, num_envs)
 
 
 class PPOBatch(NamedTuple):
@@ -297,6 +311,12 @@ class PPO(Agent):
             )
             for k in range(-(-num_windows // size)):
                 yield PPOBatch(*tree_map(lambda parts, k=k: parts[k], shuffled))
+
+    def stores(self, step_bytes: int, num_envs: int) -> list[Store]:
+        """The rollout, and the copy of it that minibatches are cut from."""
+        state_size = self.initial_state(1).shape[1]
+        num_bytes = 2 * self.rollout.num_bytes(step_bytes, state_size, num_envs)
+        return [Store("rollout_length", self.rollout.length * num_envs, num_bytes)]
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Everything that a checkpoint must hold."""

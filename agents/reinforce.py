@@ -22,7 +22,7 @@ from ..networks.optimizer import FlatAdam
 from ..networks.stateful import Stateful
 from ..networks.torso import Torso
 from ..networks.tree import tree_map
-from .agent import Agent, Counter, Metrics, Transition, mean_metrics, named_generator
+from .agent import Agent, Counter, Metrics, Obstacle, Store, Transition, mean_metrics, named_generator
 from .episode_buffer import EpisodeBuffer
 from .returns import rewards_to_go
 from .schedules import Schedule, check_schedules, scheduled
@@ -74,6 +74,14 @@ class REINFORCEConfig:
             else 0
         )
         return total_steps // self.steps_per_update * (1 + fits)
+
+    def obstacle(self, total_steps: int, num_envs: int) -> Obstacle | None:
+        """What keeps a run from learning anything, as far as it does not depend on the lengths of episodes."""
+        last = -(-total_steps // num_envs) * num_envs
+        for option in ("steps_per_update", "episodes_per_update"):
+            if (needed := getattr(self, option)) > last:
+                return Obstacle(option, last, needed)
+        return None
 
 
 class REINFORCEBatch(NamedTuple):
@@ -246,6 +254,11 @@ class REINFORCE(Agent):
             for chosen in order.split(size):
                 parts = tree_map(lambda x, chosen=chosen: x.index_select(1, chosen), tuple(batch))
                 yield REINFORCEBatch(*parts)
+
+    def stores(self, step_bytes: int, num_envs: int) -> list[Store]:
+        """Episodes that wait for an update, with reward and four flags: so many steps at least."""
+        steps = self.config.steps_per_update
+        return [Store("steps_per_update", steps, steps * (step_bytes + 8))]
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Everything that a checkpoint must hold."""

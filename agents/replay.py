@@ -10,7 +10,7 @@ import numpy as np
 from ..networks.tree import tree_leaves, tree_map, write_rows
 from .agent import Transition
 from .sequences import storage_dtype
-from .sum_tree import SumTree
+from .sum_tree import CHILDREN, SumTree
 
 
 class ReplaySample(NamedTuple):
@@ -86,6 +86,13 @@ class Replay:
     def __len__(self) -> int:
         """Steps that can be sampled."""
         return self.size * self.num_envs - self.invalid
+
+    def num_bytes(self, step_bytes: int, num_envs: int) -> int:
+        """Bytes that it takes once it is full, for observations and actions of `step_bytes`; ends of episodes aside."""
+        slots = (self.capacity // num_envs + 1) * num_envs
+        # Reward, index of the end, memory, and five flags; priorities with the sums above them.
+        one = step_bytes + 4 + 4 + 4 * self.state_size + 5
+        return slots * one + (0 if self.prioritized is None else slots * 8 * CHILDREN // (CHILDREN - 1))
 
     def _allocate(self, obs: Any, action: np.ndarray, state: np.ndarray, num_envs: int) -> None:
         """Make room for steps like those in `obs`, `action` and `state` `[N, ...]`."""

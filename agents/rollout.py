@@ -47,6 +47,11 @@ class Rollout:
         self.terminated, self.truncated, self.first = (np.zeros_like(self.reward, bool) for _ in range(3))
         self.valid = np.ones_like(self.terminated)
 
+    def num_bytes(self, step_bytes: int, state_size: int, num_envs: int) -> int:
+        """Bytes that `length` steps of `num_envs` environments take, of observations and actions of `step_bytes`."""
+        # Reward, memory, and four flags.
+        return self.length * num_envs * (step_bytes + 4 + 4 * state_size + 4)
+
     @property
     def full(self) -> bool:
         """Whether `length` steps have been added since the last `clear`."""

@@ -21,7 +21,9 @@ from .backends.native import VectorBackend
 from .backends.pools import AleBackend, EnvPoolBackend, envpool_maker
 from .backends.processes import AsyncBackend
 from .backends.sync import SyncBackend
+from .machine import usable_cores
 from .moved import current_name
+from .quiet import quieten_mujoco
 from .registry import find_environment
 from .supported import check_spaces
 from .vector import Envs
@@ -129,7 +131,8 @@ def make_envs(spec: EnvSpec) -> Envs:
         backend: Backend = spec.backend_maker(spec)
     elif spec.backend == "envpool":
         # EnvPool has ids of its own.
-        maker = envpool_maker(spec.id, spec.num_envs, spec.workers, spec.kwargs)
+        threads = min(spec.num_envs, spec.workers or usable_cores())
+        maker = envpool_maker(spec.id, spec.num_envs, threads, spec.kwargs)
         backend = EnvPoolBackend(maker, spec.num_envs, spec.seed)
         check_spaces(spec.id, backend.observation_space, backend.action_space)
     else:
@@ -191,6 +194,7 @@ def make_single(spec: EnvSpec, registered: registration.EnvSpec) -> gymnasium.En
     if spec.render_mode is not None and "DISPLAY" not in os.environ:
         # MuJoCo draws without a display only through EGL, and has to be asked.
         os.environ.setdefault("MUJOCO_GL", "egl")
+    quieten_mujoco(registered.entry_point)
     try:
         env = gymnasium.make(registered, **_arguments(spec))
     except Exception as error:
@@ -213,6 +217,7 @@ def make_native_vector(spec: EnvSpec, registered: registration.EnvSpec) -> Vecto
     """Make the vector environment that the environment's package brings along."""
     if registered.vector_entry_point is None:
         raise ValueError(f"environment '{spec.id}' has no vector environment of its own; use backend 'sync'")
+    quieten_mujoco(registered.vector_entry_point)
     try:
         env = gymnasium.make_vec(
             registered, spec.num_envs, vectorization_mode="vector_entry_point", **_arguments(spec)
@@ -232,7 +237,9 @@ def make_ale(spec: EnvSpec, registered: registration.EnvSpec) -> VectorEnv:
     """Make the Arcade Learning Environment's own vector environment, with the protocol of `atari.preprocess`."""
     if registered.namespace != "ALE":
         raise ValueError(f"environment '{spec.id}' is not one of the ALE/ ids; use backend 'sync'")
-    protocol = VECTOR_PROTOCOL | {"num_threads": spec.workers} | spec.kwargs
+    protocol = (
+        VECTOR_PROTOCOL | {"num_threads": min(spec.num_envs, spec.workers or usable_cores())} | spec.kwargs
+    )
     # Its observations are pictures anyway.
     return make_native_vector(replace(spec, kwargs=protocol, render_mode=None), registered)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from gymnasium.vector.utils import create_empty_array
 
 from ...networks.tree import tree_leaves, tree_map
+from ..machine import usable_cores
 from ..seeds import episode_seed
 from .action_log import ActionLog, episodes_state, warn_unless_same
 from .backend import DISABLED, Backend
@@ -239,8 +239,3 @@ class AsyncBackend(Backend):
         self.obs = tree_map(np.array, self.board.obs)
         self.seeds = [episode_seed(self.seed, i, int(self.episode[i])) for i in range(self.num_envs)]
         warn_unless_same(self.obs, state["obs"])
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

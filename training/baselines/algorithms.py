@@ -16,16 +16,17 @@ from typing import Any, ClassVar
 from ...envs.vector import Envs
 from ..run.evaluate import Actor
 from ..run.session import Result
-from ..run.training_loop import TrainingLoop
+from ..run.training_loop import Footprint, TrainingLoop
 from ..settings.config import RunConfig
 from ..settings.own_loop import OwnLoopOptions
+from ..settings.planning import check_memory
 from ..settings.providers import PROVIDERS
 from ..settings.usage import UsageError, nearest
 from ..tracking.progress import Progress, say
 from ..tracking.tracker import Tracker
 from .config import baseline_config_class
 from .loop import train_baseline
-from .model import build_model, load_baseline, saved_files
+from .model import build_model, load_baseline, model_stores, saved_files
 
 
 class Baseline(OwnLoopOptions, TrainingLoop):
@@ -34,7 +35,15 @@ class Baseline(OwnLoopOptions, TrainingLoop):
     algorithm: ClassVar[type[Any]]
     # They bring their own networks, and save no checkpoints.
     options_not_taken: ClassVar[frozenset[str]] = frozenset(
-        {"encoder", "encoder_config", "memory", "memory_config", "checkpoint_every", "compile"}
+        {
+            "encoder",
+            "encoder_config",
+            "memory",
+            "memory_config",
+            "checkpoint_every",
+            "compile",
+            "schedule_steps",
+        }
     )
     networks_hint: ClassVar[str] = "see --agent.policy and --agent.net-arch"
 
@@ -44,9 +53,13 @@ class Baseline(OwnLoopOptions, TrainingLoop):
         return replace(config, backend="sync") if config.backend == "auto" else config
 
     @classmethod
-    def check(cls, config: RunConfig, envs: Envs) -> None:
+    def check(cls, config: RunConfig, envs: Envs) -> Footprint:
         """Build the model once."""
-        build_model(cls.algorithm, config, envs, [])
+        model, _ = build_model(cls.algorithm, config, envs, [])
+        stores = model_stores(model, envs.num_envs)
+        check_memory(config.agent_config, stores)
+        parameters = model.policy.parameters()
+        return Footprint(stores, sum(parameter.nbytes for parameter in parameters), checkpoint=0)
 
     @classmethod
     def resume(cls, config: RunConfig, run_dir: Path, steps: int | None) -> tuple[RunConfig, None]:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from annotated_types import Gt
 
+from ...agents.agent import Obstacle, rollout_obstacle
 from ...agents.schedules import Schedule, scheduled
 
 # What the run itself decides, and what cannot be written in a file.
@@ -42,6 +43,25 @@ class BaselineConfig:
     def planned_updates(self, total_steps: int, num_envs: int) -> int:
         """Updates that could be compiled: Stable-Baselines3 compiles none."""
         return 0
+
+    def obstacle(self, total_steps: int, num_envs: int) -> Obstacle | None:
+        """What keeps a run from learning anything; of off-policy algorithms, `n_steps` is that of their returns."""
+        starts, every = (getattr(self, name, None) for name in ("learning_starts", "train_freq"))
+        if starts is None:
+            length = getattr(self, "n_steps", None)
+            found = rollout_obstacle(length, total_steps, num_envs) if length else None
+            return found and found._replace(option="n_steps")
+        # What it collects at a time is a whole number of vector steps, and it learns behind each of them.
+        block = (every if isinstance(every, int) else 1) * num_envs
+        latest = -(-total_steps // num_envs) * num_envs // block * block
+        if starts < latest:
+            return None
+        needed = (starts // block + 1) * block
+        return (
+            Obstacle("learning_starts", latest - 1, needed)
+            if latest
+            else Obstacle("train_freq", None, needed)
+        )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,8 @@ def train_baseline(
         if not signals:
             save_model(run_dir, model, frozen(normalizer))
             session.evaluate(BaselineActor(model, frozen(normalizer)))
+    # Not all of them count their updates.
+    clock.updates = getattr(model, "_n_updates", None)
     return session.result()
 
 
@@ -80,7 +83,9 @@ class Callback:
             self.model.logger.dump()
             self.log.write(self.envs.restarts)
         if due(config.evaluate_every, before, clock.step) and clock.step < config.steps:
+            paused = time.perf_counter()
             self.session.evaluate(BaselineActor(self.model, frozen(self.normalizer)))
+            self.log.leave_out(time.perf_counter() - paused)
         # A rollout that the last step fills is learned from before the algorithm ends by itself.
         self.stopped = bool(self.session.signals) or (clock.step >= config.steps and not fills_rollout(local))
         return not self.stopped

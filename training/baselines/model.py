@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from ...agents.agent import Store
 from ...envs.vector import Envs, Episode
 from ...networks.pictures import is_picture
+from ...networks.tree import tree_leaves
 from ..run.build import choose_device
 from ..settings.config import RunConfig
 from ..settings.usage import UsageError, nearest
@@ -107,6 +109,19 @@ def build_model(
             f"{config.agent} on {config.env}: {message if known else f'{type(error).__name__}: {message}'}"
         ) from error
     return model, normalizer
+
+
+def model_stores(model: Any, num_envs: int) -> list[Store]:
+    """Memory that a model keeps steps in; Stable-Baselines3 has taken it already, and fills it as it goes."""
+    options = {"replay_buffer": "buffer_size", "rollout_buffer": "n_steps"}
+    stores = []
+    for name, option in options.items():
+        buffer = getattr(model, name, None)
+        if buffer is not None:
+            arrays = [leaf for value in vars(buffer).values() for leaf in tree_leaves(value)]
+            taken = sum(leaf.nbytes for leaf in arrays if isinstance(leaf, np.ndarray))
+            stores.append(Store(option, buffer.buffer_size * num_envs, taken))
+    return stores
 
 
 def unsuited(algorithm: type[Any], options: Any, envs: Envs) -> Iterator[str]:

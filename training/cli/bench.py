@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from ..settings.usage import UsageError, as_usage_errors
-from .options import Count, Counts, JsonSwitch, Positive, read_options
+from .options import Count, CountOrZero, Counts, JsonSwitch, Positive, read_options
 from .output import DONE, print_result
 
 
@@ -85,7 +85,7 @@ class BenchDreamOptions:
     """Dreams side by side."""
     seconds: Positive = 2.0
     """Time for each measurement."""
-    threads: int = 1
+    threads: CountOrZero = 1
     """Threads of torch; 0 leaves it to torch."""
     json: JsonSwitch = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -31,14 +31,17 @@ class EvaluateOptions:
     """Copies that play side by side in the video, each one episode."""
     gif: bool = False
     """Write the video as a small GIF, too."""
+    device: Literal["auto", "cpu", "cuda"] | None = None
+    """Where networks run; by default where the run asks for, as far as that is here."""
     json: JsonSwitch = False
 
 
 def evaluate(arguments: list[str]) -> int:
     """Play full episodes and report."""
     options = read_options(EvaluateOptions, arguments, "evaluate")
-    if options.gif and options.video is None:
-        raise UsageError("--gif: say where to, with --video FOLDER")
+    for option, given in {"gif": options.gif, "video-copies": options.video_copies > 1}.items():
+        if given and options.video is None:
+            raise UsageError(f"--{option}: say where to, with --video FOLDER")
     from ..run.score import evaluate_run
 
     report = evaluate_run(
@@ -49,6 +52,7 @@ def evaluate(arguments: list[str]) -> int:
         options.video,
         options.video_copies,
         options.gif,
+        options.device,
     )
     print_result(report, options.json, lambda values: format_values(values, width=14, digits=2))
     return DONE

@@ -5,11 +5,16 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ..settings.arguments import option_value
+from ..settings.typed import option_name
 from ..settings.usage import UsageError
 from .options import read_options
-from .output import DONE, FAILURE, exit_code
+from .output import DONE, FAILURE, exit_code, format_values
+
+# Says what a run comes to, and trains nothing.
+DRY_RUN = "--dry-run"
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,12 @@ class ResumeOptions:
     """Folder of the run."""
     steps: int | None = None
     """New total of environment steps."""
+    schedule_steps: int | None = None
+    """Environment steps over which schedules run from now on; by default all."""
+    device: Literal["auto", "cpu", "cuda"] | None = None
+    """Where networks run from now on; then it is not bit for bit the same."""
+    threads: int | None = None
+    """Threads of torch from now on; then it is not bit for bit the same."""
 
 
 def train(arguments: list[str]) -> int:
@@ -30,9 +41,11 @@ def train(arguments: list[str]) -> int:
     from ...envs.backends.failure import EnvironmentFailedError
     from ..run.describe import describe, describe_failure
     from ..run.folder import CYCLE_FILE, default_run_dir
-    from ..run.start import resume_run, start_run
+    from ..run.start import plan, resume_run, start_run
 
     if not resume and option_value(arguments, "world-model") is not None:
+        if DRY_RUN in arguments:
+            raise UsageError(f"{DRY_RUN}: not with --world-model, whose dreams are as large as they turn out")
         from ..imagination.dyna import dream_cycle
         from ..imagination.dyna_options import read_dyna_options
 
@@ -44,14 +57,25 @@ def train(arguments: list[str]) -> int:
             if (run_dir / CYCLE_FILE).exists():
                 from ..imagination.dyna import resume_cycle
 
-                if options.steps is not None:
-                    raise UsageError(f"--steps: {run_dir} takes as many real steps as it was started with")
-                return resume_cycle(run_dir)
-            result = resume_run(run_dir, options.steps)
+                for name in ("steps", "schedule_steps"):
+                    if getattr(options, name) is not None:
+                        word = option_name(name)
+                        raise UsageError(
+                            f"--{word}: {run_dir} takes as many real steps as it was started with"
+                        )
+                return resume_cycle(run_dir, options.device, options.threads)
+            result = resume_run(
+                run_dir, options.steps, options.schedule_steps, options.device, options.threads
+            )
         else:
             from ..settings.train_options import read_train_options
 
-            config, given = read_train_options(arguments[0], arguments[1:])
+            config, given = read_train_options(
+                arguments[0], [word for word in arguments[1:] if word != DRY_RUN]
+            )
+            if DRY_RUN in arguments:
+                print(format_values(plan(config), width=24, digits=0))
+                return DONE
             run_dir = given or default_run_dir(config)
             result = start_run(config, run_dir)
     except EnvironmentFailedError as failure:
@@ -68,11 +92,15 @@ def _train_usage(arguments: list[str]) -> int:
     if not {"-h", "--help"} & set(arguments):
         raise UsageError(f"which agent? palaestra train AGENT --env ID (agents: {agents})")
     print(
-        "usage: palaestra train AGENT --env ID [options]\n       palaestra train --resume RUN_DIR [--steps N]\n"
+        "usage: palaestra train AGENT --env ID [options]\n"
+        "       palaestra train --resume RUN_DIR [--steps N] [--schedule-steps N]\n"
     )
     print(
         f"agents: {agents}, package.module:Class, or Stable-Baselines3's as sb3/ppo, sb3/dqn, ...\n"
         "A preset for the agent and environment is used where there is one."
+    )
+    print(
+        "With --dry-run nothing is trained: it says what is chosen, and what the run takes of memory and disk."
     )
     print("palaestra train AGENT --help shows every option with its default.")
     return DONE

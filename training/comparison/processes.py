@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..run.doctor import usable_cores
+from ...envs.machine import usable_cores
 
 # By name alone: nothing here knows the command line.
 COMMAND_LINE = "palaestra.training.cli.child"

@@ -191,7 +191,9 @@ def differences(run: PlannedRun, config: RunConfig, existing: RunConfig) -> list
         for name, value in asked.items()
         if found.get(name) != value
         and name not in TELLING
-        and not (type(value) in (str, int) and value in open_choices)  # False is no 0 here
+        and (
+            name == "schedule_steps" or not (type(value) in (str, int) and value in open_choices)
+        )  # False is no 0
     ]
 
 

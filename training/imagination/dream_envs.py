@@ -46,6 +46,10 @@ def make_dream_backend(config: RunConfig, spec: EnvSpec) -> DreamBackend:
         ValueError, TypeError: the real environment cannot be made as the run wants it, or is not the one dreamt of.
         UsageError: the folder holds no world model that was fitted to the end.
     """
+    options = config.env_options
+    for name, given in {"clip-reward": options.clip_reward, "wrappers": bool(options.wrappers)}.items():
+        if given:
+            raise ValueError(f"--env.{name}: dreams are of the environment without it; leave it out")
     fitted = load_world_model(Path(str(config.dream.model)), choose_device(config.device))
     with closing(make_envs(replace(env_spec(config), num_envs=1))) as real:
         if difference := fitted.difference(real.observation_space, real.action_space):

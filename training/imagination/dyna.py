@@ -7,20 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...envs.make import make_envs
-from ..run.build import build_agent, env_spec, evaluation_spec, resolve, set_threads
+from ..run.build import build_agent, env_spec, evaluation_spec, on_this_machine, resolve, set_threads
 from ..run.checkpoint import latest_checkpoint, list_checkpoints
 from ..run.describe import describe
 from ..run.folder import CYCLE_FILE, check_new, new_folder
 from ..run.lock import locked
 from ..run.loop import AgentLoop, loop_of
 from ..run.session import tracked
-from ..run.start import finish
+from ..run.start import finish, note_other_machine, with_changes
 from ..run.video import check_video
 from ..settings.config import RunConfig, load_config, save_config, to_dict
+from ..settings.planning import check_learns
 from ..settings.typed import build, plain
 from ..settings.usage import UsageError, as_usage_errors
 from ..settings.yaml_files import load_yaml, save_yaml
 from ..tracking.progress import say
+from ..tracking.provenance import record_session
 from ..tracking.trackers import check_tracking, step_to_resume
 from .dyna_options import CycleConfig, model_config
 from .rounds import MODEL_FOLDER, train_in_rounds
@@ -43,7 +45,7 @@ def dream_cycle(cycle: CycleConfig, config: RunConfig, run_dir: Path) -> int:
         save_yaml(run_dir / MODEL_FOLDER / MODEL_CONFIG_FILE, model_dict(model))
         save_yaml(run_dir / CYCLE_FILE, plain(cycle))
         save_config(run_dir, config)
-        return _train_in(run_dir, cycle, config)
+        return _train_in(run_dir, cycle, on_this_machine(config))
 
 
 def checked_cycle(cycle: CycleConfig, config: RunConfig, model: WorldModelConfig) -> RunConfig:
@@ -64,18 +66,24 @@ def checked_cycle(cycle: CycleConfig, config: RunConfig, model: WorldModelConfig
             f"--collect-envs: with --learn-from-real it must be as many copies as there are dreams, --collect-envs "
             f"{config.num_envs}; got {cycle.collect_envs}"
         )
+    if config.backend not in ("auto", "sync"):
+        raise UsageError(
+            f"--backend {config.backend}: cycles of real and dreamt steps step the real environment by sync alone"
+        )
     check_tracking(config.track)
     with as_usage_errors():
         config = resolve(config)
-        with closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
-            build_agent(config, envs.observation_space, envs.action_space)
+        check_learns(config)
+        here = on_this_machine(config)
+        with closing(make_envs(replace(env_spec(here), num_envs=1))) as envs:
+            build_agent(here, envs.observation_space, envs.action_space)
             build_world_model(model, envs.observation_space, envs.action_space)
         if config.video:
             check_video(evaluation_spec(config))
     return config
 
 
-def resume_cycle(run_dir: Path) -> int:
+def resume_cycle(run_dir: Path, device: str | None = None, threads: int | None = None) -> int:
     """Go on with a cycle from its last whole round; the end is bit for bit as if it had never stopped.
 
     Raises:
@@ -87,13 +95,20 @@ def resume_cycle(run_dir: Path) -> int:
         raise UsageError(f"{run_dir} has no {CYCLE_FILE}; go on with: palaestra train --resume {run_dir}")
     cycle = build(CycleConfig, load_yaml(path), f"{path}: ")
     with locked(run_dir):
-        return _train_in(run_dir, cycle, config)
+        changed = with_changes(config, device=device, threads=threads)
+        here = on_this_machine(changed, run_dir)
+        note_other_machine(run_dir, config, here)
+        if changed != config:
+            save_config(run_dir, changed)
+        return _train_in(run_dir, cycle, here)
 
 
 def _train_in(run_dir: Path, cycle: CycleConfig, config: RunConfig) -> int:
     """Train in a folder that is locked."""
     set_threads(config.threads)
     checkpoint = latest_checkpoint(run_dir) if list_checkpoints(run_dir) else None
+    step = 0 if checkpoint is None else int(checkpoint.name)
+    record_session(run_dir, step, device=config.device, threads=config.threads)
     advice = f"stopped; go on with: palaestra train --resume {run_dir}"
     with tracked(
         run_dir,

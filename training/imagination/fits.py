@@ -19,7 +19,7 @@ from ...world_models.fit import Fit, Phase
 from ...world_models.model_evaluation import evaluation_report, open_loop_example, probe_states, traversals
 from ...world_models.observation_networks import is_convolved
 from ...world_models.world_model import WorldModel
-from ..run.build import set_threads
+from ..run.build import available, set_threads
 from ..run.checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from ..run.collect import collect_episodes
 from ..run.folder import check_new, new_folder
@@ -27,6 +27,7 @@ from ..run.loaded import load_run
 from ..run.lock import locked
 from ..run.session import tracked
 from ..run.signals import caught_signals
+from ..settings.planning import check_fits, step_bytes
 from ..settings.usage import UsageError, as_usage_errors, in_one_line
 from ..settings.yaml_files import save_yaml
 from ..tracking.progress import Progress, say
@@ -54,6 +55,10 @@ def start_fit(config: WorldModelConfig, run_dir: Path) -> dict[str, Any]:
         raise UsageError(f"--steps: {config.steps} are too few for {copies} copies of the environment")
     with as_usage_errors(), closing(make_envs(replace(data_spec(config), num_envs=1))) as envs:
         build_world_model(config, envs.observation_space, envs.action_space)
+        # Episodes are held in memory, with rewards and three flags.
+        check_fits(
+            "steps", config.steps, config.steps * (step_bytes(envs.observation_space, envs.action_space) + 7)
+        )
     if config.data != "random":
         load_run(Path(config.data))
     with new_folder(run_dir):
@@ -65,7 +70,7 @@ def resume_fit(run_dir: Path) -> dict[str, Any]:
     """Go on with a fit, bit for bit as if it had never stopped; returns the report."""
     config = load_model_config(run_dir)
     with locked(run_dir):
-        return _fit_in(run_dir, config)
+        return _fit_in(run_dir, replace(config, device=available(config.device, run_dir)))
 
 
 def _fit_in(run_dir: Path, config: WorldModelConfig) -> dict[str, Any]:
@@ -191,7 +196,8 @@ def load_world_model(run_dir: Path, device: torch.device | None = None) -> Fitte
     Raises:
         UsageError: it is no world model, or its fit has not ended.
     """
-    config = load_model_config(run_dir)
+    kept = load_model_config(run_dir)
+    config = replace(kept, device=device.type if device else available(kept.device, run_dir))
     not_done = (
         f"{run_dir} has not been fitted to the end; go on with: palaestra world-model fit --resume {run_dir}"
     )

@@ -111,6 +111,8 @@ class Round:
         session.tracker.log(metrics | {"model/used": float(not doubts)}, session.clock.step)
         if doubts:
             self.say(f"model-free, since {' and '.join(doubts)}")
+            # Schedules stand where they would after these dreams: as far as the real steps are.
+            self.agent.skip(dreamt_steps(cycle, session.config, self.index))
         else:
             self.dream(fit.model, episodes)
         return fit

@@ -62,7 +62,7 @@ class WorldModelConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where networks run."""
     threads: Annotated[int, Ge(0)] = 1
-    """Threads of torch; 0 leaves it to torch."""
+    """Threads of torch; 0 is every core that this process may use."""
 
 
 # Names of the nested blocks and the kinds of component that they are.

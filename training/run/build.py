@@ -13,16 +13,19 @@ import torch
 from gymnasium import spaces
 
 from ...agents.agent import Agent
+from ...envs.machine import usable_cores
 from ...envs.make import EnvSpec
 from ...envs.wrappers.model_memory import MemoryModel
 from ...networks.encoder import Encoder, NestedEncoder
 from ...networks.torso import Torso, build_torso
 from ..settings.components import component_names, find_component
 from ..settings.config import RunConfig
+from ..settings.planning import schedule_total
 from ..settings.providers import DREAM_BACKEND, MODEL_MEMORY, load_provider
 from ..settings.seeds import EVALUATION_SEED
 from ..settings.typed import shallow_dict
-from ..settings.usage import in_one_line
+from ..settings.usage import UsageError, in_one_line
+from ..tracking.progress import say
 
 # Compiling costs 10 to 30 seconds and saves about 0.7 ms an optimiser step.
 COMPILE_FROM_UPDATES = 50_000
@@ -71,25 +74,56 @@ def choose_device(name: str) -> torch.device:
 
 
 def set_threads(threads: int) -> None:
-    """Use so many torch threads, on which results depend in their last bits; 0 leaves it to torch."""
-    if threads:
-        torch.set_num_threads(threads)
+    """Use so many torch threads, on which results depend in their last bits; 0 is one a core."""
+    torch.set_num_threads(threads or usable_cores())
 
 
 def choose_compile(name: str, updates: int) -> bool:
     """Whether to compile updates; `auto` does where enough of them are planned and a C++ compiler is there."""
     if name != "auto":
         return name == "on"
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
-    return updates >= COMPILE_FROM_UPDATES and compiler is not None
+    return updates >= COMPILE_FROM_UPDATES and has_compiler()
+
+
+def has_compiler() -> bool:
+    """Whether there is a C++ compiler, without which torch.compile fails on a CPU."""
+    return bool(os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++"))
+
+
+def available(device: str, whose: object) -> str:
+    """A device that was asked for once, perhaps elsewhere; where it is not here, the CPU instead, with a note."""
+    if device != "cuda" or torch.cuda.is_available():
+        return device
+    say(f"note: {whose} was made for device cuda, which is not here; it runs on the cpu")
+    return "cpu"
+
+
+def on_this_machine(config: RunConfig, whose: object = "the run") -> RunConfig:
+    """Return a kept config with device and threads as they are here: facts of a machine, which no run keeps."""
+    device = choose_device(available(config.device, whose)).type
+    compile = config.compile
+    if compile == "on" and device == "cpu" and not has_compiler():
+        say(
+            f"note: {whose} compiles its updates, for which there is no C++ compiler here; it goes on without"
+        )
+        compile = "off"
+    threads = config.threads or (usable_cores() if takes_pictures(config.encoder) else 1)
+    return replace(config, device=device, compile=compile, threads=threads)  # type: ignore[arg-type]
 
 
 def resolve(config: RunConfig) -> RunConfig:
-    """Replace every `auto` and 0 by what it stands for here, so that the saved config says all.
+    """Replace every `auto` and 0 by what it stands for, so that the saved config says all.
+
+    Device and threads stay what was asked for: another machine may go on with the run.
 
     Raises:
         ValueError: the device is not there.
+        UsageError: an option asks for what its agent does not do.
     """
+    choose_device(config.device)
+    memory_of_ours = config.memory != "none" and config.agent in component_names("agent")
+    if config.compile == "on" and memory_of_ours:
+        raise UsageError(f"--compile on: {config.agent} with a memory is never compiled; give auto or off")
     steps = config.steps
     # An agent from outside need not say it; it can be compiled on request only.
     planned = getattr(config.agent_config, "planned_updates", None)
@@ -99,9 +133,7 @@ def resolve(config: RunConfig) -> RunConfig:
         log_every=config.log_every or max(1, steps // 200),
         evaluate_every=config.evaluate_every or max(1, steps // 10),
         checkpoint_every=config.checkpoint_every or max(1, steps // 20),
-        device=choose_device(config.device).type,  # type: ignore[arg-type]
-        compile="on" if choose_compile(config.compile, updates) else "off",
-        threads=config.threads or (os.cpu_count() if takes_pictures(config.encoder) else None) or 1,
+        compile="on" if choose_compile(config.compile, 0 if memory_of_ours else updates) else "off",
     )
 
 
@@ -160,7 +192,7 @@ def build_agent(config: RunConfig, observation_space: spaces.Space, action_space
             action_space,
             torso_factory(config, observation_space),
             seed=config.seed,
-            total_steps=config.steps,
+            total_steps=schedule_total(config),
             device=choose_device(config.device),
             compile=config.compile == "on",
         )

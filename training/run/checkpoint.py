@@ -86,6 +86,14 @@ def _add(value: torch.Tensor | np.ndarray, path: str, tensors: dict[str, torch.T
     return path
 
 
+def num_bytes(parts: Mapping[str, Part]) -> int:
+    """Bytes of the tensors and arrays that a checkpoint of parts holds."""
+    tensors: dict[str, torch.Tensor] = {}
+    for name, part in parts.items():
+        pack(_state_of(part), name, tensors)
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
 def _unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Copy the tensors that share memory with one before them: safetensors refuses those."""
     seen: set[int] = set()

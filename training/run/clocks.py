@@ -24,6 +24,8 @@ class Clock:
 
     step: int = 0
     seconds: float = 0.0
+    updates: int | None = 0
+    """How often something was learned; None where an older version has begun and did not count."""
     _started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -36,13 +38,19 @@ class Clock:
         before, self.step = self.step, self.step + steps
         return before
 
+    def count_update(self) -> None:
+        """Count that something was learned."""
+        if self.updates is not None:
+            self.updates += 1
+
     def state_dict(self) -> dict[str, Any]:
-        """Steps and seconds."""
-        return {"step": self.step, "seconds": self.total_seconds}
+        """Steps, seconds and updates."""
+        return {"step": self.step, "seconds": self.total_seconds, "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         self.step, self.seconds, self._started = state["step"], state["seconds"], time.perf_counter()
+        self.updates = state.get("updates")
 
 
 @dataclass

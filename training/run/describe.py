@@ -45,4 +45,7 @@ def describe(run_dir: Path, result: Result) -> str:
     }
     config = load_config(run_dir)
     head = f"{config.agent} on {config.env}, seed {config.seed}"
+    if result.updates == 0:
+        lasted = f"the agent made no update in {result.step:,} steps"
+        head = f"nothing was learned: {lasted}, what acts is as it was made; give more --steps\n{head}"
     return "\n".join([head, *(f"  {name:<8} {text}" for name, text in lines.items())])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ...envs.machine import usable_cores, usable_memory
 from ..tracking.wandb_login import wandb_login, wandb_mode
 
 # Optional packages by import name, and the extra that installs them.
@@ -44,6 +44,7 @@ def diagnose() -> dict[str, Any]:
         "gpus": gpus,
         "threads": torch.get_num_threads(),
         "cores": usable_cores(),
+        "memory_gb": None if (memory := usable_memory()) is None else round(memory / 1e9, 1),
         "wandb": version("wandb"),
         "wandb_login": wandb_login(),
         "wandb_mode": wandb_mode() or None,
@@ -64,6 +65,7 @@ def format_diagnosis(diagnosis: dict[str, Any]) -> str:
         "gymnasium": d["gymnasium"],
         "device": ", ".join([d["device"], *d["gpus"]]),
         "threads": f"torch uses {d['threads']}, this process may use {d['cores']} cores",
+        "memory": "unknown" if d["memory_gb"] is None else f"this process may use {d['memory_gb']} GB",
         "wandb": f"{d['wandb']}, {login}{mode}",
         "disk": f"{d['free_disk_gb']} GB free here",
     }
@@ -71,14 +73,6 @@ def format_diagnosis(diagnosis: dict[str, Any]) -> str:
         missing = f"missing (pip install 'palaestra[{package['extra']}]')"
         lines[name] = package["version"] or missing
     return "\n".join(f"{name:<18} {value}" for name, value in lines.items())
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use, where the system tells, else how many there are."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows
-        return os.cpu_count() or 1
 
 
 def installed(name: str) -> str | None:

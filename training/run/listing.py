@@ -11,6 +11,7 @@ from ..settings.config import load_config
 from ..settings.usage import UsageError
 from ..tracking.metrics_file import METRICS_FILE, read_metrics
 from .checkpoint import list_checkpoints
+from .folder import CYCLE_FILE
 
 EVALUATIONS_FILE, SUMMARY_FILE = "evaluations.json", "summary.json"
 
@@ -74,7 +75,8 @@ def describe_run(run_dir: Path) -> RunInfo:
         step=max((int(path.name) for path in list_checkpoints(run_dir)), default=done),
         steps=config.steps,
         return_mean=evaluated[-1][1] if evaluated else None,
-        finished=done >= config.steps,
+        # A cycle makes fewer steps than planned where dreams are not trusted; its summary is written at the end.
+        finished=done >= config.steps or (done > 0 and (run_dir / CYCLE_FILE).exists()),
         damaged=damaged,
     )
 

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from ...envs.make import make_envs
 from ..settings.config import RunConfig, load_config
 from ..settings.usage import as_usage_errors
-from .build import env_spec, set_threads
+from .build import choose_device, env_spec, on_this_machine, set_threads
 from .evaluate import Actor
 from .loop import loop_of
 
@@ -27,9 +27,12 @@ class LoadedRun:
     action_space: spaces.Space
 
 
-def load_run(run_dir: Path) -> LoadedRun:
-    """Load a run's agent from its last checkpoint."""
-    config = load_config(run_dir)
+def load_run(run_dir: Path, device: str | None = None) -> LoadedRun:
+    """Load a run's agent from its last checkpoint; `device` instead of the one that it asks for."""
+    kept = load_config(run_dir)
+    with as_usage_errors():
+        choose_device(device or "auto")
+    config = on_this_machine(kept if device is None else replace(kept, device=device), run_dir)  # type: ignore[arg-type]
     set_threads(config.threads)
     with as_usage_errors(), closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
         agent, step = loop_of(config).load(config, run_dir, envs)

@@ -13,17 +13,18 @@ from ...envs.make import make_envs
 from ...envs.vector import Envs, Episode
 from ..settings.components import find_component
 from ..settings.config import RunConfig
+from ..settings.planning import check_memory, step_bytes
 from ..settings.usage import UsageError
 from ..tracking.progress import Progress, say
 from ..tracking.tracker import Tracker
 from .build import build_agent, training_spec
-from .checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint
+from .checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint, num_bytes
 from .clocks import Clock, Meter, MetricsLog, due
 from .collect import Collector
 from .evaluate import Actor
 from .session import Checkpoints, Result, Session
 from .signals import caught_signals
-from .training_loop import TrainingLoop
+from .training_loop import Footprint, TrainingLoop
 
 
 class Stepper(Protocol):
@@ -53,7 +54,9 @@ def learn(
     config, clock, envs = session.config, session.clock, collector.envs
     while clock.step < goal and not session.signals:
         transition, episodes = collector.step()
-        log.meter.add(agent.learn(transition))
+        if metrics := agent.learn(transition):
+            log.meter.add(metrics)
+            clock.count_update()
         before = clock.advance(transition.num_steps)
         if episodes:
             log.meter.add_episodes(episodes)
@@ -67,15 +70,27 @@ def learn(
         log.leave_out(time.perf_counter() - paused)
 
 
+def footprint(config: RunConfig, agent: Agent, envs: Envs) -> Footprint:
+    """What a run with an agent that has just been built will take."""
+    one = step_bytes(envs.observation_space, envs.action_space)
+    stores = agent.stores(one, envs.num_envs)
+    networks = num_bytes(agent.parts())
+    filled = sum(round(store.num_bytes * min(1.0, config.steps / store.count)) for store in stores)
+    return Footprint(stores, networks, networks + filled)
+
+
 class AgentLoop(TrainingLoop):
     """Trains an agent of ours from checkpoint to checkpoint, to be resumed exactly."""
 
     @classmethod
-    def check(cls, config: RunConfig, envs: Envs) -> None:
+    def check(cls, config: RunConfig, envs: Envs) -> Footprint:
         """Build the agent once."""
-        build_agent(config, envs.observation_space, envs.action_space)
+        agent = build_agent(config, envs.observation_space, envs.action_space)
+        taken = footprint(config, agent, envs)
+        check_memory(config.agent_config, taken.stores)
         if not envs.exact_resume:
             say(f"note: {config.env} cannot be restored in mid-episode; a resumed run begins new episodes")
+        return taken
 
     @classmethod
     def resume(cls, config: RunConfig, run_dir: Path, steps: int | None) -> tuple[RunConfig, Path | None]:
@@ -95,6 +110,8 @@ class AgentLoop(TrainingLoop):
         """Train as `config` says."""
         with closing(make_envs(training_spec(config))) as envs:
             agent = build_agent(config, envs.observation_space, envs.action_space)
+            # A resumed run may be on another machine.
+            check_memory(config.agent_config, footprint(config, agent, envs).stores)
             collector, meter, clock = Collector(agent, envs), Meter(), Clock()
             parts: dict[str, Part] = {"collector": collector, "meter": meter, "clock": clock}
             parts |= {f"agent.{name}": part for name, part in agent.parts().items()}

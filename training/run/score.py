@@ -20,9 +20,10 @@ def evaluate_run(
     video: Path | None = None,
     video_copies: int = 1,
     gif: bool = False,
+    device: str | None = None,
 ) -> dict[str, Any]:
     """Play full episodes with a run's agent; returns what `palaestra evaluate --json` prints."""
-    run = load_run(run_dir)
+    run = load_run(run_dir, device)
     if video is not None:
         # What cannot be filmed, or kept, shows before the episodes are played.
         with as_usage_errors():

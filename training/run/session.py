@@ -27,6 +27,8 @@ class Result:
     seconds: float
     signal: int | None = None
     """The signal that stopped the run early, if one did."""
+    updates: int | None = None
+    """How often something was learned, where that is known."""
 
     @property
     def exit_code(self) -> int:
@@ -65,7 +67,9 @@ class Session:
     def result(self) -> Result:
         """How the session has ended."""
         stopped_by = self.signals[0] if self.signals else None
-        return Result(self.clock.step, self.evaluation, self.clock.total_seconds, stopped_by)
+        return Result(
+            self.clock.step, self.evaluation, self.clock.total_seconds, stopped_by, self.clock.updates
+        )
 
 
 class Checkpoints:

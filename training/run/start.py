@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from ...envs.machine import usable_memory
 from ...envs.make import make_envs
-from ..settings.config import RunConfig, load_config, save_config, to_dict
+from ..settings.config import RunConfig, load_config, run_config, save_config, to_dict
+from ..settings.planning import check_learns, in_gb, schedule_change
+from ..settings.train_options import options_not_taken
+from ..settings.typed import option_name
 from ..settings.usage import UsageError, as_usage_errors
 from ..tracking.plots import plot_learning_curve
 from ..tracking.progress import Progress, say
-from ..tracking.provenance import record_session
+from ..tracking.provenance import last_session, record_session
 from ..tracking.tracker import Tracker
 from ..tracking.trackers import check_tracking
-from .build import evaluation_spec, resolve, set_threads, training_spec
+from .build import choose_device, evaluation_spec, on_this_machine, resolve, set_threads, training_spec
 from .folder import CYCLE_FILE, check_new, new_folder
 from .loaded import load_run
 from .lock import locked
 from .loop import loop_of
 from .session import Result, tracked
+from .training_loop import Footprint
 from .video import check_video, film_run
 
 
@@ -31,14 +38,41 @@ def start_run(config: RunConfig, run_dir: Path) -> Result:
         UsageError: the request is wrong, or something lies there already; nothing is overwritten.
     """
     check_new(run_dir)
-    config = checked(config)
+    config, here, _ = checked(config)
     with new_folder(run_dir):
         save_config(run_dir, config)
-        return train_in(run_dir, config, None, resume_step=None)
+        return train_in(run_dir, here, None, resume_step=None)
 
 
-def checked(config: RunConfig) -> RunConfig:
-    """Return the config that is kept, every `auto` resolved, after building everything once.
+def plan(config: RunConfig) -> dict[str, Any]:
+    """Do nothing but say what a run comes to: what is chosen for it, and what it takes of memory and disk."""
+    config, here, taken = checked(config)
+    names = (
+        "agent",
+        "env",
+        "steps",
+        "num_envs",
+        "backend",
+        "encoder",
+        "memory",
+        "device",
+        "threads",
+        "compile",
+    )
+    memory = usable_memory()
+    # Two checkpoints are kept while a third is written.
+    disk = 3 * taken.checkpoint
+    return {name: getattr(here, name) for name in names} | {
+        **{option_name(f"agent.{store.option}"): in_gb(store.num_bytes) for store in taken.stores},
+        "networks": in_gb(taken.networks),
+        "checkpoints": in_gb(disk),
+        "memory here": "unknown" if memory is None else in_gb(memory),
+        "disk here": in_gb(shutil.disk_usage(Path.cwd()).free),
+    }
+
+
+def checked(config: RunConfig) -> tuple[RunConfig, RunConfig, Footprint]:
+    """Return the config that is kept, the same as it is on this machine, and what it takes; all is built once.
 
     Raises:
         UsageError: something is wrong with the request.
@@ -46,23 +80,38 @@ def checked(config: RunConfig) -> RunConfig:
     check_tracking(config.track)
     with as_usage_errors():
         config = resolve(config)
-        set_threads(config.threads)
         loop = loop_of(config)
         config = loop.settle(config)
-        spec = training_spec(config)
+        check_learns(config)
+        here = on_this_machine(config)
+        set_threads(here.threads)
+        spec = training_spec(here)
         with closing(make_envs(spec)) as envs:
-            loop.check(config, envs)
+            taken = loop.check(here, envs)
             if spec.backend_maker is None:
                 if config.backend == "auto":
                     say(f"note: {config.num_envs} copies of {config.env}, stepped by backend {envs.backend}")
                 config = replace(config, backend=envs.backend)  # type: ignore[arg-type]
             if config.video:
                 check_video(evaluation_spec(config))
-    return config
+    return config, replace(here, backend=config.backend), taken
 
 
-def resume_run(run_dir: Path, steps: int | None = None) -> Result:
-    """Go on from the last checkpoint, bit for bit as if the run had never stopped; `steps` sets a new total.
+def resume_run(
+    run_dir: Path,
+    steps: int | None = None,
+    schedule_steps: int | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> Result:
+    """Go on from the last checkpoint, bit for bit as if the run had never stopped.
+
+    Args:
+        run_dir: folder of the run.
+        steps: a new total of steps.
+        schedule_steps: steps over which schedules run from now on.
+        device: where networks run from now on.
+        threads: threads of torch from now on.
 
     Raises:
         UsageError: it is no run, another process trains it, or it cannot go on.
@@ -72,17 +121,53 @@ def resume_run(run_dir: Path, steps: int | None = None) -> Result:
         raise UsageError(f"{run_dir} trains in dreams; go on with: palaestra train --resume {run_dir}")
     with locked(run_dir):
         kept = load_config(run_dir)
-        config, checkpoint = loop_of(kept).resume(kept, run_dir, steps)
+        asked = with_changes(kept, schedule_steps=schedule_steps, device=device, threads=threads)
+        loop = loop_of(kept)
+        config, checkpoint = loop.resume(asked, run_dir, steps)
+        resume_step = 0 if checkpoint is None else int(checkpoint.name)
+        if config.steps != kept.steps:
+            check_learns(config)
+        if change := schedule_change(kept, config, resume_step):
+            say(change)
+        here = on_this_machine(config, run_dir)
+        note_other_machine(run_dir, kept, here)
         if config != kept:
             save_config(run_dir, config)
-        set_threads(config.threads)
-        resume_step = 0 if checkpoint is None else int(checkpoint.name)
-        return train_in(run_dir, config, checkpoint, resume_step)
+        set_threads(here.threads)
+        return train_in(run_dir, here, checkpoint, resume_step)
+
+
+def with_changes(config: RunConfig, **changes: Any) -> RunConfig:
+    """Return a kept config with the options that were given for going on; None is none.
+
+    Raises:
+        UsageError: the run's agent takes no such option, or a value is wrong.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    for name in sorted(options_not_taken(config.agent) & given.keys()):
+        raise UsageError(f"--{option_name(name)}: {config.agent} does not take it")
+    # Types and ranges are checked by reading the result once more, as if it stood in a file.
+    changed = run_config(to_dict(config) | given, "--")
+    with as_usage_errors():
+        choose_device(given.get("device", "auto"))
+    return changed
+
+
+def note_other_machine(run_dir: Path, kept: RunConfig, here: RunConfig) -> None:
+    """Say where a run goes on differently from its last session, in what the last bits of results depend on."""
+    last = {"device": kept.device, "threads": kept.threads} | last_session(run_dir)
+    before, now = (last["device"], last["threads"]), (here.device, here.threads)
+    # What no session has told is not known.
+    if before != now and before[0] != "auto" and before[1] != 0:
+        say(
+            f"note: {run_dir} goes on with device {now[0]}, threads {now[1]}, after device {before[0]}, threads "
+            f"{before[1]}: not bit for bit as it would have"
+        )
 
 
 def train_in(run_dir: Path, config: RunConfig, checkpoint: Path | None, resume_step: int | None) -> Result:
     """Train in a folder that is locked; `resume_step` is None for a new run."""
-    record_session(run_dir, resume_step or 0)
+    record_session(run_dir, resume_step or 0, device=config.device, threads=config.threads)
     with tracked(
         run_dir,
         config.track,

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import NamedTuple
 
+from ...agents.agent import Store
 from ...envs.vector import Envs
 from ..settings.config import RunConfig
 from ..tracking.progress import Progress
 from ..tracking.tracker import Tracker
 from .evaluate import Actor
 from .session import Result
+
+
+class Footprint(NamedTuple):
+    """What a run takes."""
+
+    stores: list[Store]
+    """Steps that are kept in memory."""
+    networks: int
+    """Bytes of the networks and what belongs to them."""
+    checkpoint: int
+    """Bytes of a checkpoint at the end; 0 where there are none."""
 
 
 class TrainingLoop(ABC):
@@ -27,7 +40,7 @@ class TrainingLoop(ABC):
 
     @classmethod
     @abstractmethod
-    def check(cls, config: RunConfig, envs: Envs) -> None:
+    def check(cls, config: RunConfig, envs: Envs) -> Footprint:
         """Build everything once, so that what is wrong with a request shows before anything is written.
 
         Raises:

@@ -33,7 +33,7 @@ class EnvOptions:
     timeout: Annotated[float, Ge(0)] = 60.0
     """Seconds that a worker process of the async backend may take for a step; 0 waits for ever."""
     workers: Annotated[int, Ge(0)] = 0
-    """Processes of the async backend; 0 is one a core. Results do not depend on it."""
+    """Processes of the async backend; 0 is one a core that this process may use. Results do not depend on it."""
     clip_reward: bool = False
     """Agents see the sign of each reward only (Mnih et al. 2015); returns of episodes are of the whole rewards."""
 
@@ -54,6 +54,8 @@ class RunConfig:
     """The memory's settings."""
     steps: Annotated[int, Gt(0)] = 100_000
     """Environment steps to train for, summed over environments; 1e5, 100k and 100_000 are the same."""
+    schedule_steps: Annotated[int, Ge(0)] = 0
+    """Environment steps over which schedules run; 0 is all of --steps."""
     seed: Annotated[int, Interval(ge=0, lt=2**63)] = 0
     """Everything random follows from it."""
     num_envs: Annotated[int, Gt(0)] = 8
@@ -87,11 +89,12 @@ class RunConfig:
     video: bool = False
     """Film an episode at the end, into the run's videos/; W&B shows it, and keeps it as an artifact."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where networks run."""
+    """Where networks run; auto is a GPU where there is one."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile updates with torch.compile; auto does so where enough of them are planned to pay for it."""
     threads: Annotated[int, Ge(0)] = 0
-    """Threads of torch; 0 is one for vectors (more make small networks slower) and every core for images."""
+    """Threads of torch; 0 is one for vectors (more make small networks slower), and for images every core that this
+    process may use."""
     dream: DreamConfig = field(default_factory=DreamConfig)
     """Train in the dream of a world model instead; evaluations are always in the real environment."""
 

@@ -36,6 +36,11 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
             raise UsageError(f"--{block}: {agent} brings its own networks; {hint}")
     config_file = option_value(arguments, "config")
     given = read_config(agent, config_file) if config_file else {}
+    written = names_of(given).get("agent", agent)
+    if written != agent:
+        raise UsageError(
+            f"--config {config_file}: written for agent {written}, not for {agent}; take its agent block out"
+        )
     env = option_value(arguments, "env") or given.get("env")
     if env is None and not {"-h", "--help"} & set(arguments):
         raise UsageError("which environment? give --env, for example --env CartPole-v1")
@@ -122,7 +127,7 @@ def _options_class(config_class: type[Any], default: RunConfig, hidden: frozense
             (name, Annotated[Path | None, tyro.conf.arg(help=text)], dataclasses.field(default=None))
         )
     made = dataclasses.make_dataclass("TrainOptions", fields, frozen=True)
-    made.__doc__ = f"Train {default.agent}."
+    made.__doc__ = f"Train {default.agent}; with --dry-run only say what the run takes of memory and disk."
     return made
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from ...envs.machine import usable_cores
 
 SESSIONS_FILE = "sessions.jsonl"
 # What results depend on.
@@ -26,10 +27,17 @@ PACKAGES = (
 )
 
 
-def record_session(run_dir: Path, step: int) -> None:
+def record_session(run_dir: Path, step: int, device: str, threads: int) -> None:
     """Note what a session of training that begins at `step` is made with."""
+    begun = {"step": step, "device": device, "threads": threads}
     with (run_dir / SESSIONS_FILE).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"step": step, **surroundings()}) + "\n")
+        file.write(json.dumps(begun | surroundings()) + "\n")
+
+
+def last_session(run_dir: Path) -> dict[str, Any]:
+    """Device and threads of a run's last session; nothing where none has told."""
+    known = [session for session in _sessions(run_dir) if {"device", "threads"} <= session.keys()]
+    return {name: known[-1][name] for name in ("device", "threads")} if known else {}
 
 
 def surroundings() -> dict[str, Any]:
@@ -63,7 +71,7 @@ def machine() -> dict[str, Any]:
     """Processor, cores and operating system."""
     return {
         "processor": processor(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "system": f"{platform.system()} {platform.machine()}",
     }
 
@@ -80,14 +88,23 @@ def processor() -> str:
 
 def made_with(run_dir: Path) -> list[dict[str, Any]]:
     """What the sessions of a run were made with, each combination once."""
+    names = ("versions", "commit", "machine")
+    return distinct(
+        {name: session[name] for name in names if name in session} for session in _sessions(run_dir)
+    )
+
+
+def _sessions(run_dir: Path) -> list[dict[str, Any]]:
+    """Lines of a run's sessions, without those that a kill has cut short."""
     path = run_dir / SESSIONS_FILE
     sessions = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
-            sessions.append({name: value for name, value in json.loads(line).items() if name != "step"})
-        except ValueError:  # cut short by a kill
+            session = json.loads(line)
+        except ValueError:
             continue
-    return distinct(sessions)
+        sessions += [session] if isinstance(session, dict) else []
+    return sessions
 
 
 def distinct(sessions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -132,6 +132,7 @@ def test_a_folder_that_cannot_be_made_is_named(words, trained, tmp_path, monkeyp
 def test_what_cannot_be_drawn_is_not_evaluated_first(tmp_path, monkeypatch, capsys):
     out = str(tmp_path / "run")
     words = ["ppo", "--env", "palaestra/ProbeAction-v0", "--steps", "64", "--evaluate-episodes", "2"]
+    words += ["--agent.rollout-length", "8"]
     assert train(*words, "--track", "none", "--out", out) == 0
     monkeypatch.setattr(
         "palaestra.training.run.score.evaluate", lambda *given, **named: pytest.fail("evaluated")
@@ -193,6 +194,7 @@ def test_options_win_over_the_file_and_the_file_over_the_preset(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("agent: {gamma: 0.9, epochs: 2}\nencoder: {hidden: [8]}\nevaluate_episodes: 2\n")
     words = ["ppo", "--env", "CartPole-v1", "--config", str(file), "--agent.epochs", "1", "--steps", "1e3"]
+    words += ["--num-envs", "4"]
     assert train(*words, "--track", "none", "--out", str(tmp_path / "run")) == 0
     config = load_config(tmp_path / "run")
     assert config.agent_config.epochs == 1
@@ -208,6 +210,7 @@ def test_options_win_over_the_file_and_the_file_over_the_preset(tmp_path):
 
 def test_environment_arguments_are_typed(tmp_path, capsys):
     words = ["ppo", "--env", "Acrobot-v1", "--env-kwargs", "max_episode_steps=20", *TINY]
+    words += ["--agent.rollout-length", "64"]
     assert train(*words, "--out", str(tmp_path / "run")) == 0
     assert load_config(tmp_path / "run").env_kwargs == {"max_episode_steps": 20}
     assert run(["evaluate", str(tmp_path / "run"), "--json"]) == 0

@@ -1,12 +1,15 @@
 """Command line, folders and cycles of world models, at the size of a toy."""
 
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 
+from palaestra.agents.agent import Counter
 from palaestra.envs.make import EnvSpec
 from palaestra.training.cli.main import run
 from palaestra.training.imagination.dyna import resume_cycle
@@ -228,6 +231,56 @@ def test_a_cycle_killed_in_a_round_is_the_same_in_the_end(tmp_path, monkeypatch)
     assert resume_cycle(killed) == 0
     assert parameters(alone) == parameters(killed)
     assert parameters(alone / "world_model") == parameters(killed / "world_model")
+
+
+def test_dyna_without_dreams_comes_to_its_end(tmp_path, capsys):
+    words = ["train", "ppo", "--env", "CartPole-v1", "--world-model", "identity+ensemble", *CYCLE]
+    words += ["--rounds", "2", "--dream-ratio", "3", "--min-skill", "1e9", "--out", str(tmp_path / "run")]
+    words += ["--agent.learning-rate", "linear(1e-3, 0)", "--log-every", "100"]
+    assert run(words) == 0
+    assert "model-free" in capsys.readouterr().err
+    # In the second half of the real steps the schedule is in its second half, too.
+    rates = {row["step"]: row.get("policy/learning_rate") for row in read_metrics(tmp_path / "run")}
+    late = [rate for step, rate in rates.items() if step > 350 and rate is not None]
+    assert late and max(late) < 5e-4
+    assert run(["runs", str(tmp_path), "--json"]) == 0
+    found = [each for each in json.loads(capsys.readouterr().out)["runs"] if each["path"].endswith("run")]
+    assert found[0]["finished"] and found[0]["step"] == 600
+
+
+def test_progress_that_was_skipped_outlasts_a_checkpoint():
+    counter, again = Counter(100), Counter(100)
+    counter.add(10)
+    counter.skip(40)
+    again.load_state_dict(counter.state_dict())
+    assert again.progress == counter.progress == 0.5 and again.count == 10
+    again.load_state_dict({"count": 20})  # as earlier versions wrote it
+    assert again.progress == 0.2
+
+
+@pytest.mark.parametrize("backend", ["envpool", "async", "vector"])
+def test_cycles_refuse_backends_that_they_would_not_use(backend, tmp_path, capsys):
+    words = ["train", "ppo", "--env", "CartPole-v1", "--world-model", "identity+ensemble", *CYCLE]
+    assert run([*words, "--backend", backend, "--out", str(tmp_path / "run")]) == 2
+    assert f"--backend {backend}: " in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["--env.clip-reward"], ["--env.wrappers", "gymnasium.wrappers:NormalizeReward"]]
+)
+def test_dreams_refuse_what_they_do_not_know(words, fitted, tmp_path, capsys):
+    assert command("dream", fitted, "--agent", "ppo", *TRAIN, *words, "--out", tmp_path / "run") == 2
+    assert f"{words[0]}: dreams are of the environment without it" in capsys.readouterr().err
+
+
+def test_a_world_model_of_a_gpu_is_used_without_one(fitted, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    folder = tmp_path / "model"
+    shutil.copytree(fitted, folder)
+    path = folder / "world_model.yaml"
+    path.write_text(re.sub("device: .*", "device: cuda", path.read_text()))
+    assert load_world_model(folder).model.device.type == "cpu"
+    assert "was made for device cuda, which is not here" in capsys.readouterr().err
 
 
 def test_dyna_learns_from_real_steps_and_from_good_dreams_only(tmp_path, capsys):

@@ -192,11 +192,11 @@ def test_a_new_run_writes_nothing_before_it_holds_its_folder(tmp_path, small_con
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     with locked(run_dir), pytest.raises(UsageError, match="another process"):
-        start_run(small_config(steps=100), run_dir)
+        start_run(small_config(steps=200), run_dir)
     assert [path.name for path in run_dir.iterdir()] == [LOCK_FILE]
     # What a start leaves that was killed here is no run, and in nobody's way.
     (run_dir / f"{CONFIG_FILE}.tmp").write_text("half")
-    assert start_run(small_config(steps=100), run_dir).step >= 100
+    assert start_run(small_config(steps=200), run_dir).step >= 200
 
 
 def test_a_folder_that_is_no_run_is_left_as_it_is(tmp_path):
