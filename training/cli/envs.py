@@ -69,11 +69,14 @@ def envs_check(arguments: list[str]) -> int:
     options = read_options(EnvsCheckOptions, arguments, "envs check")
     from ...envs.check import check_environment
     from ..baselines.env_checker import env_checkers
+    from ..run.candidates import trainable_agents
     from ..settings.train_options import parse_assignments
 
     with as_usage_errors():
         kwargs = parse_assignments(options.env_kwargs, "--env-kwargs")
-        report = check_environment(options.env, kwargs, options.wrappers, env_checkers())
+        report = check_environment(
+            options.env, kwargs, options.wrappers, env_checkers(), agents=trainable_agents
+        )
     print_result(dataclasses.asdict(report), options.json, lambda _: format_check(report))
     return DONE if report.ok else BAD_INPUT
 
@@ -82,8 +85,10 @@ def format_check(report: CheckReport) -> str:
     """Lay a report out for reading."""
     lines = [f"error: {line}" for line in report.errors] + [f"warning: {line}" for line in report.warnings]
     lines += [f"observations: {report.observation_space}", f"actions: {report.action_space}"]
+    lines.append(f"agents: {', '.join(report.agents) or 'none can train in it'}")
     speed = f", {report.steps_per_second:,.0f} steps/s" if report.steps_per_second else ""
-    return "\n".join([*lines, f"{report.id}: {'ok' if report.ok else 'not sound'}{speed}"])
+    verdict = "ok" if report.ok else "not reproducible" if report.agents else "not sound"
+    return "\n".join([*lines, f"{report.id}: {verdict}{speed}"])
 
 
 @dataclass(frozen=True)
