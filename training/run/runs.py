@@ -27,6 +27,7 @@ from ..tracking.progress import Progress, say
 from ..tracking.provenance import record_session
 from ..tracking.tracker import Tracker
 from ..tracking.trackers import check_tracking, open_tracker
+from .beginnings import begin_differently
 from .build import build_agent, env_spec, evaluation_spec, resolve
 from .checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from .evaluate import Actor, evaluate
@@ -76,6 +77,11 @@ def start_run(config: RunConfig, run_dir: Path) -> Result:
             if not envs.exact_resume and not baseline:
                 say(
                     f"note: {config.env} cannot be restored in mid-episode; a resumed run begins new episodes"
+                )
+            if envs.exact_resume and config.dream.model is None and begin_differently(envs):
+                say(
+                    f"note: the same seeds begin other episodes in {config.env}: the run cannot be reproduced or "
+                    f"resumed exactly; palaestra envs check {config.env} says more"
                 )
     run_dir.mkdir(parents=True, exist_ok=True)
     save_config(run_dir, config)
