@@ -9,6 +9,7 @@ import inspect
 import warnings
 from contextlib import nullcontext
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import PurePath
 from types import ModuleType
 from typing import NamedTuple
 
@@ -67,6 +68,13 @@ def find_environment(env_id: str) -> registration.EnvSpec:
 
 
 def _import(module_name: str, env_id: str) -> ModuleType:
+    if "/" in module_name or module_name.endswith(".py"):
+        path = PurePath(module_name)
+        home = "" if path.parent == PurePath() else f" from the folder {path.parent}"
+        name = env_id.removeprefix(f"{module_name}:")
+        raise ValueError(
+            f"environment '{env_id}': modules are named as they are imported; use {path.stem}:{name}{home}"
+        )
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:

@@ -52,13 +52,17 @@ def default_config(agent: str, spec: EnvSpec) -> RunConfig:
 def try_agent(config: RunConfig) -> str | None:
     """Let an agent act and learn for a few steps; returns why it cannot, or raises that."""
     takes = find_component("agent", config.agent).takes
-    envs: Envs
     with closing(make_envs(replace(env_spec(config), num_envs=COPIES))) as envs:
         if not takes.include(envs.action_space):
             return f"takes {takes.name}"
-        agent = build_agent(config, envs.observation_space, envs.action_space)
-        collector = Collector(agent, envs)
-        for _ in range(STEPS):
-            transition, _ = collector.step()
-            agent.learn(transition)
+        learn_in(envs, config, STEPS)
     return None
+
+
+def learn_in(envs: Envs, config: RunConfig, vector_steps: int) -> None:
+    """Build an agent and let it act and learn; what is wrong is raised."""
+    agent = build_agent(config, envs.observation_space, envs.action_space)
+    collector = Collector(agent, envs)
+    for _ in range(vector_steps):
+        transition, _ = collector.step()
+        agent.learn(transition)
