@@ -37,19 +37,26 @@ def find_ids(result: Path, package: str, module: str = "") -> None:
     tops = sorted(
         {file.parts[0].removesuffix(".py") for file in files if file.suffix == ".py"} - NOT_THE_PACKAGE
     )
-    before, failed, modules = set(gymnasium.registry), "", []
-    for name in [module] if module else tops:
+    homes: dict[str, str] = {}
+    failed, modules = "", []
+    # Some register their environments in a package of that name only.
+    for name in [module] if module else [*tops, *(f"{top}.envs" for top in tops)]:
+        before = set(gymnasium.registry)
         try:
-            modules.append(importlib.import_module(name))
+            if not (homes and name.endswith(".envs")):
+                modules.append(importlib.import_module(name))
+        except ModuleNotFoundError as error:
+            # That there is no such part is no news.
+            failed = failed if error.name == name and "." in name else f"cannot be imported: {error}"
         except Exception as error:
             failed = " ".join(f"cannot be imported: {type(error).__name__}: {error}".split())
-    new = set(gymnasium.registry) - before
+        homes |= dict.fromkeys(set(gymnasium.registry) - before, name)
     load_plugins()
     names = []
     for spec in gymnasium.registry.values():
-        home = module_of(spec).partition(".")[0]
-        if home in tops or spec.id in new:
-            names.append(f"{module or (home if home in tops else tops[0])}:{spec.id}")
+        top = module_of(spec).partition(".")[0]
+        if top in tops or spec.id in homes:
+            names.append(f"{homes.get(spec.id, module or top)}:{spec.id}")
     if not names:
         names = [f"{each.__name__}:{name}" for each in modules for name in classes_in(each)]
     said = {"names": names, "failed": failed, "version": distribution(package).version}
