@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,23 +14,31 @@ import gymnasium
 import numpy as np
 from gymnasium.envs import registration
 from gymnasium.utils.env_checker import check_env
+from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
 from ..networks.tree import read_row, same_leaves, tree_map
 from .autoreset import BackendEnvs
 from .backends.copies import close_env, picture
+from .backends.failure import EnvironmentFailedError
 from .backends.native import VectorBackend
-from .findings import MAX_SECONDS, Findings, first_line
+from .findings import MAX_SECONDS, Findings
 from .make import EnvSpec, make_envs, make_native_vector, make_single
+from .plays import SEED, RandomActions, mask_for, play
+from .plays import STEPS as REPLAYED_STEPS
 from .registry import find_environment
 from .validation import obs_problems, result_problems
-from .vector import Envs
 
 RANDOM_STEPS = 1000
-REPLAYED_STEPS = 200
-SEED = 123
 
 # Episodes that all terminate after the same number of steps, and at least so many, look like a time limit.
 LIKE_A_TIME_LIMIT = 20
+
+# What Gymnasium's checker says of reproducibility: `check_determinism` tells better, also where an environment shows
+# the same array each time, or nobody resets it without a seed. And nobody recreates wrappers.
+REPEATED = re.compile("non-deterministic|^Deterministic step|the wrapper cannot be recreated")
+
+# Names of the agents that can train in an environment, and why others cannot.
+Agents = tuple[list[str], dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,8 @@ class CheckReport:
     observation_space: str = ""
     action_space: str = ""
     render_modes: tuple[str, ...] = ()
+    agents: tuple[str, ...] = ()
+    """Agents that can train in it, where it was asked for them; none where something stops all."""
 
 
 def check_environment(
@@ -56,6 +68,7 @@ def check_environment(
     checkers: Mapping[str, Callable[[gymnasium.Env], None]] | None = None,
     processes: bool = True,
     seconds: float = MAX_SECONDS,
+    agents: Callable[[EnvSpec], Agents] | None = None,
 ) -> CheckReport:
     """Check an environment; an unknown `env_id` is a `ValueError`.
 
@@ -66,86 +79,116 @@ def check_environment(
         checkers: Other libraries' checkers by name; what they find is a warning.
         processes: Whether to try it in a worker process, too.
         seconds: Time for each part of the checks that steps it.
+        agents: Tells who can train in it.
     """
     spec = EnvSpec(env_id, 1, seed=SEED, kwargs=kwargs or {}, wrappers=wrappers)
     # Gymnasium's passive checker would repeat what its explicit one finds.
     registered = replace(find_environment(env_id), disable_env_checker=True)
     findings = Findings(seconds=seconds)
     speed, about = None, dict[str, Any]()
-    made = findings.attempt(
-        "making it", lambda: (make_single(spec, registered), make_single(spec, registered))
-    )
-    if made is not None:
-        env, fresh = made
+    env = findings.attempt("making it", lambda: make_single(spec, registered))
+    if env is not None:
         about = {
             "observation_space": str(env.observation_space),
             "action_space": str(env.action_space),
-            "render_modes": tuple(env.metadata.get("render_modes", ())),
+            "render_modes": tuple((env.metadata or {}).get("render_modes", ())),
         }
-        findings.lines.find_in(env.unwrapped)
-        # Their wrappers may change the observations; then it is the whole that counts.
-        core = env if wrappers or env.observation_space != env.unwrapped.observation_space else env.unwrapped
-        if findings.attempt("one step", lambda: check_one_step(core, findings)):
-            findings.attempt("Gymnasium's checker", lambda: gymnasium_checker(core, findings))
-            for name, checker in (checkers or {}).items():
-                findings.attempt(name, lambda checker=checker: checker(core), mild=True)  # type: ignore[misc]
-            speed = findings.attempt("random steps", lambda: check_random_steps(env, findings))
-            findings.attempt("replaying an episode", lambda: check_determinism(env, fresh, findings))
-            if processes and not findings.errors:
-                findings.attempt("in a worker process", lambda: check_worker(spec, env, findings), mild=True)
+        speed = check_single(spec, registered, env, checkers or {}, findings)
+        if findings.trains:
+            findings.attempt(
+                "stepping copies", lambda: check_backends(spec, env, processes, findings), quiet=True
+            )
+        if agents is not None and findings.trains:
+            found = findings.attempt("agents", lambda: check_agents(agents(spec), findings), quiet=True)
+            about["agents"] = found or ()
         if "rgb_array" in about["render_modes"]:
             findings.attempt("render", lambda: check_render(spec, registered, findings), mild=True)
-        for each in made:
-            findings.attempt("close", each.close, mild=True)
+        findings.attempt("close", env.close, mild=True)
     if registered.vector_entry_point is not None:
         findings.attempt("vector environment", lambda: check_vector(spec, registered, findings), mild=True)
     return CheckReport(env_id, not findings.errors, findings.errors, findings.warnings, speed, **about)
 
 
+def check_single(
+    spec: EnvSpec,
+    registered: registration.EnvSpec,
+    env: gymnasium.Env,
+    checkers: Mapping[str, Callable[[gymnasium.Env], None]],
+    findings: Findings,
+) -> float | None:
+    """Look at one copy; returns steps per second."""
+    findings.lines.find_in(env.unwrapped)
+    if not findings.attempt("one step", lambda: check_one_step(env, findings)):
+        return None
+    # Other checkers take random actions, which an environment with masks may refuse.
+    if mask_for(env.action_space, findings.attempt("reset", lambda: env.reset(seed=SEED)[0])) is None:
+        # Agents learn in much of what they object to: they only warn.
+        bare = without_gymnasiums_own(env)
+        findings.attempt("Gymnasium's checker", lambda: gymnasium_checker(bare), mild=True)
+        for name, checker in checkers.items():
+            findings.attempt(name, lambda checker=checker: checker(bare), mild=True)  # type: ignore[misc]
+    speed = findings.attempt("random steps", lambda: check_random_steps(env, findings))
+    if findings.trains:
+        findings.attempt("replaying an episode", lambda: check_determinism(spec, registered, env, findings))
+    return speed
+
+
+def without_gymnasiums_own(env: gymnasium.Env) -> gymnasium.Env:
+    """The environment without what `gymnasium.make` has put around it; the wrappers of its makers and users stay."""
+    while isinstance(env, OrderEnforcing | TimeLimit):
+        env = env.env
+    return env
+
+
+def check_agents(found: Agents, findings: Findings) -> tuple[str, ...]:
+    """Return the agents that can train; that there are none is an error."""
+    names, refusals = found
+    if not names:
+        by_reason: dict[str, list[str]] = {}
+        for name, why in refusals.items():
+            by_reason.setdefault(why, []).append(name)
+        reasons = "; ".join(f"{', '.join(alike)}: {why}" for why, alike in by_reason.items())
+        findings.error(f"no agent can train in it ({reasons})")
+    return tuple(names)
+
+
 def check_one_step(env: gymnasium.Env, findings: Findings) -> bool:
     """Look at the first observation and step; returns whether it is worth going on."""
-    lines = findings.lines
+    lines, act = findings.lines, RandomActions(env.action_space)
     obs, _ = lines.watch(lambda: env.reset(seed=SEED))
-    for problem in obs_problems(env.observation_space, obs):
-        findings.error(f"reset returns {problem}{lines.at('reset')}")
-    result = lines.watch(lambda: env.step(env.action_space.sample()))
-    for problem in result_problems(env.observation_space, result):
-        findings.error(f"step returns {problem}{lines.at('step')}")
+    findings.returned("reset", obs_problems(env.observation_space, obs))
+    result = lines.watch(lambda: env.step(act(obs)))
+    findings.returned("step", result_problems(env.observation_space, result))
     return isinstance(result, tuple) and len(result) == 5
 
 
-def gymnasium_checker(env: gymnasium.Env, findings: Findings) -> None:
+def gymnasium_checker(env: gymnasium.Env) -> None:
     """Run Gymnasium's own checker."""
     try:
         check_env(env, skip_render_check=True)
     except Exception as error:
-        if "the wrapper cannot be recreated" in str(error):
-            return  # that comes last, and nobody recreates it
-        if "random number generator to have been generated" not in str(error):
+        if not REPEATED.search(str(error)):
             raise
-        # It may have a generator of its own; whether its seed determines its episodes is checked below.
-        findings.warn(f"Gymnasium's checker: {first_line(error)}")
 
 
 def check_random_steps(env: gymnasium.Env, findings: Findings) -> float:
     """Look at everything that reset and step return; returns steps per second."""
-    env.action_space.seed(SEED)
-    env.reset(seed=SEED)
+    act, space = RandomActions(env.action_space), env.observation_space
+    obs, _ = env.reset(seed=SEED)
     steps, length, seconds = 0, 0, 0.0
     ends: list[tuple[int, bool]] = []
     while steps < RANDOM_STEPS and seconds < findings.seconds:
-        action = env.action_space.sample()
+        action = act(obs)
         started = time.perf_counter()
         result = env.step(action)
         seconds += time.perf_counter() - started
         steps, length = steps + 1, length + 1
-        for problem in result_problems(env.observation_space, result):
-            findings.error(f"step returns {problem}{findings.lines.at('step')}")
+        findings.returned("step", result_problems(space, result))
+        obs = result[0]
         if result[2] or result[3]:
             ends.append((length, bool(result[2])))
-            obs, _ = env.reset()
-            for problem in obs_problems(env.observation_space, obs):
-                findings.error(f"reset returns {problem}{findings.lines.at('reset')}")
+            obs, _ = env.reset(seed=SEED + steps)
+            findings.returned("reset", obs_problems(space, obs))
             length = 0
     try:
         pickle.dumps(result[4])
@@ -173,68 +216,99 @@ def check_ends(env: gymnasium.Env, ends: list[tuple[int, bool]], steps: int, fin
             )
 
 
-def check_determinism(env: gymnasium.Env, fresh: gymnasium.Env, findings: Findings) -> None:
+def check_determinism(
+    spec: EnvSpec, registered: registration.EnvSpec, used: gymnasium.Env, findings: Findings
+) -> None:
     """Compare a used environment with a fresh one under one seed: they must agree bit for bit."""
-    if env.spec is not None and env.spec.nondeterministic:
+    if used.spec is not None and used.spec.nondeterministic:
         findings.warn("it is registered as nondeterministic: runs in it cannot be resumed exactly")
         return
-    for t, (used, new) in enumerate(
-        zip(play(env, findings.seconds), play(fresh, findings.seconds), strict=False)
-    ):
-        if not same_leaves(used, new):
-            findings.error(
-                f"the same seed and actions lead elsewhere after {t} steps: call super().reset(seed=seed), draw "
-                "every random number from self.np_random, and let reset undo whatever an episode has changed"
-                + findings.lines.at("reset" if t == 0 else "step")
+    fresh, other = (make_single(spec, registered) for _ in range(2))
+    try:
+        act = RandomActions(used.action_space)
+        first = list(play(fresh, act, findings.seconds))
+        t = first_difference(first, play(used, act.again(), findings.seconds))
+        if t is None:
+            return
+        # Is it that this copy has played before, or do fresh ones differ, too?
+        if first_difference(first, play(other, act.again(), findings.seconds)) is None:
+            what = "in a copy that has played before"
+            advice = "let reset undo whatever the episodes before have changed"
+        else:
+            what = "in another copy"
+            advice = (
+                "call super().reset(seed=seed), draw every random number from self.np_random, and let reset "
+                "undo whatever an episode has changed"
             )
-            return
+    finally:
+        close_env(fresh)
+        close_env(other)
+    findings.error(
+        f"the same seed and actions lead elsewhere after {t} steps {what}, so that runs cannot be reproduced or "
+        f"resumed exactly: {advice}" + findings.lines.at("reset" if t == 0 else "step"),
+        stops=False,
+    )
 
 
-def play(env: gymnasium.Env, seconds: float) -> Iterator[Any]:
-    """Yield everything numeric that an environment returns under one seed and one sequence of actions."""
-    env.action_space.seed(SEED)
-    obs, _ = env.reset(seed=SEED)
-    yield tree_map(np.copy, obs), 0.0, False, False
-    started = time.perf_counter()
-    for t in range(REPLAYED_STEPS):
-        obs, reward, terminated, truncated, _ = env.step(env.action_space.sample())
-        yield tree_map(np.copy, obs), reward, terminated, truncated
-        if terminated or truncated:
-            env.reset(seed=SEED + t)
-        if time.perf_counter() - started > seconds:
-            return
+def first_difference(one: Iterable[Any], other: Iterable[Any]) -> int | None:
+    """The place of the first difference between two streams, as far as both go."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((t for t, (here, there) in pairs if not same_leaves(here, there)), None)
 
 
-def check_worker(spec: EnvSpec, env: gymnasium.Env, findings: Findings) -> None:
-    """Step it in a worker process, too: it must get there, and do the same as here."""
-    streams = []
-    for backend in ("sync", "async"):
-        envs = make_envs(replace(spec, backend=backend, workers=1, timeout=MAX_SECONDS * 10))
-        try:
-            streams.append(list(play_through(envs, env)))
-        finally:
-            envs.close()
+def check_backends(spec: EnvSpec, env: gymnasium.Env, processes: bool, findings: Findings) -> None:
+    """Step it as training does, and in a worker process, too: it must get there, and do the same as here."""
+    act = RandomActions(env.action_space)
+    try:
+        here = list(play_through(replace(spec, backend="sync"), act, findings.seconds))
+    except EnvironmentFailedError as failure:
+        findings.error(f"training in it stops: {failure}{at_cause(failure, findings)}")
+        return
+    if processes:
+        findings.attempt(
+            "in a worker process", lambda: check_worker(spec, env, here, act.again(), findings), mild=True
+        )
+
+
+def at_cause(failure: EnvironmentFailedError, findings: Findings) -> str:
+    """The line of the environment's code that has failed."""
+    return "" if failure.__cause__ is None else findings.lines.of(failure.__cause__)
+
+
+def check_worker(
+    spec: EnvSpec, env: gymnasium.Env, here: list[Any], act: Callable[[Any], Any], findings: Findings
+) -> None:
+    """Step it in a worker process with the same actions."""
+    there = play_through(
+        replace(spec, backend="async", workers=1, timeout=MAX_SECONDS * 10), act, findings.seconds
+    )
     nondeterministic = env.spec is not None and env.spec.nondeterministic
-    for t, (here, there) in enumerate(zip(*streams, strict=False)):
-        if not nondeterministic and not same_leaves(here, there):
-            findings.error(
-                f"in another process the same seed and actions lead elsewhere after {t} steps: do not iterate over "
-                "sets of strings, and do not depend on what else the process has done"
-                + findings.lines.at("step")
-            )
-            return
+    t = first_difference(here, there)
+    if t is not None and not nondeterministic and not findings.errors:
+        findings.error(
+            f"in another process the same seed and actions lead elsewhere after {t} steps: do not iterate over "
+            "sets of strings, and do not depend on what else the process has done"
+            + findings.lines.at("step"),
+            stops=False,
+        )
 
 
-def play_through(envs: Envs, env: gymnasium.Env) -> Iterator[Any]:
-    """Yield what `envs`, of one copy, returns under random actions."""
-    env.action_space.seed(SEED)
-    yield envs.reset(), np.zeros(1), np.zeros(1, bool)
-    started = time.perf_counter()
-    for _ in range(REPLAYED_STEPS):
-        step = envs.step(tree_map(lambda leaf: np.asarray(leaf)[None], env.action_space.sample()))
-        yield step.obs, step.reward, step.terminated
-        if time.perf_counter() - started > MAX_SECONDS:
-            return
+def play_through(spec: EnvSpec, act: Callable[[Any], Any], seconds: float) -> Iterator[Any]:
+    """Yield what one copy returns, made and stepped as training does it."""
+    with closing(make_envs(spec)) as envs:
+        obs = envs.reset()
+        yield obs, np.zeros(1), np.zeros(1, bool)
+        started = time.perf_counter()
+        for _ in range(REPLAYED_STEPS):
+            try:
+                action = act(read_row(obs, 0))
+            except StopIteration:
+                return
+            step = envs.step(tree_map(lambda leaf: np.asarray(leaf)[None], action))
+            obs = step.obs
+            yield step.obs, step.reward, step.terminated
+            if time.perf_counter() - started > seconds:
+                return
 
 
 def check_render(spec: EnvSpec, registered: registration.EnvSpec, findings: Findings) -> None:
@@ -263,7 +337,7 @@ def check_vector(spec: EnvSpec, registered: registration.EnvSpec, findings: Find
             actions = [envs.action_space.sample() for _ in range(2)]
             step = envs.step(np.stack(actions) if isinstance(actions[0], np.ndarray) else np.array(actions))
             for problem in obs_problems(envs.observation_space, read_row(step.next_obs, 0)):
-                findings.warn(f"vector environment: step returns {problem}")
+                findings.warn(f"vector environment: step returns {problem.what}")
             if time.perf_counter() - started > findings.seconds:
                 return
     finally:

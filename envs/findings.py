@@ -7,12 +7,15 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gymnasium
+
+from .backends.copies import FAULTS
+from .validation import Problem
 
 MAX_SECONDS = 3.0
 
@@ -33,7 +36,7 @@ class Lines:
     def find_in(self, env: gymnasium.Env) -> None:
         """Find `reset` and `step` of an environment."""
         for name in ("reset", "step"):
-            function = inspect.unwrap(getattr(type(env), name))
+            function = inspect.unwrap(getattr(type(env), name, None))  # type: ignore[arg-type]
             self.code[name] = getattr(function, "__code__", None)
 
     def watch(self, call: Callable[[], Any]) -> Any:
@@ -77,12 +80,17 @@ class Findings:
 
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    trains: bool = True
+    """Whether nothing was found that stops an agent from learning."""
     lines: Lines = field(default_factory=Lines)
     seconds: float = MAX_SECONDS
     """Time for each part of the checks that steps the environment."""
+    _returned: set[str] = field(default_factory=set)
+    _said: set[str] = field(default_factory=set)
 
-    def error(self, message: str) -> None:
-        """Add an error, unless it is known."""
+    def error(self, message: str, *, stops: bool = True) -> None:
+        """Add an error, unless it is known; `stops` says that no agent can learn with it."""
+        self.trains &= not stops
         if message not in self.errors:
             self.errors.append(message)
 
@@ -91,13 +99,26 @@ class Findings:
         if message not in self.warnings:
             self.warnings.append(message)
 
-    def attempt(self, what: str, check: Callable[[], Any], *, mild: bool = False) -> Any:
-        """Run a part of the checks; what it raises is an error of the environment, or a warning where `mild`."""
+    def returned(self, function: str, problems: Iterable[Problem]) -> None:
+        """Add what is wrong with what `reset` or `step` returned, each the first time that it happens."""
+        for problem in problems:
+            what = f"{function} returns {problem.what}"
+            if what not in self._returned:
+                self._returned.add(what)
+                detail = f": {problem.detail}" if problem.detail else ""
+                message = f"{what}{detail}{self.lines.at(function)}"
+                self.error(message) if problem.stops else self.warn(message)
+
+    def attempt(self, what: str, check: Callable[[], Any], *, mild: bool = False, quiet: bool = False) -> Any:
+        """Run a part of the checks; what it raises is an error of the environment, or a warning where `mild`.
+
+        Where `quiet`, what it warns of was said before, or is none of the environment's business.
+        """
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
                 return check()
-            except Exception as error:
+            except FAULTS as error:
                 telling = isinstance(error, (ValueError, TypeError, AssertionError)) and str(error)
                 parts = [what] if telling else [what, type(error).__name__]
                 parts += [first_line(error)] if str(error) else []
@@ -105,13 +126,15 @@ class Findings:
                 self.warn(message) if mild else self.error(message)
             finally:
                 files = {code.co_filename for code in self.lines.code.values() if code is not None}
-                for warning in caught:
+                for warning in [] if quiet else caught:
                     ours = issubclass(warning.category, (UserWarning, RuntimeWarning))
-                    if ours and not OF_NO_CONCERN.search(str(warning.message)):
+                    said = first_line(warning.message)
+                    if ours and said not in self._said and not OF_NO_CONCERN.search(said):
+                        self._said.add(said)
                         at = (
                             source_line(warning.filename, warning.lineno) if warning.filename in files else ""
                         )
-                        self.warn(f"{what}: {first_line(warning.message)}{at}")
+                        self.warn(f"{what}: {said}{at}")
 
 
 def first_line(message: object) -> str:

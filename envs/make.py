@@ -6,8 +6,10 @@ import difflib
 import inspect
 import os
 import re
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import gymnasium
@@ -35,7 +37,7 @@ from .wrappers.clip_reward import ClipReward
 from .wrappers.frame_stack import FrameStack
 from .wrappers.model_memory import MemoryModel, ShowModelMemory
 from .wrappers.previous import ShowPrevious
-from .wrappers.repairs import BytePictures, FreshWorld
+from .wrappers.repairs import FreshWorld, minatar
 
 BackendName = Literal["auto", "sync", "async", "vector", "envpool", "ale"]
 OnError = Literal["stop", "restart"]
@@ -53,7 +55,7 @@ NATIVE_FROM_COPIES = 8
 REPAIRS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
     "BipedalWalker-v3": FreshWorld,
     "BipedalWalkerHardcore-v3": FreshWorld,
-    "MinAtar/": BytePictures,
+    "MinAtar/": minatar,
 }
 # Wrappers of environments that the user gives none.
 DEFAULT_WRAPPERS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
@@ -206,8 +208,11 @@ def make_single(spec: EnvSpec, registered: registration.EnvSpec) -> gymnasium.En
         if registered.id.startswith(beginning) and not spec.wrappers:
             env = wrap(env)
     env = apply_wrappers(env, spec.wrappers)
+    for name in ("observation_space", "action_space"):
+        if not isinstance(getattr(env, name, None), spaces.Space):
+            raise ValueError(f"environment '{spec.id}' has no {name}: its constructor has to set one")
     check_spaces(spec.id, env.observation_space, env.action_space)
-    modes = env.metadata.get("render_modes", [])
+    modes = (env.metadata or {}).get("render_modes", [])
     if spec.render_mode is not None and spec.render_mode not in modes:
         raise ValueError(f"environment '{spec.id}' has no render mode '{spec.render_mode}'; it has {modes}")
     return env
@@ -257,6 +262,11 @@ def _explained(spec: EnvSpec, entry_point: Any, error: Exception) -> Exception:
         return ValueError(f"environment '{spec.id}' cannot be drawn: it takes no render_mode")
     if unexpected and unexpected[1] in spec.kwargs:
         return ValueError(f"environment '{spec.id}' takes no argument {_nearest(unexpected[1], entry_point)}")
+    if isinstance(error, AssertionError | AttributeError) and _raised_by_gymnasium(error):
+        # It notes the id in what is inside, and asserts without a word that it could.
+        foreign = not message or message.endswith("has no attribute 'spec'")
+        what = "its `unwrapped` is no Gymnasium environment" if foreign else message
+        return ValueError(f"environment '{spec.id}' cannot be made: {what}")
     spaces_missing = isinstance(error, AttributeError) and "must specify an" in message
     if spaces_missing or isinstance(error, (gymnasium.error.Error, ImportError)):
         return ValueError(f"environment '{spec.id}' cannot be made: {message}")
@@ -265,6 +275,11 @@ def _explained(spec: EnvSpec, entry_point: Any, error: Exception) -> Exception:
             f"environment '{spec.id}' cannot be made with {spec.kwargs}: {type(error).__name__}: {message}"
         )
     return error
+
+
+def _raised_by_gymnasium(error: Exception) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    return Path(gymnasium.__file__).parent in Path(frames[-1].filename).parents
 
 
 def _nearest(name: str, entry_point: Any) -> str:

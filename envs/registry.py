@@ -9,6 +9,7 @@ import inspect
 import warnings
 from contextlib import nullcontext
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import PurePath
 from types import ModuleType
 from typing import NamedTuple
 
@@ -16,10 +17,13 @@ import gymnasium
 from gymnasium.envs import registration
 
 from .moved import current_name
+from .providers import find_provider
 
 PLUGIN_GROUP = "gymnasium.envs"
 # The plug-in name that stands for "ids without a namespace", a convention since Gym 0.21.
 ROOT = "__root__"
+# So like a known name, it is a slip of the pen and no id of another package.
+CERTAIN = 0.9
 
 
 class Package(NamedTuple):
@@ -64,10 +68,20 @@ def find_environment(env_id: str) -> registration.EnvSpec:
 
 
 def _import(module_name: str, env_id: str) -> ModuleType:
+    if "/" in module_name or module_name.endswith(".py"):
+        path = PurePath(module_name)
+        home = "" if path.parent == PurePath() else f" from the folder {path.parent}"
+        name = env_id.removeprefix(f"{module_name}:")
+        raise ValueError(
+            f"environment '{env_id}': modules are named as they are imported; use {path.stem}:{name}{home}"
+        )
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise ValueError(f"environment '{env_id}': {error}") from error
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"environment '{env_id}': cannot import {module_name}: {what}") from error
 
 
 def environments_in(module: ModuleType) -> list[str]:
@@ -104,7 +118,19 @@ def _suggestion(module: ModuleType | None, name: str) -> str:
     prefix = f"{module.__name__}:" if module else ""
     known = [*gymnasium.registry, *(environments_in(module) if module else [])]
     nearest = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean '{prefix}{nearest[0]}'?" if nearest else "`palaestra envs list` shows what there is"
+    if nearest and difflib.SequenceMatcher(None, name, nearest[0]).ratio() >= CERTAIN:
+        return f"did you mean '{prefix}{nearest[0]}'?"
+    if provider := find_provider(name):
+        package, home = provider
+        return f"the package {package} registers it: use {home}:{name}"
+    if nearest:
+        return f"did you mean '{prefix}{nearest[0]}'?"
+    if module is not None:
+        return f"{module.__name__} registers none of that name; `palaestra envs list` shows what there is"
+    return (
+        "`palaestra envs list` shows what there is; ids that a package registers when it is imported are written "
+        "module:Id, for example flappy_bird_gymnasium:FlappyBird-v0"
+    )
 
 
 _loaded: set[EntryPoint] = set()

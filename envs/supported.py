@@ -25,17 +25,17 @@ def check_spaces(env_id: str, observation_space: spaces.Space, action_space: spa
                     f"{', '.join(supported.__name__ for supported in SUPPORTED_SPACES)}: "
                     "transform or drop it with a wrapper"
                 )
-            if 0 in (part.shape or ()):
-                raise TypeError(
-                    f"environment '{env_id}' has {kind} of shape {part.shape}{where}, which hold nothing"
-                )
+            nests = isinstance(part, spaces.Dict | spaces.Tuple)
+            if nests or 0 in (part.shape or ()):
+                shown = str(part) if nests else f"shape {part.shape}"
+                raise TypeError(f"environment '{env_id}' has {kind} of {shown}{where}, which hold nothing")
 
 
 def _leaves(space: spaces.Space, path: str) -> list[tuple[str, spaces.Space]]:
-    """Every part of `space` that does not nest, with its path."""
+    """Every part of `space` that does not nest, or nests nothing, with its path."""
     match space:
-        case spaces.Dict():
+        case spaces.Dict() if space.spaces:
             return [found for key, part in space.items() for found in _leaves(part, f"{path}['{key}']")]
-        case spaces.Tuple():
+        case spaces.Tuple() if space.spaces:
             return [found for i, part in enumerate(space) for found in _leaves(part, f"{path}[{i}]")]
     return [(path, space)]

@@ -1,67 +1,157 @@
-"""What is wrong with what an environment's reset and step return; every line says what it should be."""
+"""What is wrong with what an environment's reset and step return, and whether agents can learn all the same."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
 
-from .backends.copies import ONE_NUMBER
+from .backends.copies import ONE_NUMBER, scalar_reward
+
+# How far a number may lie outside a bound, in units of what float32 can tell apart there: bounds and observations
+# are often computed in different ways.
+ROUNDING = 4 * float(np.finfo(np.float32).eps)
+LARGEST = float(np.finfo(np.float32).max)
 
 
-def result_problems(space: spaces.Space, result: Any) -> Iterator[str]:
+class Problem(NamedTuple):
+    """Something that is not as the spaces say, or as Gymnasium wants it."""
+
+    what: str
+    """Ends the sentence `step returns ...`; the same for every step in which it happens."""
+    detail: str = ""
+    """What was found in this step."""
+    stops: bool = True
+    """Whether no agent can learn from it; otherwise training takes it as it is."""
+
+
+def result_problems(space: spaces.Space, result: Any) -> Iterator[Problem]:
     """What is wrong with what `step` returned."""
     if not isinstance(result, tuple) or len(result) != 5:
         size = f"{len(result)} values" if isinstance(result, tuple) else type(result).__name__
-        yield f"{size} instead of (obs, reward, terminated, truncated, info)"
+        yield Problem(f"{size} instead of (obs, reward, terminated, truncated, info)")
         return
     obs, reward, terminated, truncated, info = result
     yield from obs_problems(space, obs)
-    if np.size(reward) != 1:
-        yield f"a reward of shape {np.shape(reward)}; {ONE_NUMBER}"
-    elif not isinstance(reward, (int, float, np.integer, np.floating)):
-        yield f"a reward of type {type(reward).__name__}; make it a float"
-    elif not np.isfinite(reward):
-        yield f"the reward {reward}; it must be finite"
+    yield from reward_problems(reward)
     for name, flag in (("terminated", terminated), ("truncated", truncated)):
         if not isinstance(flag, (bool, np.bool_)):
-            yield f"{name} of type {type(flag).__name__}; make it a bool"
+            yield Problem(f"{name} of type {type(flag).__name__}; make it a bool", stops=False)
     if not isinstance(info, dict):
-        yield f"an info of type {type(info).__name__}; make it a dict"
+        yield Problem(f"an info of type {type(info).__name__}; make it a dict", stops=False)
 
 
-def obs_problems(space: spaces.Space, obs: Any, path: str = "") -> Iterator[str]:
+def reward_problems(reward: Any) -> Iterator[Problem]:
+    """What is wrong with a reward; an array of one element and what float() reads are taken."""
+    try:
+        number = float(scalar_reward(reward))
+    except Exception:
+        if np.shape(reward) != ():
+            yield Problem(f"a reward of shape {np.shape(reward)}; {ONE_NUMBER}")
+        else:
+            yield Problem(f"a reward of type {type(reward).__name__}; make it a float")
+        return
+    if not abs(number) <= LARGEST:
+        yield Problem(f"the reward {number:g}; it must be finite")
+    elif not isinstance(reward, (int, float, np.integer, np.floating, np.bool_)):
+        yield Problem(f"a reward of type {type(reward).__name__}; make it a float", stops=False)
+
+
+def obs_problems(space: spaces.Space, obs: Any, path: str = "") -> Iterator[Problem]:
     """What is wrong with an observation; nested spaces part by part."""
     name = f"the observation{path}"
     match space:
         case spaces.Dict():
-            if not isinstance(obs, dict) or obs.keys() != space.keys():
-                found = sorted(obs) if isinstance(obs, dict) else type(obs).__name__
-                yield f"{name} with {found}; its space has the keys {sorted(space)}"
+            found = sorted(map(str, obs)) if isinstance(obs, dict) else type(obs).__name__
+            named = f"its space has the keys {sorted(map(str, space))}"
+            if not isinstance(obs, dict) or not obs.keys() >= space.keys():
+                yield Problem(f"{name} with {found}; {named}")
                 return
+            if obs.keys() != space.keys():
+                yield Problem(f"{name} with {found}; {named}", stops=False)
             for key, part in space.items():
                 yield from obs_problems(part, obs[key], f"{path}['{key}']")
         case spaces.Tuple():
             if not isinstance(obs, tuple) or len(obs) != len(space):
-                yield f"{name} as {type(obs).__name__}; its space is a tuple of {len(space)}"
+                yield Problem(f"{name} as {type(obs).__name__}; its space is a tuple of {len(space)}")
                 return
             for i, part in enumerate(space):
                 yield from obs_problems(part, obs[i], f"{path}[{i}]")
+        case _:
+            yield from array_problems(space, obs, name)
+
+
+def array_problems(space: spaces.Space, obs: Any, name: str) -> Iterator[Problem]:
+    """What is wrong with an array, or a number, of a space that does not nest."""
+    try:
+        values = np.asarray(obs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            cast = values.astype(space.dtype)
+    except Exception:
+        yield Problem(f"{name} of type {type(obs).__name__}; no {space.dtype} can be made of it")
+        return
+    if values.shape != (space.shape or ()):
+        yield Problem(f"{name} of shape {values.shape}; its space says {space.shape or ()}")
+    elif values.dtype.kind == "f" and np.isnan(values).any():
+        yield Problem(f"{name} with NaN in it", at(np.isnan(values)))
+    elif cast.dtype.kind == "f" and not np.isfinite(cast).all():
+        place = ~np.isfinite(cast)
+        yield Problem(f"{name} with a number that is not finite in {space.dtype}", at(place, values))
+    elif values.dtype.kind in "biufc" and (lost := lost_values(values, cast)).any():
+        yield Problem(
+            f"{name} of dtype {values.dtype}; {space.dtype} cannot hold its values", at(lost, values)
+        )
+    else:
+        if values.dtype != space.dtype and isinstance(space, spaces.Box):
+            yield Problem(f"{name} of dtype {values.dtype}; its space says {space.dtype}", stops=False)
+        yield from bound_problems(space, cast, name)
+
+
+def lost_values(values: np.ndarray, cast: np.ndarray) -> np.ndarray:
+    """Where a cast has changed numbers; floats may be rounded to other floats."""
+    if values.dtype.kind == "c":
+        return values.imag != 0
+    return np.zeros(values.shape, bool) if cast.dtype.kind == "f" else np.asarray(cast != values)
+
+
+def bound_problems(space: spaces.Space, values: np.ndarray, name: str) -> Iterator[Problem]:
+    """Where an array of a space's shape and dtype lies outside it."""
+    match space:
         case spaces.Box():
-            yield from array_problems(space, np.asarray(obs), name)
-        case _ if obs not in space:
-            yield f"{name} {obs!r}, which is not in its space {space}"
+            low, high = tolerated(space)
+            outside = (values < low) | (values > high)
+            if outside.any():
+                first = tuple(np.argwhere(outside)[0])
+                limits = f"which says {float(space.low[first]):g} to {float(space.high[first]):g}"
+                detail = f"{at(outside, values)}, {limits}"
+                # No agent needs the bounds of observations to be right, but some encoders divide by them.
+                yield Problem(f"{name} outside the bounds of its space", detail, stops=False)
+        case spaces.Discrete() | spaces.MultiDiscrete():
+            first_value, count = space.start, space.n if isinstance(space, spaces.Discrete) else space.nvec
+            outside = np.asarray((values < first_value) | (values >= first_value + count))
+            if outside.any():
+                yield Problem(f"{name} outside its space {space}", at(outside, values))
+        case spaces.MultiBinary() if not np.isin(values, (0, 1)).all():
+            yield Problem(
+                f"{name} outside its space {space}", at(~np.isin(values, (0, 1)), values), stops=False
+            )
 
 
-def array_problems(space: spaces.Box, obs: np.ndarray, name: str) -> Iterator[str]:
-    """What is wrong with an array that should lie in a Box."""
-    if obs.shape != space.shape:
-        yield f"{name} of shape {obs.shape}; its space says {space.shape}"
-    elif obs.dtype != space.dtype:
-        yield f"{name} of dtype {obs.dtype}; its space says {space.dtype}"
-    elif np.isnan(obs).any():
-        yield f"{name} with NaN in it"
-    elif (obs < space.low).any() or (obs > space.high).any():
-        yield f"{name} outside the bounds of its space"
+def tolerated(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds with room for rounding, relative to the larger of the two finite ones."""
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    if np.dtype(space.dtype).kind != "f":
+        return low, high
+    size = np.maximum(*(np.where(np.isfinite(bound), np.abs(bound), 0) for bound in (low, high)))
+    return low - ROUNDING * size, high + ROUNDING * size
+
+
+def at(places: np.ndarray, values: np.ndarray | None = None) -> str:
+    """`-1.01 at [2]`: the first of some places in an array, and what stands there; a scalar has no place."""
+    index = tuple(np.argwhere(places)[0].tolist())
+    where = f"at {list(index)}" if index else ""
+    return where if values is None else f"{values[index]} {where}".strip()

@@ -16,7 +16,7 @@ from palaestra.training.cli.main import run
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-WRITTEN_BY_COMMANDS = {"survey.md", "matrix.md"}
+WRITTEN_BY_COMMANDS = {"survey.md", "survey-installed.md", "matrix.md"}
 LONGEST_LINE = 100
 # Files of the reader's own.
 EXAMPLES = {"networks/encoders/means.py"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -121,7 +122,7 @@ def scalar_reward(reward: Any) -> Any:
     shape = np.shape(reward)
     if shape == ():
         return reward
-    if np.size(reward) != 1:
+    if math.prod(shape) != 1:
         raise ValueError(f"a reward of shape {shape}; {ONE_NUMBER}")
     return np.asarray(reward).item()
 

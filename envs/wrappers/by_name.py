@@ -12,12 +12,15 @@ from typing import Any
 import gymnasium
 
 from ..moved import current_name
+from .stateful import refuse_stateful, wrapped_since
 
 
 def apply_wrappers(env: gymnasium.Env, wrappers: Iterable[str]) -> gymnasium.Env:
     """Put wrappers around `env`, the first one innermost; what is wrong with one is a `ValueError`."""
     for wrapper in wrappers:
         make, arguments = find_wrapper(wrapper)
+        around = env
+        refuse_stateful(wrapper, make if inspect.isclass(make) else type(None))
         try:
             env = make(env, **arguments)
         except Exception as error:
@@ -25,6 +28,8 @@ def apply_wrappers(env: gymnasium.Env, wrappers: Iterable[str]) -> gymnasium.Env
             raise ValueError(f"wrapper '{wrapper}' does not go around {env}: {message}") from error
         if not isinstance(env, gymnasium.Env):
             raise ValueError(f"wrapper '{wrapper}' returned {type(env).__name__} instead of an environment")
+        for kind in wrapped_since(env, around):
+            refuse_stateful(wrapper, kind)
     return env
 
 

@@ -41,3 +41,27 @@ class BytePictures(gymnasium.Wrapper, RecordConstructorArgs):
         """Draw, sixteen times as large: a cell of MinAtar is a pixel."""
         frame = np.asarray(self.env.render())
         return (255 * frame).astype(np.uint8).repeat(16, axis=0).repeat(16, axis=1)
+
+
+class FirstActionFree(gymnasium.Wrapper, RecordConstructorArgs):
+    """MinAtar without the last action of the episode before, which its sticky actions may repeat in a first step.
+
+    minatar 1.0.15 forgets it in no reset, so that the seed of an episode does not determine it.
+    """
+
+    def __init__(self, env: gymnasium.Env):
+        RecordConstructorArgs.__init__(self)
+        gymnasium.Wrapper.__init__(self, env)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode as a new game does."""
+        unwrapped: Any = self.env.unwrapped
+        unwrapped.game.last_action = 0
+        return self.env.reset(seed=seed, options=options)
+
+
+def minatar(env: gymnasium.Env) -> gymnasium.Env:
+    """All that MinAtar lacks."""
+    return FirstActionFree(BytePictures(env))

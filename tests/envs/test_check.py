@@ -67,6 +67,33 @@ class NanReward(Sound):
         return obs, float("nan") if self.time == 7 else 1.0, *rest
 
 
+class VectorReward(Sound):
+    def step(self, action):
+        obs, reward, *rest = super().step(action)
+        return obs, np.array([reward, -1.0]), *rest
+
+
+class LostObs(Sound):
+    observation_space = spaces.Box(0, 255, (2,), np.uint8)
+
+    def obs(self):
+        return np.array([0.5, 2.0])
+
+
+class TooLargeNumber(Sound):
+    observation_space = spaces.Discrete(3)
+
+    def obs(self):
+        return 3 if self.time == 7 else 2
+
+
+class InfiniteObs(Sound):
+    observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+
+    def obs(self):
+        return np.array([0.0, 1e300 if self.time == 7 else 0.0])
+
+
 class ArrayReward(Sound):
     def step(self, action):
         obs, reward, *rest = super().step(action)
@@ -163,16 +190,19 @@ class TextObs(Sound):
     ("broken", "expected"),
     [
         (NanObs, "step returns the observation with NaN in it"),
-        (OutOfBounds, "step returns the observation outside the bounds of its space"),
-        (WideObs, "step returns the observation of dtype float64; its space says float32"),
         (WrongShape, "reset returns the observation of shape (2, 1); its space says (2,)"),
         (NanReward, "step returns the reward nan; it must be finite"),
-        (ArrayReward, "step returns a reward of type ndarray; make it a float"),
-        (IntFlag, "step returns terminated of type int; make it a bool"),
+        (VectorReward, "step returns a reward of shape (2,); it must be one number"),
+        (LostObs, "reset returns the observation of dtype float64; uint8 cannot hold its values: 0.5 at [0]"),
+        (TooLargeNumber, "step returns the observation outside its space Discrete(3): 3"),
+        (
+            InfiniteObs,
+            "step returns the observation with a number that is not finite in float32: 1e+300 at [1]",
+        ),
         (OldStep, "step returns 4 values instead of (obs, reward, terminated, truncated, info)"),
         (OldReset, "reset() got an unexpected keyword argument"),
-        (GlobalRandom, "the same seed and actions lead elsewhere after 0 steps"),
-        (Leaky, "the same seed and actions lead elsewhere after 0 steps"),
+        (GlobalRandom, "the same seed and actions lead elsewhere after 0 steps in another copy"),
+        (Leaky, "the same seed and actions lead elsewhere after 0 steps in a copy that has played before"),
         (Failing, "random steps: ZeroDivisionError: the pole has no length"),
         (TextObs, "environment 'Checked-v0' has observations of type Text"),
     ],
@@ -201,7 +231,7 @@ def line_of(function, text):
 def test_findings_say_which_line_to_fix(register):
     register("Checked-v0", ArrayReward)
     line = line_of(ArrayReward.step, "return")
-    assert f"make it a float (test_check.py:{line})" in check_environment("Checked-v0").errors[0]
+    assert f"make it a float (test_check.py:{line})" in check_environment("Checked-v0").warnings[0]
     register("Checked-v1", Failing)
     line = line_of(Failing.step, "raise")
     errors = check_environment("Checked-v1").errors
@@ -211,6 +241,10 @@ def test_findings_say_which_line_to_fix(register):
 @pytest.mark.parametrize(
     ("odd", "expected"),
     [
+        (OutOfBounds, "step returns the observation outside the bounds of its space: "),
+        (WideObs, "step returns the observation of dtype float64; its space says float32"),
+        (ArrayReward, "step returns a reward of type ndarray; make it a float"),
+        (IntFlag, "step returns terminated of type int; make it a bool"),
         (
             LimitAsEnd,
             "every episode terminated after exactly 50 steps: if that is a time limit, return it as truncated",
@@ -288,19 +322,147 @@ def test_what_is_registered_as_nondeterministic_may_be(register):
     assert report.warnings == ["it is registered as nondeterministic: runs in it cannot be resumed exactly"]
 
 
+class SameInfo(Sound):
+    info = {}  # noqa: RUF012
+
+    def step(self, action):
+        *rest, _ = super().step(action)
+        return (*rest, self.info)
+
+
 def test_gymnasiums_own_checker_is_included(register):
-    class SameInfo(Sound):
-        info = {}  # noqa: RUF012
-
-        def step(self, action):
-            *rest, _ = super().step(action)
-            return (*rest, self.info)
-
     register("Checked-v0", SameInfo)
     report = check_environment("Checked-v0")
+    (warning,) = report.warnings
+    assert warning.startswith("Gymnasium's checker: The infos returned by ") and "share an object" in warning
+    assert report.ok
+
+
+class SpaceInReset(Sound):
+    """A new action space, with a generator of its own, at every reset."""
+
+    def reset(self, *, seed=None, options=None):
+        self.action_space = spaces.Discrete(5)
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        obs, _, *rest = super().step(action)
+        return obs, float(action), *rest
+
+
+class SharedSpace(Sound):
+    """All copies draw their actions from one space."""
+
+    action_space = spaces.Discrete(5)
+
+    def step(self, action):
+        obs, _, *rest = super().step(action)
+        return obs, float(action), *rest
+
+
+class GeneratorOfItsOwn(Sound):
+    """Only a seed determines an episode; training gives one to every reset."""
+
+    def reset(self, *, seed=None, options=None):
+        self.random = np.random.default_rng(seed)
+        return super().reset(seed=seed)
+
+    def obs(self):
+        return self.random.uniform(-1, 1, 2).astype(np.float32)
+
+
+class SameArray(Sound):
+    def __init__(self):
+        self.array = np.zeros(2, np.float32)
+
+    def obs(self):
+        self.array[:] = super().obs()
+        return self.array
+
+
+class ChangesActions(Sound):
+    action_space = spaces.Box(-1, 1, (2,), np.float32)
+
+    def step(self, action):
+        action *= 100
+        obs, _, *rest = super().step(0)
+        return obs, float(action.sum()), *rest
+
+
+class RoundedBeyond(Sound):
+    def obs(self):
+        return np.array([1, -1], np.float32) * np.float32(1.0000002)
+
+
+class ObeysMask(Sound):
+    observation_space = spaces.Dict(x=spaces.Box(-1, 1, (2,)), action_mask=spaces.MultiBinary(4))
+    action_space = spaces.Discrete(4)
+
+    def obs(self):
+        self.allowed = np.eye(4, dtype=np.int8)[self.time % 4]
+        return {"x": super().obs(), "action_mask": self.allowed}
+
+    def step(self, action):
+        assert self.allowed[action], f"{action} is forbidden"
+        return super().step(action)
+
+
+class FirstObjective(gymnasium.Wrapper):
+    def step(self, action):
+        obs, reward, *rest = self.env.step(action)
+        return obs, float(reward[0]), *rest
+
+
+def weighed():
+    return FirstObjective(VectorReward())
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        SpaceInReset,
+        SharedSpace,
+        GeneratorOfItsOwn,
+        SameArray,
+        ChangesActions,
+        RoundedBeyond,
+        ObeysMask,
+        weighed,
+    ],
+    ids=lambda sound: sound.__name__,
+)
+def test_sound_environments_in_which_checks_easily_err(register, sound):
+    register("Checked-v0", sound)
+    report = check_environment("Checked-v0")
+    assert report.errors == []
+    assert [line for line in report.warnings if not line.startswith("Gymnasium's checker: ")] == []
+
+
+def test_bounds_are_reported_with_key_place_and_value(register):
+    class Nested(Sound):
+        observation_space = spaces.Dict(a=spaces.Box(-1, 1, (2, 3)))
+
+        def obs(self):
+            return {"a": np.array([[0, 0, 0], [0, 0, -1.5]], np.float32)}
+
+    register("Checked-v0", Nested)
+    report = check_environment("Checked-v0", processes=False)
+    said = "reset returns the observation['a'] outside the bounds of its space: -1.5 at [1, 2], which says -1 to 1"
+    assert report.ok and any(line.startswith(said) for line in report.warnings)
+
+
+def test_what_stops_training_later_is_found(register):
+    class Hidden(gymnasium.Wrapper):
+        """Raises only where Gymnasium's own checks are on, as they are in training."""
+
+        def step(self, action):
+            *rest, _ = self.env.step(action)
+            return *rest, None
+
+    register("Checked-v0", lambda: Hidden(Sound()))
+    report = check_environment("Checked-v0", processes=False)
     (error,) = report.errors
-    assert error.startswith("Gymnasium's checker: The infos returned by ") and "share an object" in error
-    assert report.warnings == []
+    assert error.startswith("training in it stops: environment 0 failed: AssertionError: The `info` returned")
 
 
 @pytest.mark.parametrize(
@@ -367,10 +529,11 @@ def test_list_patterns():
 
 
 def test_a_vector_of_rewards_names_its_shape_and_the_wrapper_for_it():
-    assert list(result_problems(Sound.observation_space, (0, np.zeros(3), False, False, {})))[-1] == (
+    result = (np.zeros(2, np.float32), np.zeros(3), False, False, {})
+    assert [problem.what for problem in result_problems(Sound.observation_space, result)] == [
         "a reward of shape (3,); it must be one number: "
         "weigh several objectives with --env.wrappers mo_gymnasium.wrappers:LinearReward"
-    )
+    ]
 
 
 class EmptyObs(gymnasium.Env):
@@ -378,8 +541,20 @@ class EmptyObs(gymnasium.Env):
     action_space = spaces.Discrete(2)
 
 
+class EmptyDict(EmptyObs):
+    observation_space = spaces.Dict(x=spaces.Dict())
+
+
 class NoSpaces(gymnasium.Env):
     pass
+
+
+class Stranger(Sound):
+    """What is inside it knows nothing of Gymnasium."""
+
+    @property
+    def unwrapped(self):
+        return object()
 
 
 @pytest.mark.parametrize(
@@ -389,7 +564,12 @@ class NoSpaces(gymnasium.Env):
             EmptyObs,
             r"^environment 'Checked-v0' has observations of shape \(0,\) at \['x'\], which hold nothing$",
         ),
+        (
+            EmptyDict,
+            r"^environment 'Checked-v0' cannot be made: An empty Dict observation space is not allowed",
+        ),
         (NoSpaces, r"^environment 'Checked-v0' cannot be made: The environment must specify an"),
+        (Stranger, r"^environment 'Checked-v0' cannot be made: its `unwrapped` is no Gymnasium environment$"),
     ],
 )
 def test_spaces_that_no_agent_can_use_are_one_line(register, fault, said):
@@ -406,3 +586,21 @@ def test_an_environment_that_cannot_be_closed_keeps_its_report(register):
     register("Checked-v0", Stuck)
     report = check_environment("Checked-v0", processes=False)
     assert report.steps_per_second and any("no renderer" in line for line in report.warnings)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (
+            NoSpaces,
+            "making it: environment 'Checked-v0' has no observation_space: its constructor has to set one",
+        ),
+        (
+            EmptyDict,
+            "making it: environment 'Checked-v0' has observations of Dict() at ['x'], which hold nothing",
+        ),
+    ],
+)
+def test_checks_of_spaces_that_no_agent_can_use(register, fault, said):
+    register("Checked-v0", fault)
+    assert check_environment("Checked-v0").errors == [said]

@@ -55,7 +55,8 @@ def test_unknown_ids_name_the_nearest(wrong, right):
 
 def test_unknown_ids_with_nothing_near():
     assert message(EnvSpec("Zzzzqqqq")) == (
-        "unknown environment 'Zzzzqqqq'; `palaestra envs list` shows what there is"
+        "unknown environment 'Zzzzqqqq'; `palaestra envs list` shows what there is; ids that a package registers "
+        "when it is imported are written module:Id, for example flappy_bird_gymnasium:FlappyBird-v0"
     )
 
 

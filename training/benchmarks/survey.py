@@ -108,7 +108,7 @@ def format_survey(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# Every installed environment, checked and stepped",
         "",
-        "Written by `palaestra envs survey --out docs/survey.md`, which runs `envs check` and takes",
+        "Written by `palaestra envs survey --out docs/survey-installed.md`, which runs `envs check` and takes",
         f"{STEPS} random steps of {COPIES} copies through `make_envs` (Gymnasium {version('gymnasium')}).",
         f"{stepped} of {len(rows)} environments were stepped; {unexplained} failed without a known reason.",
         "",

@@ -18,7 +18,7 @@ class DoctorOptions:
 def doctor(arguments: list[str]) -> int:
     """Show what is installed here."""
     options = read_options(DoctorOptions, arguments, "doctor")
-    from ..run.doctor import diagnose, format_diagnosis
+    from ..tracking.doctor import diagnose, format_diagnosis
 
     print_result(diagnose(), options.json, format_diagnosis)
     return DONE

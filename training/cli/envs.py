@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from ..settings.usage import UsageError, as_usage_errors, nearest
-from .options import JsonSwitch, read_options
+from .options import CountOrZero, JsonSwitch, Positive, read_options
 from .output import BAD_INPUT, DONE, FAILURE, print_result
 
 if TYPE_CHECKING:
@@ -69,11 +69,14 @@ def envs_check(arguments: list[str]) -> int:
     options = read_options(EnvsCheckOptions, arguments, "envs check")
     from ...envs.check import check_environment
     from ..baselines.env_checker import env_checkers
+    from ..benchmarks.candidates import trainable_agents
     from ..settings.train_options import parse_assignments
 
     with as_usage_errors():
         kwargs = parse_assignments(options.env_kwargs, "--env-kwargs")
-        report = check_environment(options.env, kwargs, options.wrappers, env_checkers())
+        report = check_environment(
+            options.env, kwargs, options.wrappers, env_checkers(), agents=trainable_agents
+        )
     print_result(dataclasses.asdict(report), options.json, lambda _: format_check(report))
     return DONE if report.ok else BAD_INPUT
 
@@ -82,8 +85,10 @@ def format_check(report: CheckReport) -> str:
     """Lay a report out for reading."""
     lines = [f"error: {line}" for line in report.errors] + [f"warning: {line}" for line in report.warnings]
     lines += [f"observations: {report.observation_space}", f"actions: {report.action_space}"]
+    lines.append(f"agents: {', '.join(report.agents) or 'none can train in it'}")
     speed = f", {report.steps_per_second:,.0f} steps/s" if report.steps_per_second else ""
-    return "\n".join([*lines, f"{report.id}: {'ok' if report.ok else 'not sound'}{speed}"])
+    verdict = "ok" if report.ok else "not reproducible" if report.agents else "not sound"
+    return "\n".join([*lines, f"{report.id}: {verdict}{speed}"])
 
 
 @dataclass(frozen=True)
@@ -92,24 +97,46 @@ class EnvsSurveyOptions:
 
     patterns: Annotated[tuple[str, ...], tyro.conf.Positional] = ("",)
     """Only ids that contain one of these; * and ? stand for anything."""
+    packages: Path | None = None
+    """Check and train in what these installed packages register instead: a file with one name a line, behind it the
+    module to import if that is another. Nothing is installed."""
+    limit: CountOrZero = 0
+    """With --packages: environments of each package at most; 0 is all."""
+    timeout: Positive = 120.0
+    """With --packages: seconds that an environment may take, in a process of its own."""
     out: Path | None = None
     """Markdown file to write; it is printed otherwise."""
     json: JsonSwitch = False
 
 
 def envs_survey(arguments: list[str]) -> int:
-    """Check all environments; exit code 1 if one cannot be stepped for no known reason."""
+    """Check all environments; exit code 1 if one cannot be stepped for no known reason, or if a check was wrong."""
     options = read_options(EnvsSurveyOptions, arguments, "envs survey")
-    from ..benchmarks.survey import format_survey, survey, unexplained
-    from ..settings.catalog import no_environment
     from ..tracking.progress import say
 
-    rows = survey(options.patterns, say)
-    if not rows:
-        raise UsageError(no_environment(" ".join(options.patterns)))
-    page = format_survey(rows)
-    if options.out is not None:
-        options.out.write_text(page, encoding="utf-8")
+    def keep(page: str) -> None:
+        if options.out is not None:
+            options.out.write_text(page, encoding="utf-8")
+
+    if options.packages is not None:
+        from ..benchmarks.package_survey import disagreements, format_packages, read_packages, survey_packages
+
+        listed = read_packages(options.packages)
+
+        def page_of(rows: list[dict[str, Any]]) -> str:
+            return format_packages(rows, options.packages)
+
+        rows = survey_packages(listed, options.limit, options.timeout, say, lambda rows: keep(page_of(rows)))
+        page, bad = page_of(rows), disagreements(rows)
+    else:
+        from ..benchmarks.survey import format_survey, survey, unexplained
+        from ..settings.catalog import no_environment
+
+        rows = survey(options.patterns, say)
+        if not rows:
+            raise UsageError(no_environment(" ".join(options.patterns)))
+        page, bad = format_survey(rows), unexplained(rows)
+    keep(page)
     if options.json or options.out is None:
         print_result({"environments": rows}, options.json, lambda _: page)
-    return FAILURE if unexplained(rows) else DONE
+    return FAILURE if bad else DONE

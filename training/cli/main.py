@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from contextlib import nullcontext
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
 from ..settings.usage import UsageError, nearest
-from .output import BAD_INPUT, DONE, exit_code
+from .output import BAD_INPUT, DONE, exit_code, only_results
+
+JSON = "--json"
 
 USAGE = """usage: palaestra COMMAND ...
 
@@ -58,7 +62,8 @@ def run(arguments: list[str]) -> int:
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        return _dispatch(arguments[0], arguments[1:])
+        with only_results() if JSON in arguments and not {"-h", "--help"} & set(arguments) else nullcontext():
+            return _dispatch(arguments[0], arguments[1:])
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -84,7 +89,12 @@ def _dispatch(command: str, arguments: list[str]) -> int:
 
 def main() -> None:
     """Entry point of the `palaestra` command."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if JSON in sys.argv:
+        # What environments print when the interpreter ends is no result either.
+        sys.stdout.flush()
+        os.dup2(2, 1)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
-from collections.abc import Callable
-from typing import Any
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+from contextvars import ContextVar
+from typing import Any, TextIO
 
 DONE, FAILURE, BAD_INPUT = 0, 1, 2
+
+# Where results go while everything else that is written to stdout goes to stderr.
+_results: ContextVar[TextIO | None] = ContextVar("results", default=None)
 
 
 def exit_code(signal_number: int | None) -> int:
@@ -16,7 +24,39 @@ def exit_code(signal_number: int | None) -> int:
 
 def print_result(result: Any, as_json: bool, as_text: Callable[[Any], str]) -> None:
     """Print a command's result on stdout: one JSON object, or laid out for reading."""
-    print(json.dumps(result) if as_json else as_text(result))
+    print(json.dumps(result) if as_json else as_text(result), file=_results.get(), flush=True)
+
+
+@contextmanager
+def only_results() -> Iterator[None]:
+    """Let nothing but what `print_result` prints reach stdout: what environments print goes to stderr.
+
+    That is what Python prints, what C code and child processes write to the file that stdout is, and what is still in
+    their buffers at the end.
+    """
+    own = sys.stdout
+    own.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # stdout is closed
+        yield
+        return
+    # Standing in for a file, as in tests, it is not touched by what happens to the file.
+    stands_in = own is not sys.__stdout__
+    results = own if stands_in else os.fdopen(os.dup(kept), "w", encoding=own.encoding, errors=own.errors)
+    token = _results.set(results)
+    try:
+        os.dup2(2, 1)
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _results.reset(token)
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
+        if not stands_in:
+            results.close()
 
 
 def format_values(values: dict[str, Any], width: int, digits: int) -> str:

@@ -17,6 +17,7 @@ from ..settings.planning import check_memory, step_bytes
 from ..settings.usage import UsageError
 from ..tracking.progress import Progress, say
 from ..tracking.tracker import Tracker
+from .beginnings import begin_differently
 from .build import build_agent, training_spec
 from .checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint, num_bytes
 from .clocks import Clock, Meter, MetricsLog, due
@@ -90,6 +91,11 @@ class AgentLoop(TrainingLoop):
         check_memory(config.agent_config, taken.stores)
         if not envs.exact_resume:
             say(f"note: {config.env} cannot be restored in mid-episode; a resumed run begins new episodes")
+        elif config.dream.model is None and begin_differently(envs):
+            say(
+                f"note: the same seeds begin other episodes in {config.env}: the run cannot be reproduced or "
+                f"resumed exactly; palaestra envs check {config.env} says more"
+            )
         return taken
 
     @classmethod

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ...envs.machine import usable_cores, usable_memory
-from ..tracking.wandb_login import wandb_login, wandb_mode
+from .wandb_login import wandb_login, wandb_mode
 
 # Optional packages by import name, and the extra that installs them.
 EXTRAS = {

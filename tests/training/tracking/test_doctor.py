@@ -5,8 +5,8 @@ import os
 import pytest
 import torch
 
-from palaestra.training.run import doctor
-from palaestra.training.run.doctor import EXTRAS, diagnose, format_diagnosis
+from palaestra.training.tracking import doctor
+from palaestra.training.tracking.doctor import EXTRAS, diagnose, format_diagnosis
 
 
 @pytest.fixture(autouse=True)
