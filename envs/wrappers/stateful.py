@@ -10,7 +10,7 @@ STATISTICS = (
     "gathers statistics of its own, which every copy, every evaluation and a resumed run would begin anew"
 )
 OBSERVATIONS = f"{STATISTICS}; use --encoder.normalize True (of sb3/ agents --agent.normalize-obs True)"
-REWARDS = f"{STATISTICS}; use --agent.normalize-reward True"
+REWARDS = f"{STATISTICS}; use --agent.normalize-reward True (of ppo, reinforce and sb3/ agents)"
 
 # By the names of their classes, whichever package they or what they are derived from come from; what is wrong, and
 # the option that does it right.
