@@ -262,6 +262,8 @@ def _explained(spec: EnvSpec, entry_point: Any, error: Exception) -> Exception:
         return ValueError(f"environment '{spec.id}' cannot be drawn: it takes no render_mode")
     if unexpected and unexpected[1] in spec.kwargs:
         return ValueError(f"environment '{spec.id}' takes no argument {_nearest(unexpected[1], entry_point)}")
+    if missing := re.search(r"missing \d+ required (?:\S+ )?arguments?: (.*?)( was raised|$)", message):
+        return ValueError(f"environment '{spec.id}' needs {missing[1]}: give it with --env-kwargs NAME=VALUE")
     if isinstance(error, AssertionError | AttributeError) and _raised_by_gymnasium(error):
         # It notes the id in what is inside, and asserts without a word that it could.
         foreign = not message or message.endswith("has no attribute 'spec'")

@@ -9,8 +9,8 @@ import gymnasium
 STATISTICS = (
     "gathers statistics of its own, which every copy, every evaluation and a resumed run would begin anew"
 )
-OBSERVATIONS = f"{STATISTICS}; use --encoder.normalize True (of sb3/ agents --agent.normalize-obs True)"
-REWARDS = f"{STATISTICS}; use --agent.normalize-reward True"
+OBSERVATIONS = f"{STATISTICS}; use --encoder.normalize (of sb3/ agents --agent.normalize-obs)"
+REWARDS = f"{STATISTICS}; use --agent.normalize-reward (of ppo, reinforce and sb3/ agents)"
 
 # By the names of their classes, whichever package they or what they are derived from come from; what is wrong, and
 # the option that does it right.

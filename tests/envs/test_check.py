@@ -604,3 +604,16 @@ def test_an_environment_that_cannot_be_closed_keeps_its_report(register):
 def test_checks_of_spaces_that_no_agent_can_use(register, fault, said):
     register("Checked-v0", fault)
     assert check_environment("Checked-v0").errors == [said]
+
+
+def test_an_argument_that_is_missing_is_named(register):
+    class Data(Sound):
+        def __init__(self, dataset):
+            self.dataset = dataset
+
+    register("Checked-v0", Data)
+    (error,) = check_environment("Checked-v0").errors
+    assert (
+        error == "making it: environment 'Checked-v0' needs 'dataset': give it with --env-kwargs NAME=VALUE"
+    )
+    assert check_environment("Checked-v0", {"dataset": "mine"}, processes=False).ok

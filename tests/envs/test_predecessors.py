@@ -35,6 +35,7 @@ EXACT = [
     *[("minatar", f"MinAtar/{game}-v1", {}, 200) for game in ("Asterix", "Breakout", "Freeway", "Seaquest")],
     ("minatar", "MinAtar/SpaceInvaders-v1", {}, 200),
     ("minatar", "MinAtar/SpaceInvaders-v0", {}, 200),
+    ("dm_control", "dm_control/cartpole-swingup-v0", {}, 60),
     ("palaestra", "palaestra/Recall-v0", {}, 60),
     ("palaestra", "palaestra/TMaze-v0", {}, 60),
     ("palaestra", "palaestra/Catch-v0", {}, 60),
@@ -60,10 +61,21 @@ def episode(env: gymnasium.Env, seed: int, steps: int) -> list:
 def test_an_episode_is_the_same_after_others(package, env_id, kwargs, steps, tmp_path, monkeypatch):
     pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)  # MuJoCo writes a log where it runs
-    spec = EnvSpec(env_id, kwargs=kwargs)
-    used = make_single(spec, find_environment(env_id))
+    compare(EnvSpec(env_id, kwargs=kwargs), steps)
+
+
+def test_an_atari_episode_with_its_preprocessing_is_the_same_after_others():
+    """Its no-ops at the start are drawn, too."""
+    pytest.importorskip("ale_py")
+    wrappers = ("palaestra.envs.wrappers.atari:preprocess",)
+    compare(EnvSpec("ALE/Breakout-v5", kwargs={"frameskip": 1}, wrappers=wrappers), 40)
+
+
+def compare(spec: EnvSpec, steps: int) -> None:
+    """Play the same episodes in a copy that goes on from one to the next, and each in a copy of its own."""
+    used = make_single(spec, find_environment(spec.id))
     for seed in range(8):
-        fresh = make_single(spec, find_environment(env_id))
+        fresh = make_single(spec, find_environment(spec.id))
         alone, after = episode(fresh, seed, steps), episode(used, seed, steps)
         fresh.close()
         assert len(alone) == len(after), f"episode of seed {seed}"

@@ -18,13 +18,13 @@ def both(env):
 @pytest.mark.parametrize(
     ("wrapper", "option"),
     [
-        ("gymnasium.wrappers:NormalizeObservation", "--encoder.normalize True"),
-        ("gymnasium.wrappers:NormalizeObservation(epsilon=0.1)", "--encoder.normalize True"),
-        ("gymnasium.wrappers:NormalizeReward", "--agent.normalize-reward True"),
-        ("gymnasium.wrappers.vector:NormalizeObservation", "--encoder.normalize True"),
-        ("gymnasium.wrappers.vector:NormalizeReward", "--agent.normalize-reward True"),
-        (f"{__name__}:Mine", "--encoder.normalize True"),
-        (f"{__name__}:both", "--agent.normalize-reward True"),
+        ("gymnasium.wrappers:NormalizeObservation", "--encoder.normalize"),
+        ("gymnasium.wrappers:NormalizeObservation(epsilon=0.1)", "--encoder.normalize"),
+        ("gymnasium.wrappers:NormalizeReward", "--agent.normalize-reward"),
+        ("gymnasium.wrappers.vector:NormalizeObservation", "--encoder.normalize"),
+        ("gymnasium.wrappers.vector:NormalizeReward", "--agent.normalize-reward"),
+        (f"{__name__}:Mine", "--encoder.normalize"),
+        (f"{__name__}:both", "--agent.normalize-reward"),
     ],
 )
 def test_statistics_of_wrappers_are_refused(wrapper, option):
