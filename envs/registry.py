@@ -64,6 +64,8 @@ def find_environment(env_id: str) -> registration.EnvSpec:
 
 
 def _import(module_name: str, env_id: str) -> ModuleType:
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise ValueError(f"environment '{env_id}': expected Id, module:Id or module:Class")
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:

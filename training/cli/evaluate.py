@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from ..settings.usage import UsageError
-from .options import Count, JsonSwitch, read_options
+from .options import Count, JsonSwitch, TrustSwitch, read_options
 from .output import DONE, format_values, print_result
 
 
@@ -31,6 +31,7 @@ class EvaluateOptions:
     """Copies that play side by side in the video, each one episode."""
     gif: bool = False
     """Write the video as a small GIF, too."""
+    trust: TrustSwitch = False
     json: JsonSwitch = False
 
 

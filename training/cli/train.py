@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..settings.arguments import option_value
 from ..settings.usage import UsageError
-from .options import read_options
+from .options import TrustSwitch, read_options
 from .output import DONE, FAILURE, exit_code
 
 
@@ -20,6 +20,7 @@ class ResumeOptions:
     """Folder of the run."""
     steps: int | None = None
     """New total of environment steps."""
+    trust: TrustSwitch = False
 
 
 def train(arguments: list[str]) -> int:

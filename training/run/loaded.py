@@ -27,9 +27,13 @@ class LoadedRun:
     action_space: spaces.Space
 
 
-def load_run(run_dir: Path) -> LoadedRun:
-    """Load a run's agent from its last checkpoint."""
-    config = load_config(run_dir)
+def load_run(run_dir: Path, config: RunConfig | None = None) -> LoadedRun:
+    """Load a run's agent from its last checkpoint; `config` where it is known, or else it is read from the folder.
+
+    Raises:
+        UsageError: there is no such run, or it names what the user does not trust.
+    """
+    config = config or load_config(run_dir)
     set_threads(config.threads)
     with as_usage_errors(), closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
         agent, step = loop_of(config).load(config, run_dir, envs)

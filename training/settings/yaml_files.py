@@ -74,6 +74,10 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
         line = f", line {mark.line + 1}" if mark else ""
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
         raise UsageError(f"{where}{line}: {problem}") from None
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        # Of a scalar behind a tag: `!!int x`, or one of thousands of digits.
+        problem = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"{where}: not readable as YAML: {problem}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
