@@ -75,6 +75,8 @@ def _import(module_name: str, env_id: str) -> ModuleType:
         raise ValueError(
             f"environment '{env_id}': modules are named as they are imported; use {path.stem}:{name}{home}"
         )
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise ValueError(f"environment '{env_id}': expected Id, module:Id or module:Class")
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:

@@ -14,6 +14,8 @@ PLAIN = (bool, int, float, str, type(None), np.generic)
 # What an environment sets once and leaves alone, besides frozen dataclasses.
 CONSTANT = (spaces.Space, EnvSpec)
 
+BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
+
 
 def can_snapshot(env: VectorEnv) -> bool:
     """Whether nothing in `env` would be missing from its snapshot."""
@@ -54,6 +56,9 @@ def restore_snapshot(env: VectorEnv, state: dict[str, Any]) -> None:
             value = value.copy() if value.ndim else value[()]
         setattr(env, name, value)
     for name, generator_state in state["generators"].items():
-        bit_generator = getattr(np.random, generator_state["bit_generator"])()
+        kind = str(generator_state["bit_generator"])
+        if kind not in BIT_GENERATORS:
+            raise ValueError(f"there is no generator {kind!r}")
+        bit_generator = getattr(np.random, kind)()
         bit_generator.state = generator_state
         setattr(env, name, np.random.Generator(bit_generator))

@@ -39,17 +39,25 @@ def find_wrapper(wrapper: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     module_name, _, name = path.rpartition(":")
     if not module_name:
         raise ValueError(f"wrapper '{wrapper}': say where it is, for example gymnasium.wrappers:{path}")
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise ValueError(f"wrapper '{wrapper}': expected module:Name or module:Name(name=value)")
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise ValueError(f"wrapper '{wrapper}': {error}") from error
     found = getattr(module, name, None)
-    if not callable(found):
-        known = [key for key, value in vars(module).items() if inspect.isclass(value)]
+    if not _can_wrap(found):
+        known = [key for key, value in vars(module).items() if _can_wrap(value)]
         nearest = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean '{module_name}:{nearest[0]}'?" if nearest else ""
-        raise ValueError(f"wrapper '{wrapper}': {module_name} has no {name}{hint}")
+        what = f"has no {name}" if found is None else f"has a {name}, but it is no wrapper and no function"
+        raise ValueError(f"wrapper '{wrapper}': {module_name} {what}{hint}")
     return found, arguments
+
+
+def _can_wrap(value: Any) -> bool:
+    """Whether something is a class of environments, as wrappers are, or a function."""
+    return inspect.isfunction(value) or (inspect.isclass(value) and issubclass(value, gymnasium.Env))
 
 
 def _parse(wrapper: str) -> tuple[str, dict[str, Any]]:

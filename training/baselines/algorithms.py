@@ -82,8 +82,8 @@ class Baseline(OwnLoopOptions, TrainingLoop):
 
     @classmethod
     def load(cls, config: RunConfig, run_dir: Path, envs: Envs) -> tuple[Actor, int]:
-        """Load the model that a finished run has saved."""
-        return load_baseline(cls.algorithm, config, run_dir)
+        """Load the parameters that a finished run has saved."""
+        return load_baseline(cls.algorithm, config, run_dir, envs)
 
     @classmethod
     def learned(cls, run_dir: Path) -> dict[str, Path]:

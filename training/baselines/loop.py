@@ -42,6 +42,7 @@ def train_baseline(
         with suppress(Stopped):
             # It never writes its log: what it holds is read, and forgotten, where our rows are due.
             model.learn(config.steps, callback=callback, log_interval=sys.maxsize)
+        session.check_folder()
         if not signals:
             save_model(run_dir, model, frozen(normalizer))
             session.evaluate(BaselineActor(model, frozen(normalizer)))
@@ -78,6 +79,7 @@ class Callback:
         self.progress.update(clock.step, [episode.episode_return for episode in self.episodes])
         self.episodes.clear()
         if due(config.log_every, before, clock.step):
+            self.session.check_folder()
             # What the latest update has left.
             self.log.meter.add(translated(self.model.logger.name_to_value, type(self.model).__name__))
             self.model.logger.dump()

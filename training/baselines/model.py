@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import io
+import json
 import os
 import re
+import warnings
+import zipfile
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -196,8 +201,11 @@ def saved_files(run_dir: Path) -> dict[str, Path]:
     return {name: path for name, path in files.items() if path.is_file()}
 
 
-def load_baseline(algorithm: Any, config: RunConfig, run_dir: Path) -> tuple[BaselineActor, int]:
+def load_baseline(algorithm: Any, config: RunConfig, run_dir: Path, envs: Envs) -> tuple[BaselineActor, int]:
     """Return what a finished run has learned, and the steps it was trained for.
+
+    The model is built from the run's config, and only its parameters are read: Stable-Baselines3's own `load`
+    unpickles whatever the file holds.
 
     Raises:
         UsageError: the run has not finished, or its files are damaged.
@@ -209,19 +217,47 @@ def load_baseline(algorithm: Any, config: RunConfig, run_dir: Path) -> tuple[Bas
         )
     statistics = run_dir / NORMALIZATION_FILE
     normalized = config.agent_config.normalize_obs
-    try:
-        model = algorithm.load(path, device=choose_device(config.device))
-        return BaselineActor(model, read_normalizer(statistics) if normalized else None), int(
-            model.num_timesteps
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about batches, which nobody learns from here
+        model, _ = build_model(
+            algorithm, replace(config, agent_config=_acting(config.agent_config)), envs, []
         )
-    except Exception as error:  # zip, pickle and torch have an error each for what is damaged
+    try:
+        step = read_parameters(path, model)
+        return BaselineActor(model, read_normalizer(statistics) if normalized else None), step
+    except Exception as error:  # zip, JSON and torch have an error each for what is damaged
         message = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(f"{path} cannot be loaded: {message}") from error
 
 
+def _acting(options: Any) -> Any:
+    """Return options without what only learning needs: a replay memory for a million steps, statistics."""
+    changes: dict[str, Any] = {"normalize_obs": False, "normalize_reward": False}
+    if any(item.name == "buffer_size" for item in fields(options)):
+        changes["buffer_size"] = 1
+    return replace(options, **changes)
+
+
+def read_parameters(path: Path, model: Any) -> int:
+    """Put what acts out of a `model.zip` into a model, without unpickling; returns the steps of its training."""
+    import torch
+
+    with zipfile.ZipFile(path) as archive:
+        data = json.loads(archive.read("data"))
+        parameters = torch.load(
+            io.BytesIO(archive.read("policy.pth")), map_location=model.device, weights_only=True
+        )
+    model.policy.load_state_dict(parameters)
+    if getattr(model, "use_sde", False):
+        model.policy.reset_noise()
+    if isinstance(rate := data.get("exploration_rate"), float):
+        model.exploration_rate = rate
+    return int(data["num_timesteps"])
+
+
 def read_normalizer(path: Path) -> ObservationNormalizer:
     """Return the statistics that `save_model` wrote."""
-    with np.load(path) as arrays:
+    with np.load(path, allow_pickle=False) as arrays:
         return ObservationNormalizer(
             arrays["mean"], arrays["variance"], float(arrays["epsilon"]), float(arrays["clip"])
         )

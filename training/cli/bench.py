@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from ..settings.usage import UsageError, as_usage_errors
-from .options import Count, CountOrZero, Counts, JsonSwitch, Positive, read_options
+from .options import Count, CountOrZero, Counts, JsonSwitch, Positive, TrustSwitch, read_options
 from .output import DONE, print_result
 
 
@@ -87,6 +87,7 @@ class BenchDreamOptions:
     """Time for each measurement."""
     threads: CountOrZero = 1
     """Threads of torch; 0 leaves it to torch."""
+    trust: TrustSwitch = False
     json: JsonSwitch = False
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from .options import Count, CountOrZero, JsonSwitch, read_options
+from .options import Count, CountOrZero, JsonSwitch, TrustSwitch, read_options
 from .output import DONE, FAILURE, exit_code, print_result
 
 
@@ -31,6 +31,7 @@ class CompareOptions:
     """Evaluation episodes of each run, where folders are compared; suites say their own."""
     wandb: bool = False
     """Put tables, charts and files into a W&B run, too, and into a Report where there is a network."""
+    trust: TrustSwitch = False
     json: JsonSwitch = False
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from ..settings.usage import UsageError
-from .options import Count, JsonSwitch, read_options
+from .options import Count, JsonSwitch, TrustSwitch, read_options
 from .output import DONE, format_values, print_result
 
 
@@ -33,6 +33,7 @@ class EvaluateOptions:
     """Write the video as a small GIF, too."""
     device: Literal["auto", "cpu", "cuda"] | None = None
     """Where networks run; by default where the run asks for, as far as that is here."""
+    trust: TrustSwitch = False
     json: JsonSwitch = False
 
 

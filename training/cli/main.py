@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -10,8 +11,9 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-from ..settings.usage import UsageError, nearest
-from .output import BAD_INPUT, DONE, exit_code, only_results
+from ..settings.trust import names_outside, trusting
+from ..settings.usage import RunEndedError, UsageError, nearest
+from .output import BAD_INPUT, DONE, FAILURE, exit_code, only_results
 
 JSON = "--json"
 
@@ -58,21 +60,29 @@ def run(arguments: list[str]) -> int:
     if arguments[0] == "--version":
         print(f"palaestra {version('palaestra')}")
         return DONE
-    # As `python -m` does: environments and agents of the user's own lie where the command is typed.
-    if str(Path.cwd()) not in sys.path:
+    # As `python -m` does: environments and agents of the user's own lie where the command is typed. Only for commands
+    # that name some: a folder from someone else may hold modules with the names of ours and of other packages.
+    if names_outside(arguments) and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        with only_results() if JSON in arguments and not {"-h", "--help"} & set(arguments) else nullcontext():
+        json = JSON in arguments and not {"-h", "--help"} & set(arguments)
+        with trusting(arguments), only_results() if json else nullcontext():
             return _dispatch(arguments[0], arguments[1:])
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except RunEndedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILURE
     except OSError as error:
         # The user's files and folders; an environment's own errors have been reported already.
+        if error.filename is None and error.errno == errno.ENOSPC:
+            print(f"error: {error.strerror}; make room, and give the command again", file=sys.stderr)
+            return FAILURE
         if error.filename is None:
             raise
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return BAD_INPUT
+        return FAILURE if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else BAD_INPUT
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return exit_code(signal.SIGINT)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, get_type_hints
 import tyro
 from annotated_types import Ge, Gt
 
+from ..settings.arguments import TrustSwitch as TrustSwitch
 from ..settings.arguments import parse
 from ..settings.typed import option_name
 from ..settings.usage import UsageError

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from .options import Count, CountOrZero, JsonSwitch, read_options
+from .options import Count, CountOrZero, JsonSwitch, TrustSwitch, read_options
 from .output import DONE, FAILURE, exit_code, print_result
 
 
@@ -30,6 +30,7 @@ class SweepOptions:
     """Where the runs' metrics go besides their folders."""
     export_wandb: Path | None = None
     """Write the search as a file for `wandb sweep` instead of running it."""
+    trust: TrustSwitch = False
     json: JsonSwitch = False
 
 

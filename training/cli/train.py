@@ -10,7 +10,7 @@ from typing import Literal
 from ..settings.arguments import option_value
 from ..settings.typed import option_name
 from ..settings.usage import UsageError
-from .options import read_options
+from .options import TrustSwitch, read_options
 from .output import DONE, FAILURE, exit_code, format_values
 
 # Says what a run comes to, and trains nothing.
@@ -31,6 +31,7 @@ class ResumeOptions:
     """Where networks run from now on; then it is not bit for bit the same."""
     threads: int | None = None
     """Threads of torch from now on; then it is not bit for bit the same."""
+    trust: TrustSwitch = False
 
 
 def train(arguments: list[str]) -> int:

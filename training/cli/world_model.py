@@ -11,7 +11,7 @@ from annotated_types import Ge
 
 from ..settings.arguments import option_value
 from ..settings.usage import UsageError, nearest
-from .options import Count, JsonSwitch, read_options
+from .options import Count, JsonSwitch, TrustSwitch, read_options
 from .output import BAD_INPUT, DONE, exit_code, format_values, print_result
 
 USAGE = """usage: palaestra world-model COMMAND ...
@@ -43,6 +43,7 @@ class ResumeOptions:
 
     resume: Path
     """Folder of the world model, or of the cycle."""
+    trust: TrustSwitch = False
 
 
 def fit(arguments: list[str]) -> int:
@@ -75,6 +76,7 @@ class EvaluateOptions:
     """Look for the true state in noisy observations, too: deviation, of pictures from 0 to 1 or of scaled numbers."""
     wandb: bool = False
     """Put the report into a W&B run, too."""
+    trust: TrustSwitch = False
     json: JsonSwitch = False
 
 

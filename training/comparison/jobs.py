@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..run.folder import check_links
 from ..run.listing import SUMMARY_FILE, describe_run
 from ..run.lock import LOCK_FILE, only_mine
 from ..settings.config import CONFIG_FILE
 from ..settings.seeds import FINAL_SEED
+from ..settings.trust import trusts_everything
 from .processes import begin, last_line
 
 SCORE_FILE = "score.json"
@@ -31,6 +33,8 @@ class Job:
     episodes: int
     home: str = field(default_factory=os.getcwd)
     """Where paths begin, and the user's own modules lie."""
+    trust: bool = field(default_factory=trusts_everything)
+    """Whether the run's files may name code from outside."""
     environment: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     """Environment variables that another machine may lack."""
 
@@ -38,10 +42,14 @@ class Job:
     def commands(self) -> list[list[str]]:
         """What a user would type to do the same."""
         seed, episodes = str(FINAL_SEED + self.seed), str(self.episodes)
-        return [
-            ["train", self.agent, "--config", self.config, "--seed", str(self.seed), "--out", self.folder],
-            ["evaluate", self.folder, "--episodes", episodes, "--seed", seed, "--json"],
-        ]
+        train = ["train", self.agent, "--config", self.config, "--seed", str(self.seed), "--out", self.folder]
+        evaluate = ["evaluate", self.folder, "--episodes", episodes, "--seed", seed, "--json"]
+        return [[*words, *self.trusted] for words in (train, evaluate)]
+
+    @property
+    def trusted(self) -> list[str]:
+        """The word that passes the user's trust on."""
+        return ["--trust"] if self.trust else []
 
     @property
     def path(self) -> Path:
@@ -101,7 +109,7 @@ def steps_left(job: Job) -> list[list[str]]:
     train, evaluate = job.commands
     if (job.path / CONFIG_FILE).is_file():
         finished = describe_run(job.path).finished
-        return [evaluate] if finished else [["train", "--resume", job.folder], evaluate]
+        return [evaluate] if finished else [["train", "--resume", job.folder, *job.trusted], evaluate]
     # Killed while it wrote its config: nothing of a run is there yet, but its folder would not count as new.
     (job.path / f"{CONFIG_FILE}.tmp").unlink(missing_ok=True)
     return [train, evaluate]
@@ -109,6 +117,7 @@ def steps_left(job: Job) -> list[list[str]]:
 
 def write_score(run_dir: Path, output: str) -> None:
     """Keep what `evaluate --json` has printed, whole or not at all."""
+    check_links(run_dir)
     temporary = run_dir / f"{SCORE_FILE}.tmp"
     temporary.write_text(json.dumps(json.loads(output.splitlines()[-1])))
     temporary.replace(run_dir / SCORE_FILE)

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..baselines.algorithms import is_baseline
+import gymnasium
+
 from ..run.folder import CYCLE_FILE
 from ..run.listing import EVALUATIONS_FILE, find_runs
-from ..settings.components import find_component
-from ..settings.config import TELLING, RunConfig, load_config, to_dict
-from ..settings.train_options import read_train_options
+from ..settings.config import BLOCKS, TELLING, RunConfig, load_plain_config, names_of, plain_config, to_dict
+from ..settings.default_encoder import default_encoder
+from ..settings.presets import find_preset, merge
+from ..settings.providers import provider_of
+from ..settings.train_options import for_components
 from ..settings.typed import option_name
 from ..settings.usage import UsageError
 from ..tracking.progress import say
@@ -49,8 +52,8 @@ def find_cells(folders: Iterable[Path]) -> list[Cell]:
     """
     cells: dict[str, Cell] = {}
     for info in (info for folder in folders for info in find_runs(folder)):
-        config = load_config(Path(info.path))
-        if not info.finished or is_baseline(find_component("agent", config.agent)):
+        config = load_plain_config(Path(info.path))
+        if not info.finished or provider_of("agent", config.agent):
             continue
         if (Path(info.path) / CYCLE_FILE).exists():
             continue
@@ -74,20 +77,34 @@ def find_cells(folders: Iterable[Path]) -> list[Cell]:
 
 def command_of(config: RunConfig) -> list[str]:
     """Return the words after `palaestra` that ask for a config, without its seed: what differs from the defaults."""
+    preset = find_preset(config.agent, config.env)
     words = ["--env", config.env]
-    usual = read_train_options(config.agent, words)[0].env_kwargs
+    usual = preset.get("env_kwargs") or {}
     if kwargs := {name: value for name, value in config.env_kwargs.items() if usual.get(name) != value}:
         words += ["--env-kwargs", *(f"{name}={value}" for name, value in kwargs.items())]
+    named = {"encoder": usual_encoder(config.env), "memory": "none"} | names_of(preset)
     for block in ("encoder", "memory"):
         # Named where it is not what this environment gets anyway, for its options hang on it.
-        if getattr(read_train_options(config.agent, words)[0], block) != getattr(config, block):
+        if named.get(block) != getattr(config, block):
             words += [f"--{block}", getattr(config, block)]
-    asked, found = (flat(to_dict(each)) for each in (read_train_options(config.agent, words)[0], config))
+    chosen = {block: getattr(config, block) for block in BLOCKS}
+    defaults = plain_config(merge(for_components(preset, chosen), {"env": config.env}))
+    asked, found = (flat(to_dict(each)) for each in (defaults, config))
     for name, value in found.items():
-        chosen = type(asked.get(name)) in (str, int) and asked[name] in ("auto", 0)  # by the run itself
-        if name not in LEFT_OUT and name.partition(".")[0] != "env_kwargs" and asked.get(name) != value:
-            words += [] if chosen else option(name, value)
+        by_itself = type(asked.get(name)) in (str, int) and asked[name] in ("auto", 0)  # by the run itself
+        if name.endswith(".name") or name in ("env", *LEFT_OUT) or name.partition(".")[0] == "env_kwargs":
+            continue
+        if asked.get(name) != value and not by_itself:
+            words += option(name, value)
     return ["train", config.agent, *words]
+
+
+def usual_encoder(env: str) -> str | None:
+    """What an environment of ours or of Gymnasium itself gets where no encoder is named; None for all others.
+
+    Looking at others would import and build what a run folder names.
+    """
+    return default_encoder(env, {}) if env in gymnasium.registry else None
 
 
 def option(name: str, value: Any) -> list[str]:

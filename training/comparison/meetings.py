@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..baselines.algorithms import is_baseline
-from ..settings.components import find_component
+from ..settings.providers import provider_of
 from .results import FinishedRun, Pair
 from .statistics import AGGREGATES, Estimate, Scores, estimate, probability_of_improvement, verdict
 
@@ -78,7 +77,7 @@ def overall(
     Every meeting of two agents in an environment counts the same, as environments do within a pair.
     """
     agents = {run.contestant: run.agent for run in runs}
-    baseline = {name: is_baseline(find_component("agent", agent)) for name, agent in agents.items()}
+    baseline = {name: provider_of("agent", agent) is not None for name, agent in agents.items()}
     meeting = [pair for pair in pairs if baseline[pair[1]] and not baseline[pair[0]]]
     if len(meeting) < 2:
         return None

@@ -25,7 +25,8 @@ def begin(
         home: folder to work in; by default this process's own.
         environment: environment variables to set where this process has none of that name.
     """
-    command = [sys.executable, "-m", COMMAND_LINE, *words]
+    # -P: Python would look for every module in the working directory first.
+    command = [sys.executable, "-P", "-m", COMMAND_LINE, *words]
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     with log.open("a") as errors:
         return subprocess.Popen(

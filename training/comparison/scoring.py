@@ -9,7 +9,7 @@ from typing import Any
 from ...envs.make import make_envs
 from ..run.build import env_spec
 from ..run.listing import RunInfo, describe_run, find_runs
-from ..settings.config import TELLING, load_config, save_config, to_dict
+from ..settings.config import TELLING, check_config, load_plain_config, save_config, to_dict
 from ..settings.usage import UsageError, as_usage_errors
 from .jobs import Job, Outcome, score_of
 from .launchers import Launcher
@@ -55,7 +55,7 @@ def make_jobs(planned: list[PlannedRun], episodes: int, out: Path) -> list[Job]:
                 make_envs(env_spec(config)).close()
             checked.add(run.env)
         if (run.folder / "config.yaml").is_file() and (
-            differing := differences(run, config, load_config(run.folder))
+            differing := differences(run, config, load_plain_config(run.folder))
         ):
             raise UsageError(
                 f"{run.folder} is not what the suite asks for: {differing[0]}; choose another --out, or remove it"
@@ -79,6 +79,9 @@ def score_runs(folders: Iterable[Path], episodes: int, launcher: Launcher, say: 
         raise UsageError("there are no runs to compare; see palaestra runs")
     check_alike(infos)
     jobs = [Job(info.agent, "", path, info.seed, episodes) for path, info in infos.items()]
+    for job in jobs:
+        if score_of(job) is None:
+            check_config(job.path)  # here, where the user reads it, and not in the process that evaluates
     for outcome in launcher.run(jobs, lambda done: None):
         if outcome.error:
             raise UsageError(f"{outcome.folder} cannot be evaluated: {outcome.error}")
@@ -101,7 +104,7 @@ def check_alike(infos: dict[str, RunInfo]) -> None:
         if not info.finished:
             raise UsageError(f"{path} has not finished; go on with: palaestra train --resume {path}")
         twin = seeds.setdefault((info.agent, info.env, info.seed), path)
-        config = to_dict(load_config(Path(path)))
+        config = to_dict(load_plain_config(Path(path)))
         values = {name: value for name, value in config.items() if name not in NOT_OPTIONS}
         first, known = options.setdefault((info.agent, info.env), (path, values))
         both = f"{first} and {path} are both {info.agent} on {info.env}"

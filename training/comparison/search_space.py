@@ -12,6 +12,7 @@ from annotated_types import Gt, MinLen
 from ...envs.registry import find_environment
 from ..settings.config import BLOCKS, RunConfig, run_config
 from ..settings.presets import find_preset, merge, nested
+from ..settings.trust import check_names
 from ..settings.typed import build
 from ..settings.usage import UsageError, as_usage_errors
 from ..settings.yaml_files import load_yaml
@@ -108,7 +109,12 @@ def read_space(path: Path) -> tuple[Space, dict[str, SearchedOption]]:
         name: build(Range, values, where, f"space.{name}.") for name, values in space.space.items()
     }
     chosen = nested({name: each.example for name, each in ranges.items()})
-    config = run_config(trial_values(space, chosen), where)
+    for name, each in ranges.items():
+        for choice in each.choices:
+            check_names(nested({name: choice}), path)
+    values = trial_values(space, chosen)
+    check_names(values, path)
+    config = run_config(values, where)
     searched = {}
     for name, each in ranges.items():
         whole = not each.choices and is_whole(option_type(config, name), space.space[name])

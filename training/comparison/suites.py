@@ -13,6 +13,7 @@ from annotated_types import Ge, Gt, MinLen
 from ..settings.components import find_component
 from ..settings.config import TELLING, RunConfig, run_config, to_dict
 from ..settings.presets import find_preset, merge, read_config
+from ..settings.trust import check_names
 from ..settings.typed import build
 from ..settings.usage import UsageError, nearest
 from ..settings.yaml_files import load_yaml, parse_yaml
@@ -64,6 +65,8 @@ class Suite:
     """Evaluation episodes that a run's score is the mean of."""
     references: References
     """Return of random actions and of a good agent, for environments that the package has none of."""
+    source: str = "the suite"
+    """As it was named: a file, or one that ships."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class PlannedRun:
     steps: int
     seed: int
     folder: Path
+    source: str = "the suite"
+    """The suite as it was named."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ def read_suite(name: str) -> Suite:
         for index, match in enumerate(suite.matches)
     )
     references = read_references(suite.references, f"{where}references.")
-    return Suite(Path(name).stem, matches, suite.episodes, references)
+    return Suite(Path(name).stem, matches, suite.episodes, references, name)
 
 
 def _read_match(values: dict[str, Any], seeds: Seeds, where: str) -> Match:
@@ -152,7 +157,7 @@ def plan(suite: Suite, out: Path) -> list[PlannedRun]:
             for seed in match.seeds:
                 for contestant in match.agents:
                     folder = out / "runs" / slug(env) / f"{slug(contestant.label)}-{steps}" / f"seed{seed}"
-                    run = PlannedRun(contestant, env, steps, seed, folder)
+                    run = PlannedRun(contestant, env, steps, seed, folder, suite.source)
                     if runs.setdefault(folder, run).contestant != contestant:
                         raise UsageError(
                             f"{suite.name}: two contestants are called {contestant.label!r}, with other options"
@@ -162,7 +167,7 @@ def plan(suite: Suite, out: Path) -> list[PlannedRun]:
 
 def slug(name: str) -> str:
     """A name that can be one of a folder."""
-    return re.sub(r"[^\w.-]+", "_", name)
+    return re.sub(r"[^\w.-]+|^\.+", "_", name)
 
 
 def requested_config(run: PlannedRun) -> RunConfig:
@@ -172,6 +177,7 @@ def requested_config(run: PlannedRun) -> RunConfig:
         UsageError: the contestant's options are wrong.
     """
     contestant = run.contestant
+    check_names({"agent": contestant.agent, "env": run.env}, run.source)
     find_component("agent", contestant.agent)
     given = read_config(contestant.agent, contestant.config) if contestant.config else {}
     preset = find_preset(contestant.agent, run.env)
@@ -179,6 +185,7 @@ def requested_config(run: PlannedRun) -> RunConfig:
     # One thread each: runs share the machine, and results do not depend on how many there are at once.
     settled = {"threads": 1, "track": "none"}
     layers = merge(preset, given, settled, contestant.options, named)
+    check_names(layers, run.source)
     return run_config(layers, f"{contestant.label} on {run.env}: ")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import threading
 import time
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from ..run.listing import describe_run, evaluations
 from ..run.lock import only_mine
 from ..run.signals import handled_signals
-from ..settings.config import RunConfig, load_config
+from ..settings.config import RunConfig, load_plain_config
 from ..settings.presets import nested
+from ..settings.trust import trusts_everything
 from ..settings.usage import UsageError
 from ..settings.yaml_files import dump_yaml, save_yaml
 from ..tracking.progress import say
@@ -52,6 +54,7 @@ class Sweep:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.searched, self.out, self.track = space, searched, out, track
+        self.trust = trusts_everything()  # here: the threads that begin runs know nothing of it
         out.mkdir(parents=True, exist_ok=True)
         storage = JournalStorage(JournalFileBackend(str(out / "study.journal")))
         self.study = optuna.create_study(
@@ -106,7 +109,7 @@ class Sweep:
         from optuna.trial import TrialState
 
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            folder = self.out / trial.user_attrs.get("folder", f"trial{trial.number}")
+            folder = self.folder_of(trial)
             folder.mkdir(exist_ok=True)
             with only_mine(folder) as mine:
                 if mine:
@@ -122,17 +125,28 @@ class Sweep:
                 if len(self.finished()) + len(running) >= trials:
                     return
                 trial, chosen = self.ask()
-            folder = self.out / trial.user_attrs["folder"]
+            folder = self.folder_of(trial)
             folder.mkdir(exist_ok=True)
             with only_mine(folder):
                 self._perform(trial, folder, chosen, limit=max(FAILURES, trials // 4))
+
+    def folder_of(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> Path:
+        """Folder of a trial: that of an earlier one that was lost, or one with its number.
+
+        Raises:
+            UsageError: the study's file names another one, which might lie anywhere.
+        """
+        name = trial.user_attrs.get("folder", f"trial{trial.number}")
+        if not re.fullmatch(r"trial\d+", str(name)):
+            raise UsageError(f"{self.out / 'study.journal'} is damaged: no trial has the folder {name!r}")
+        return self.out / str(name)
 
     def ask(self) -> tuple[optuna.Trial, dict[str, Any]]:
         """Begin a trial; returns it, its folder's name among its attributes, and its options."""
         trial = self.study.ask()
         # By its number, which no other process has: those that begin together draw different options.
         self.study.sampler = self.sampler(seed=trial.number)
-        trial.set_user_attr("folder", trial.user_attrs.get("folder", f"trial{trial.number}"))
+        trial.set_user_attr("folder", self.folder_of(trial).name)
         chosen = {name: option.suggest(trial, name) for name, option in self.searched.items()}
         trial.set_user_attr("options", chosen)
         return trial, chosen
@@ -186,7 +200,8 @@ class Sweep:
                 "--out",
                 str(run),
             ]
-            with begin(["train", "--resume", str(run)] if started else words, log) as process:
+            command = ["train", "--resume", str(run)] if started else words
+            with begin([*command, *(["--trust"] if self.trust else [])], log) as process:
                 code = self._watch(process, trial if seed == 0 else None, run)
             if self.stopping.is_set():
                 return None
@@ -215,7 +230,7 @@ class Sweep:
     def _report(self, trial: optuna.Trial, run: Path, reported: int) -> int:
         """Report evaluations that are new; returns how many there are."""
         reached = evaluations(run)
-        config = load_config(run) if len(reached) > reported else None
+        config = load_plain_config(run) if len(reached) > reported else None
         for step, value in reached[reported:]:
             assert config is not None
             trial.report(value, planned_step(step, config))

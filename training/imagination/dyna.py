@@ -8,25 +8,36 @@ from pathlib import Path
 
 from ...envs.make import make_envs
 from ..run.build import build_agent, env_spec, evaluation_spec, on_this_machine, resolve, set_threads
-from ..run.checkpoint import latest_checkpoint, list_checkpoints
+from ..run.checkpoint import give_identity, latest_checkpoint, list_checkpoints
 from ..run.describe import describe
-from ..run.folder import CYCLE_FILE, check_new, new_folder
+from ..run.folder import (
+    CYCLE_FILE,
+    MODEL_CONFIG_FILE,
+    MODEL_FOLDER,
+    absolute,
+    check_links,
+    check_new,
+    new_folder,
+    write_errors,
+)
 from ..run.lock import locked
 from ..run.loop import AgentLoop, loop_of
-from ..run.session import tracked
+from ..run.session import Result, tracked
 from ..run.start import finish, note_other_machine, with_changes
 from ..run.video import check_video
 from ..settings.config import RunConfig, load_config, save_config, to_dict
 from ..settings.planning import check_learns
+from ..settings.trust import check_names, command_for
 from ..settings.typed import build, plain
 from ..settings.usage import UsageError, as_usage_errors
 from ..settings.yaml_files import load_yaml, save_yaml
+from ..tracking.evaluations_file import repair_evaluations
 from ..tracking.progress import say
 from ..tracking.provenance import record_session
 from ..tracking.trackers import check_tracking, step_to_resume
 from .dyna_options import CycleConfig, model_config
-from .rounds import MODEL_FOLDER, train_in_rounds
-from .world_model_config import MODEL_CONFIG_FILE, WorldModelConfig, build_world_model
+from .rounds import train_in_rounds
+from .world_model_config import WorldModelConfig, build_world_model
 from .world_model_config import to_dict as model_dict
 
 
@@ -94,7 +105,11 @@ def resume_cycle(run_dir: Path, device: str | None = None, threads: int | None =
     if not path.exists():
         raise UsageError(f"{run_dir} has no {CYCLE_FILE}; go on with: palaestra train --resume {run_dir}")
     cycle = build(CycleConfig, load_yaml(path), f"{path}: ")
+    encoder, _, dynamics = cycle.world_model.partition("+")
+    check_names({"encoder": encoder, "dynamics": dynamics}, path)
+    check_links(run_dir)
     with locked(run_dir):
+        repair_evaluations(run_dir)
         changed = with_changes(config, device=device, threads=threads)
         here = on_this_machine(changed, run_dir)
         note_other_machine(run_dir, config, here)
@@ -105,11 +120,21 @@ def resume_cycle(run_dir: Path, device: str | None = None, threads: int | None =
 
 def _train_in(run_dir: Path, cycle: CycleConfig, config: RunConfig) -> int:
     """Train in a folder that is locked."""
+    go_on = command_for(to_dict(config), "train", "--resume", run_dir)
+    with write_errors(f"go on with: {go_on}"):
+        result = _rounds_in(absolute(run_dir), cycle, config, f"stopped; go on with: {go_on}")
+    print(describe(run_dir, result) if result.signal is None else f"stopped; go on with: {go_on}")
+    return result.exit_code
+
+
+def _rounds_in(run_dir: Path, cycle: CycleConfig, config: RunConfig, advice: str) -> Result:
+    """Do the rounds; `advice` is said where a signal stops them."""
     set_threads(config.threads)
     checkpoint = latest_checkpoint(run_dir) if list_checkpoints(run_dir) else None
+    if checkpoint is None:
+        give_identity(run_dir)
     step = 0 if checkpoint is None else int(checkpoint.name)
     record_session(run_dir, step, device=config.device, threads=config.threads)
-    advice = f"stopped; go on with: palaestra train --resume {run_dir}"
     with tracked(
         run_dir,
         config.track,
@@ -127,5 +152,4 @@ def _train_in(run_dir: Path, cycle: CycleConfig, config: RunConfig) -> int:
         opened.exit_code = result.exit_code
         if result.signal is None:
             finish(run_dir, config, result, opened.tracker)
-    print(describe(run_dir, result) if result.signal is None else advice)
-    return result.exit_code
+    return result

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from ..settings.arguments import option_value, option_words, parse
+from ..settings.arguments import TrustSwitch, option_value, option_words, parse
 from ..settings.components import find_component
 from ..settings.presets import merge
 from ..settings.train_options import field_docs, parse_assignments
+from ..settings.trust import check_names
 from ..settings.typed import shallow_dict
 from ..settings.usage import UsageError
 from ..settings.yaml_files import load_yaml
@@ -31,13 +32,15 @@ def read_fit_options(arguments: list[str]) -> tuple[WorldModelConfig, Path]:
     for block in PARTS:
         if name := option_value(arguments, block):
             named[block] = {"name": name}
+    if config_file:
+        check_names(merge(given, named), config_file)
     default = world_model_config(merge(given, named), f"{config_file}: " if config_file else "")
     components = [find_component(kind, getattr(default, kind)) for kind in PARTS.values()]
     parsed = shallow_dict(
         parse(_options_class(config_class(*components), default), arguments, "world-model fit")
     )
     run_dir = parsed.pop("out")
-    del parsed["config"]
+    del parsed["config"], parsed["trust"]
     if run_dir is None:
         raise UsageError("where to? give --out, for example --out world-models/cartpole")
     parsed["env_kwargs"] = default.env_kwargs | kwargs
@@ -63,6 +66,7 @@ def _options_class(config_class: type[Any], default: WorldModelConfig) -> type[A
             kind, value = tuple[str, ...], ()
             extra["help"] = "Arguments of the environment, NAME=VALUE each."
         fields.append((item.name, Annotated[kind, tyro.conf.arg(**extra)], dataclasses.field(default=value)))
+    fields.append(("trust", TrustSwitch, dataclasses.field(default=False)))
     for name, text in (
         ("out", "Folder of the world model, new or empty."),
         ("config", "YAML file with options."),

@@ -20,14 +20,30 @@ from ...world_models.model_evaluation import evaluation_report, open_loop_exampl
 from ...world_models.observation_networks import is_convolved
 from ...world_models.world_model import WorldModel
 from ..run.build import available, set_threads
-from ..run.checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
+from ..run.checkpoint import (
+    Part,
+    give_identity,
+    latest_checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
 from ..run.collect import collect_episodes
-from ..run.folder import check_new, new_folder
+from ..run.folder import (
+    MODEL_CONFIG_FILE,
+    absolute,
+    check_links,
+    check_new,
+    check_still_there,
+    new_folder,
+    write_errors,
+)
 from ..run.loaded import load_run
 from ..run.lock import locked
 from ..run.session import tracked
 from ..run.signals import caught_signals
 from ..settings.planning import check_fits, step_bytes
+from ..settings.trust import command_for, trusting
 from ..settings.usage import UsageError, as_usage_errors, in_one_line
 from ..settings.yaml_files import save_yaml
 from ..tracking.progress import Progress, say
@@ -35,7 +51,6 @@ from ..tracking.trackers import check_tracking, step_to_resume
 from .model_report import write_report
 from .probe import true_states
 from .world_model_config import (
-    MODEL_CONFIG_FILE,
     WorldModelConfig,
     build_world_model,
     data_spec,
@@ -69,14 +84,24 @@ def start_fit(config: WorldModelConfig, run_dir: Path) -> dict[str, Any]:
 def resume_fit(run_dir: Path) -> dict[str, Any]:
     """Go on with a fit, bit for bit as if it had never stopped; returns the report."""
     config = load_model_config(run_dir)
+    check_links(run_dir)
     with locked(run_dir):
         return _fit_in(run_dir, replace(config, device=available(config.device, run_dir)))
 
 
 def _fit_in(run_dir: Path, config: WorldModelConfig) -> dict[str, Any]:
     """Fit in a folder that is locked."""
+    go_on = command_for(to_dict(config), "world-model", "fit", "--resume", run_dir)
+    with write_errors(f"go on with: {go_on}"):
+        return _fit_to_the_end(absolute(run_dir), config, go_on)
+
+
+def _fit_to_the_end(run_dir: Path, config: WorldModelConfig, go_on: str) -> dict[str, Any]:
+    """Fit; `go_on` is the command that is named where a signal comes."""
     set_threads(config.threads)
     checkpoint = latest_checkpoint(run_dir) if list_checkpoints(run_dir) else None
+    if checkpoint is None:
+        give_identity(run_dir)
     with tracked(
         run_dir,
         config.track,
@@ -89,7 +114,7 @@ def _fit_in(run_dir: Path, config: WorldModelConfig) -> dict[str, Any]:
         try:
             report = _fit(config, run_dir, checkpoint, opened.tracker.log)
         except (KeyboardInterrupt, SystemExit) as stop:
-            say(f"stopped; go on with: palaestra world-model fit --resume {run_dir}")
+            say(f"stopped; go on with: {go_on}")
             code = stop.code if isinstance(stop, SystemExit) else 128 + signal.SIGINT
             raise SystemExit(code) from None
         opened.tracker.summary({name: x for name, x in report.items() if isinstance(x, int | float)})
@@ -153,6 +178,7 @@ def run_fit(
 
         def judged() -> bool:
             if run_dir is not None and parts is not None:
+                check_still_there(run_dir, MODEL_CONFIG_FILE)
                 save_checkpoint(run_dir, fit.progress.total, parts)
             return not caught
 
@@ -190,12 +216,24 @@ class FittedModel:
         return None
 
 
-def load_world_model(run_dir: Path, device: torch.device | None = None) -> FittedModel:
+def load_world_model(
+    run_dir: Path | str, device: torch.device | None = None, trust: bool = False
+) -> FittedModel:
     """Load what a fit has left.
 
+    Args:
+        run_dir: folder of the world model.
+        device: where its networks shall be.
+        trust: import what the folder names even where it is neither ours nor registered by an installed package.
+
     Raises:
-        UsageError: it is no world model, or its fit has not ended.
+        UsageError: it is no world model, its fit has not ended, or it names such code and `trust` is False.
     """
+    with trusting(everything=trust):
+        return _load_fitted(Path(run_dir), device)
+
+
+def _load_fitted(run_dir: Path, device: torch.device | None) -> FittedModel:
     kept = load_model_config(run_dir)
     config = replace(kept, device=device.type if device else available(kept.device, run_dir))
     not_done = (
@@ -222,6 +260,7 @@ def evaluate_model(
     latents of noisy observations, too.
     """
     fitted = load_world_model(run_dir)
+    check_links(run_dir)
     set_threads(fitted.config.threads)
     train, held_out = fitted.episodes.split()
     report = _head(fitted.config) | evaluation_report(fitted.model, train, held_out) | probe(fitted, noise)

@@ -24,6 +24,7 @@ from ..run.build import build_agent, env_spec
 from ..run.checkpoint import Part, load_checkpoint, save_checkpoint
 from ..run.clocks import Clock, Meter, MetricsLog
 from ..run.collect import Collector, RandomActor, Recording, record
+from ..run.folder import MODEL_FOLDER
 from ..run.loop import learn
 from ..run.session import Result, Session
 from ..run.signals import caught_signals
@@ -35,8 +36,6 @@ from .dream_envs import DreamBackend
 from .dyna_options import CycleConfig, model_config
 from .fits import run_fit, save_data
 from .world_model_config import build_world_model
-
-MODEL_FOLDER = "world_model"
 
 
 @dataclass
@@ -80,6 +79,7 @@ def train_in_rounds(
                 if fit is None or signals:
                     break
                 done.count += 1
+                session.check_folder()
                 save_data(run_dir / MODEL_FOLDER, clock.step, episodes)
                 model: dict[str, Part] = {"model": fit.model, "progress": fit.progress}
                 save_checkpoint(run_dir / MODEL_FOLDER, clock.step, model, keep=1)

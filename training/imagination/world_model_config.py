@@ -18,13 +18,13 @@ from ...world_models.observation_networks import is_convolved
 from ...world_models.prediction_heads import PredictionHeadsConfig
 from ...world_models.world_model import WorldModel
 from ..run.build import choose_device
+from ..run.folder import MODEL_CONFIG_FILE
 from ..settings.components import find_component
 from ..settings.seeds import DATA_SEED
+from ..settings.trust import check_names
 from ..settings.typed import build, plain, shallow_dict
 from ..settings.usage import UsageError, as_usage_errors, nearest
 from ..settings.yaml_files import load_yaml
-
-MODEL_CONFIG_FILE = "world_model.yaml"
 
 
 @dataclass(frozen=True)
@@ -187,4 +187,6 @@ def load_model_config(run_dir: Path) -> WorldModelConfig:
     if not path.is_file():
         why = f"it has no {MODEL_CONFIG_FILE}" if run_dir.is_dir() else "there is no such folder"
         raise UsageError(f"{run_dir} is not a world model: {why}")
-    return world_model_config(load_yaml(path), f"{path}: ")
+    values = load_yaml(path)
+    check_names(values, path)
+    return world_model_config(values, f"{path}: ")

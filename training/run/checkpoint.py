@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import sys
+import uuid
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +28,8 @@ from ..settings.usage import UsageError
 
 SCHEMA = 2  # 1 had no seal
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+# In the folder of a run: a name that no other run has.
+IDENTITY_FILE = "run_id"
 # Keys that mark, in JSON, what JSON has no word for.
 TENSOR, ARRAY, SCALAR, TUPLE, ITEMS = "__tensor__", "__array__", "__scalar__", "__tuple__", "__items__"
 MARKS = {TENSOR, ARRAY, SCALAR, TUPLE, ITEMS}
@@ -39,8 +43,8 @@ DTYPES = {
 Part = Stateful | np.random.Generator | torch.Generator
 
 
-class CheckpointCorruptError(Exception):
-    """A checkpoint is incomplete or has changed since it was written."""
+class CheckpointCorruptError(UsageError):
+    """A checkpoint is incomplete, has changed since it was written, or is one of another step or run."""
 
 
 # -- Trees of state <-> JSON and tensors ----------------------------------------------------------------------------
@@ -164,7 +168,7 @@ def save_checkpoint(run_dir: Path, step: int, parts: Mapping[str, Part], keep: i
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
-        _write(temporary, step, tree, tensors)
+        _write(temporary, step, tree, tensors, _identity(run_dir))
         if target.exists():
             _retire(target)
         temporary.rename(target)
@@ -172,14 +176,19 @@ def save_checkpoint(run_dir: Path, step: int, parts: Mapping[str, Part], keep: i
         _sync(run_dir)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise OSError(f"cannot write {target}, older checkpoints are as they were: {error}") from error
+        reason = getattr(error, "strerror", None) or str(error)
+        number = getattr(error, "errno", None) or errno.ENOSPC  # safetensors says it in words only
+        message = f"cannot write {target}, older checkpoints are as they were: {reason}"
+        raise OSError(number, message) from error
     for old in [path for path in list_checkpoints(run_dir) if int(path.name) <= step][:-keep]:
         _retire(old)
     _sweep(folder)
     return target
 
 
-def _write(folder: Path, step: int, tree: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+def _write(
+    folder: Path, step: int, tree: dict[str, Any], tensors: Mapping[str, torch.Tensor], run: str | None
+) -> None:
     """Write the files of a checkpoint into a new folder and make sure that they are on the disk."""
     folder.mkdir()
     save_file(_unshared(tensors), folder / TENSORS)
@@ -187,6 +196,7 @@ def _write(folder: Path, step: int, tree: dict[str, Any], tensors: Mapping[str, 
     manifest = {
         "schema": SCHEMA,
         "step": step,
+        **({} if run is None else {"run": run}),
         "sha256": {name: _sha256(folder / name) for name in (TENSORS, STATE)},
         "versions": {"palaestra": version("palaestra"), "torch": torch.__version__, "numpy": np.__version__},
     }
@@ -207,9 +217,29 @@ def _retire(path: Path) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove retired checkpoints and what an interrupted write has left."""
+    """Remove retired checkpoints and what an interrupted write has left; whatever else bears such a name goes, too."""
     for leftover in folder.glob("*.tmp"):
-        shutil.rmtree(leftover)
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def give_identity(run_dir: Path) -> None:
+    """Give a run a name of its own, unless it has one: its checkpoints bear it."""
+    path = run_dir / IDENTITY_FILE
+    if not path.exists():
+        temporary = path.with_name(f"{path.name}.tmp")
+        temporary.write_text(uuid.uuid4().hex + "\n")
+        temporary.replace(path)
+
+
+def _identity(run_dir: Path) -> str | None:
+    """Name of the run that a folder, or the one above, belongs to; None for runs of 0.1.0, which had none."""
+    for folder in (run_dir, run_dir.parent):
+        if (folder / IDENTITY_FILE).is_file():
+            return (folder / IDENTITY_FILE).read_text(errors="replace").strip()
+    return None
 
 
 def load_checkpoint(path: Path, parts: Mapping[str, Part], only_these: bool = False) -> None:
@@ -220,24 +250,30 @@ def load_checkpoint(path: Path, parts: Mapping[str, Part], only_these: bool = Fa
         UsageError: the checkpoint holds other parts.
     """
     verify(path)
-    tree = json.loads((path / STATE).read_text())
+    try:
+        tree, tensors = json.loads((path / STATE).read_text()), load_file(path / TENSORS)
+    except (ValueError, RecursionError, SafetensorError) as error:
+        raise CheckpointCorruptError(f"{path} is damaged: {type(error).__name__}: {error}") from None
+    if not isinstance(tree, dict):
+        raise CheckpointCorruptError(f"{path} is damaged: {STATE} holds {type(tree).__name__}")
     missing = [name for name in parts if name not in tree]
     if missing:
         raise UsageError(f"{path} does not fit: it lacks {', '.join(missing)}")
     extra = [name for name in tree if name not in parts]
     if extra and not only_these:
         raise UsageError(f"{path} does not fit: it holds {', '.join(extra)}, which this run has not")
-    tensors = load_file(path / TENSORS)
     try:
         states = {name: unpack(tree[name], tensors) for name in parts}
     except KeyError as error:
         raise CheckpointCorruptError(f"{path} is damaged: there is no tensor {error}") from None
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise CheckpointCorruptError(f"{path} is damaged: {type(error).__name__}: {error}") from None
     if tensors and not only_these:
         raise CheckpointCorruptError(f"{path} is damaged: nothing refers to tensor {min(tensors)!r}")
     for name, part in parts.items():
         try:
             _restore(part, states[name])
-        except (RuntimeError, LookupError, TypeError, ValueError) as error:
+        except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             reason = " ".join(str(error).split())
             raise UsageError(f"{path} does not fit {name}: {type(error).__name__}: {reason}") from error
 
@@ -263,7 +299,12 @@ def verify(path: Path) -> dict[str, Any]:
         for name in (TENSORS, STATE):
             if _sha256(path / name) != manifest["sha256"][name]:
                 raise CheckpointCorruptError(f"{path / name} has changed since it was written")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if manifest["step"] != int(path.name):
+            raise CheckpointCorruptError(f"{path} is the checkpoint of step {manifest['step']}")
+        run, here = manifest.get("run"), _identity(path.parent.parent)
+        if None not in (run, here) and run != here:
+            raise CheckpointCorruptError(f"{path} is a checkpoint of another run")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointCorruptError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     return manifest
 

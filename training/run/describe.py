@@ -6,7 +6,8 @@ import traceback
 from pathlib import Path
 
 from ...envs.backends.failure import EnvironmentFailedError, RemoteError
-from ..settings.config import load_config
+from ..settings.config import load_plain_config, to_dict
+from ..settings.trust import command_for
 from .checkpoint import latest_checkpoint, list_checkpoints
 from .session import Result
 
@@ -23,7 +24,8 @@ def describe_failure(run_dir: Path, failure: EnvironmentFailedError) -> str:
         start = (
             f"the checkpoint of step {int(latest_checkpoint(run_dir).name):,}" if saved else "the beginning"
         )
-        lines.append(f"when it is repaired, go on from {start}: palaestra train --resume {run_dir}")
+        command = command_for(to_dict(load_plain_config(run_dir)), "train", "--resume", run_dir)
+        lines.append(f"when it is repaired, go on from {start}: {command}")
     lines.append("--env.on-error restart goes on without the episode that fails")
     return "\n".join(lines)
 
@@ -31,7 +33,8 @@ def describe_failure(run_dir: Path, failure: EnvironmentFailedError) -> str:
 def describe(run_dir: Path, result: Result) -> str:
     """One screen about a run that has just ended."""
     if result.signal is not None:
-        return f"stopped at step {result.step:,}; go on with: palaestra train --resume {run_dir}"
+        command = command_for(to_dict(result.config), "train", "--resume", run_dir)
+        return f"stopped at step {result.step:,}; go on with: {command}"
     assert result.evaluation is not None
     summary = result.evaluation.summary()
     speed = result.step / result.seconds if result.seconds > 0 else 0.0
@@ -41,10 +44,11 @@ def describe(run_dir: Path, result: Result) -> str:
         "return": f"{summary['return_mean']:.1f} +- {summary['return_std']:.1f} over {summary['episodes']} "
         f"evaluation episodes (min {summary['return_min']:.1f}, max {summary['return_max']:.1f})",
         "curve": str(run_dir / "learning_curve.png"),
-        "next": f"palaestra evaluate {run_dir} --episodes 100 --video {run_dir / 'videos'}",
+        "next": command_for(
+            to_dict(result.config), "evaluate", run_dir, "--episodes", 100, "--video", run_dir / "videos"
+        ),
     }
-    config = load_config(run_dir)
-    head = f"{config.agent} on {config.env}, seed {config.seed}"
+    head = f"{result.config.agent} on {result.config.env}, seed {result.config.seed}"
     if result.updates == 0:
         lasted = f"the agent made no update in {result.step:,} steps"
         head = f"nothing was learned: {lasted}, what acts is as it was made; give more --steps\n{head}"

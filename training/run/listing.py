@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..settings.config import load_config
+from ..settings.config import load_plain_config
 from ..settings.usage import UsageError
+from ..tracking.evaluations_file import EVALUATIONS_FILE as EVALUATIONS_FILE
+from ..tracking.evaluations_file import read_evaluations, read_json
 from ..tracking.metrics_file import METRICS_FILE, read_metrics
 from .checkpoint import list_checkpoints
 from .folder import CYCLE_FILE
 
-EVALUATIONS_FILE, SUMMARY_FILE = "evaluations.json", "summary.json"
+SUMMARY_FILE = "summary.json"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def find_runs(folder: Path) -> list[RunInfo]:
 
 def describe_run(run_dir: Path) -> RunInfo:
     """Read what a run folder says about its run."""
-    config = load_config(run_dir)
+    config = load_plain_config(run_dir)
     damaged = None
     evaluated: list[tuple[int, float]] = []
     done = 0
@@ -58,14 +59,15 @@ def describe_run(run_dir: Path) -> RunInfo:
         read_metrics(run_dir)
     except UsageError:
         damaged = METRICS_FILE
-    try:
-        evaluated = _read_evaluations(run_dir)
-    except ValueError:
+    rows, damage = read_evaluations(run_dir)
+    if damage is None:
+        evaluated = _points(rows)
+    else:
         damaged = EVALUATIONS_FILE
     try:
         # Baselines have a summary and no checkpoints.
-        done = int(_read(run_dir / SUMMARY_FILE, {}).get("step", 0))
-    except (ValueError, TypeError):
+        done = int(read_json(run_dir / SUMMARY_FILE, {}).get("step", 0))
+    except (ValueError, TypeError, OverflowError):
         damaged = SUMMARY_FILE
     return RunInfo(
         path=str(run_dir),
@@ -83,35 +85,12 @@ def describe_run(run_dir: Path) -> RunInfo:
 
 def evaluations(run_dir: Path) -> list[tuple[int, float]]:
     """Step and mean return of a run's evaluations so far; none where their file is damaged."""
-    try:
-        return _read_evaluations(run_dir)
-    except ValueError:
-        return []
+    rows, damage = read_evaluations(run_dir)
+    return [] if damage else _points(rows)
 
 
-def _read_evaluations(run_dir: Path) -> list[tuple[int, float]]:
-    rows = _read(run_dir / EVALUATIONS_FILE, [])
-    try:
-        return [(int(row["step"]), float(row["return_mean"])) for row in rows]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"a row is damaged: {error!r}") from error
-
-
-def _read(path: Path, default: Any) -> Any:
-    """What a JSON file holds; the default where there is none.
-
-    Raises:
-        ValueError: it is damaged, or holds something of another type than the default.
-    """
-    try:
-        value = json.loads(path.read_text())
-    except FileNotFoundError:
-        return default
-    except OSError as error:
-        raise ValueError(str(error)) from error
-    if not isinstance(value, type(default)):
-        raise ValueError(f"{path} holds {type(value).__name__}")
-    return value
+def _points(rows: list[dict[str, Any]]) -> list[tuple[int, float]]:
+    return [(int(row["step"]), float(row["return_mean"])) for row in rows]
 
 
 def format_runs(runs: list[RunInfo]) -> str:

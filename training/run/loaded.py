@@ -27,9 +27,18 @@ class LoadedRun:
     action_space: spaces.Space
 
 
-def load_run(run_dir: Path, device: str | None = None) -> LoadedRun:
-    """Load a run's agent from its last checkpoint; `device` instead of the one that it asks for."""
-    kept = load_config(run_dir)
+def load_run(run_dir: Path, config: RunConfig | None = None, device: str | None = None) -> LoadedRun:
+    """Load a run's agent from its last checkpoint.
+
+    Args:
+        run_dir: folder of the run.
+        config: the run's config where it is known; it is read from the folder otherwise.
+        device: where networks run instead of where the run asks for.
+
+    Raises:
+        UsageError: there is no such run, or it names what the user does not trust.
+    """
+    kept = config or load_config(run_dir)
     with as_usage_errors():
         choose_device(device or "auto")
     config = on_this_machine(kept if device is None else replace(kept, device=device), run_dir)  # type: ignore[arg-type]

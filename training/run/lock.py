@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +17,15 @@ LOCK_FILE = ".lock"
 @contextmanager
 def only_mine(folder: Path) -> Iterator[bool]:
     """Whether no living process works in a folder; as long as this lasts, none of the others will."""
-    with (folder / LOCK_FILE).open("w") as file:
+    # Not through a link, which might lead anywhere.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(folder / LOCK_FILE, flags, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise UsageError(f"{folder / LOCK_FILE} is a link; remove it") from None
+    with os.fdopen(descriptor, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

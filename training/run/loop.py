@@ -63,6 +63,7 @@ def learn(
             log.meter.add_episodes(episodes)
         progress.update(clock.step, [episode.episode_return for episode in episodes])
         if due(config.log_every, before, clock.step):
+            session.check_folder()
             log.write(envs.restarts)
         paused = time.perf_counter()
         session.evaluate_if_due(agent, before)

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ...networks.tree import tree_leaves, tree_map
+from ..settings.trust import trusting
 from .evaluate import Actor
 from .loaded import load_run
 
@@ -53,7 +54,16 @@ class LoadedPolicy:
         return (action[0] if single else action), memory
 
 
-def load_policy(run_dir: Path | str) -> LoadedPolicy:
-    """Load what a run has learned; see `LoadedPolicy.predict`."""
-    run = load_run(Path(run_dir))
+def load_policy(run_dir: Path | str, trust: bool = False) -> LoadedPolicy:
+    """Load what a run has learned; see `LoadedPolicy.predict`.
+
+    Args:
+        run_dir: folder of the run.
+        trust: import what the folder names even where it is neither ours nor registered by an installed package.
+
+    Raises:
+        UsageError: it is no run, or it names such code and `trust` is False.
+    """
+    with trusting(everything=trust):
+        run = load_run(Path(run_dir))
     return LoadedPolicy(run.agent, run.observation_space, run.action_space)

@@ -23,7 +23,7 @@ def evaluate_run(
     device: str | None = None,
 ) -> dict[str, Any]:
     """Play full episodes with a run's agent; returns what `palaestra evaluate --json` prints."""
-    run = load_run(run_dir, device)
+    run = load_run(run_dir, device=device)
     if video is not None:
         # What cannot be filmed, or kept, shows before the episodes are played.
         with as_usage_errors():

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..settings.config import RunConfig
+from ..settings.config import CONFIG_FILE, RunConfig
+from ..tracking.evaluations_file import read_evaluations, write_evaluations
 from ..tracking.tracker import Tracker
 from ..tracking.trackers import open_tracker
 from .build import evaluation_spec
 from .checkpoint import Part, save_checkpoint
 from .clocks import Clock, due
 from .evaluate import Actor, Evaluation, evaluate
+from .folder import check_still_there
 
 
 @dataclass
 class Result:
     """How a session ended."""
 
+    config: RunConfig
     step: int
     evaluation: Evaluation | None
     seconds: float
@@ -54,9 +56,14 @@ class Session:
         """Evaluate what acts now in the real environment, and report it; once at a step."""
         if self.evaluated_step == self.clock.step:
             return
+        self.check_folder()
         self.evaluation = evaluate(actor, evaluation_spec(self.config), self.config.evaluate_episodes)
         self.evaluated_step = self.clock.step
         report_evaluation(self.run_dir, self.tracker, self.evaluation, self.clock.step)
+
+    def check_folder(self) -> None:
+        """Raise `RunEndedError` where the run's folder has been removed or moved."""
+        check_still_there(self.run_dir, CONFIG_FILE)
 
     def evaluate_if_due(self, actor: Actor, before: int) -> None:
         """Evaluate where the clock says so, but at the end, where it is done anyway."""
@@ -67,9 +74,8 @@ class Session:
     def result(self) -> Result:
         """How the session has ended."""
         stopped_by = self.signals[0] if self.signals else None
-        return Result(
-            self.clock.step, self.evaluation, self.clock.total_seconds, stopped_by, self.clock.updates
-        )
+        seconds = self.clock.total_seconds
+        return Result(self.config, self.clock.step, self.evaluation, seconds, stopped_by, self.clock.updates)
 
 
 class Checkpoints:
@@ -84,6 +90,7 @@ class Checkpoints:
         """Write a checkpoint, unless there is one of this step."""
         step = self.session.clock.step
         if step != self.saved_step:
+            self.session.check_folder()
             save_checkpoint(self.session.run_dir, step, self.parts)
             self.saved_step = step
 
@@ -105,12 +112,8 @@ def report_evaluation(run_dir: Path, tracker: Tracker, evaluation: Evaluation, s
         },
         step,
     )
-    path = run_dir / "evaluations.json"
-    rows = json.loads(path.read_text()) if path.exists() else []
-    rows = [row for row in rows if row["step"] < step] + [{"step": step, **evaluation.to_dict()}]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(rows))
-    temporary.replace(path)
+    rows = [row for row in read_evaluations(run_dir)[0] if row["step"] < step]
+    write_evaluations(run_dir, [*rows, {"step": step, **evaluation.to_dict()}])
 
 
 @dataclass

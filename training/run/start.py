@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,22 @@ from ...envs.make import make_envs
 from ..settings.config import RunConfig, load_config, run_config, save_config, to_dict
 from ..settings.planning import check_learns, in_gb, schedule_change
 from ..settings.train_options import options_not_taken
+from ..settings.trust import command_for
 from ..settings.typed import option_name
 from ..settings.usage import UsageError, as_usage_errors
+from ..tracking.evaluations_file import repair_evaluations
 from ..tracking.plots import plot_learning_curve
 from ..tracking.progress import Progress, say
 from ..tracking.provenance import last_session, record_session
 from ..tracking.tracker import Tracker
 from ..tracking.trackers import check_tracking
 from .build import choose_device, evaluation_spec, on_this_machine, resolve, set_threads, training_spec
-from .folder import CYCLE_FILE, check_new, new_folder
+from .checkpoint import give_identity
+from .folder import CYCLE_FILE, absolute, check_links, check_new, new_folder, write_errors
 from .loaded import load_run
 from .lock import locked
 from .loop import loop_of
-from .session import Result, tracked
+from .session import Result, Tracked, tracked
 from .training_loop import Footprint
 from .video import check_video, film_run
 
@@ -37,11 +41,12 @@ def start_run(config: RunConfig, run_dir: Path) -> Result:
     Raises:
         UsageError: the request is wrong, or something lies there already; nothing is overwritten.
     """
+    folder = absolute(run_dir)
     check_new(run_dir)
     config, here, _ = checked(config)
-    with new_folder(run_dir):
-        save_config(run_dir, config)
-        return train_in(run_dir, here, None, resume_step=None)
+    with new_folder(folder, run_dir):
+        save_config(folder, config)
+        return train_in(folder, here, None, resume_step=None)
 
 
 def plan(config: RunConfig) -> dict[str, Any]:
@@ -116,7 +121,9 @@ def resume_run(
     Raises:
         UsageError: it is no run, another process trains it, or it cannot go on.
     """
+    run_dir = absolute(run_dir)
     load_config(run_dir)  # a folder that is no run is left without a lock
+    check_links(run_dir)
     if (run_dir / CYCLE_FILE).exists():
         raise UsageError(f"{run_dir} trains in dreams; go on with: palaestra train --resume {run_dir}")
     with locked(run_dir):
@@ -134,6 +141,7 @@ def resume_run(
         if config != kept:
             save_config(run_dir, config)
         set_threads(here.threads)
+        repair_evaluations(run_dir)
         return train_in(run_dir, here, checkpoint, resume_step)
 
 
@@ -166,17 +174,15 @@ def note_other_machine(run_dir: Path, kept: RunConfig, here: RunConfig) -> None:
 
 
 def train_in(run_dir: Path, config: RunConfig, checkpoint: Path | None, resume_step: int | None) -> Result:
-    """Train in a folder that is locked; `resume_step` is None for a new run."""
-    record_session(run_dir, resume_step or 0, device=config.device, threads=config.threads)
-    with tracked(
-        run_dir,
-        config.track,
-        env=config.env,
-        agent=config.agent,
-        seed=config.seed,
-        config=to_dict(config),
-        resume_step=resume_step,
-    ) as opened:
+    """Train in a folder that is locked; `resume_step` is None for a new run.
+
+    Raises:
+        RunEndedError: the disk is full, or the folder is gone; what was saved before is whole.
+    """
+    with (
+        write_errors(f"go on with: {command_for(to_dict(config), 'train', '--resume', run_dir)}"),
+        _session(run_dir, config, resume_step) as opened,
+    ):
         # After the tracker: W&B may take seconds to start, which are not training.
         progress = Progress(config.steps, start_step=resume_step or 0)
         try:
@@ -189,6 +195,24 @@ def train_in(run_dir: Path, config: RunConfig, checkpoint: Path | None, resume_s
     return result
 
 
+@contextmanager
+def _session(run_dir: Path, config: RunConfig, resume_step: int | None) -> Iterator[Tracked]:
+    """Note a session in the run's folder, and open its tracker."""
+    if not resume_step:
+        give_identity(run_dir)
+    record_session(run_dir, resume_step or 0, device=config.device, threads=config.threads)
+    with tracked(
+        run_dir,
+        config.track,
+        env=config.env,
+        agent=config.agent,
+        seed=config.seed,
+        config=to_dict(config),
+        resume_step=resume_step,
+    ) as opened:
+        yield opened
+
+
 def finish(run_dir: Path, config: RunConfig, result: Result, tracker: Tracker) -> None:
     """Leave a finished run's summary, learning curve and film, and give them and what was learned to the tracker."""
     evaluation = result.evaluation.summary() if result.evaluation else {}
@@ -199,7 +223,7 @@ def finish(run_dir: Path, config: RunConfig, result: Result, tracker: Tracker) -
     for name, path in loop_of(config).learned(run_dir).items():
         tracker.artifact(path, name, "model")
     if config.video:
-        run = load_run(run_dir)
+        run = load_run(run_dir, config)
         film = film_run(run.agent, run.step, evaluation_spec(config), run_dir / "videos")[0]
         tracker.video(film, "video", result.step)
         tracker.artifact(film, "video", "video")

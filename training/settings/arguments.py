@@ -5,13 +5,19 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
 from .typed import parse_count, parse_switch
 from .usage import UsageError, nearest
 
+# Read from the words of the command before its options are, by `trust.trusting`.
+TrustSwitch = Annotated[
+    bool,
+    tyro.conf.FlagCreatePairsOff,
+    tyro.conf.arg(help="Import what a file or folder names, even where it is neither ours nor installed."),
+]
 # Error of a dataclass of the agent, the encoder ... about one of its fields.
 _FIELD = re.compile(r"Error parsing (?P<block>[a-z]+)-(config|options): (?P<field>\w+)(?P<text>: .*)")
 _CHOICE = re.compile(

@@ -77,6 +77,8 @@ def find_component(kind: Kind, name: str) -> type[Any]:
 
 def _outside(kind: Kind, name: str, base: type) -> type[Any]:
     module_name, _, class_name = name.partition(":")
+    if module_name and not all(part.isidentifier() for part in module_name.split(".")):
+        raise UsageError(f"{kind} {name!r}: expected package.module:Class")
     # As `python -m` does: the user's own folder is the most natural place for a plug-in.
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -12,6 +13,8 @@ from annotated_types import Ge, Gt, Interval
 from ...world_models.dream_config import DreamConfig
 from .components import Kind, find_component
 from .own_loop import OwnLoopOptions
+from .providers import provider_of
+from .trust import check_names
 from .typed import build, plain, shallow_dict
 from .usage import UsageError, nearest
 from .yaml_files import load_yaml, save_yaml
@@ -105,7 +108,12 @@ BLOCKS: dict[Kind, str] = {"agent": "agent_config", "encoder": "encoder_config",
 
 def run_config_class(agent: type[Any], encoder: type[Any], memory: type[Any]) -> type[Any]:
     """Return `RunConfig` with the config classes of these components in place of `Any`."""
-    typed = {"agent_config": agent.Config, "encoder_config": encoder.Config, "memory_config": memory.Config}
+    return _typed_config_class((agent.Config, encoder.Config, memory.Config))
+
+
+def _typed_config_class(configs: Iterable[Any]) -> type[Any]:
+    """Return `RunConfig` with these types for the options of agent, encoder and memory."""
+    typed = dict(zip(BLOCKS.values(), configs, strict=True))
     hints = get_type_hints(RunConfig, include_extras=True)
     return dataclasses.make_dataclass(
         "RunConfig",
@@ -135,11 +143,13 @@ def names_of(values: dict[str, Any]) -> dict[str, str]:
 
 
 def run_config(values: dict[str, Any], where: str = "") -> RunConfig:
-    """Build a run's config from a mapping as it stands in `config.yaml`; what is left out takes its default."""
+    """Build a run's config from a mapping as it stands in `config.yaml`; what is left out takes its default.
+
+    What it names is imported, and the environment is built where no encoder is named: mappings out of a file pass
+    `trust.check_names` first.
+    """
     names = {"memory": "none"} | names_of(values)
-    if "agent" not in names:
-        raise UsageError(f"{where}agent: is missing")
-    if "encoder" not in names:
+    if "agent" in names and "encoder" not in names:
         from .default_encoder import default_encoder  # imports torch
 
         options = values.get("env_options")
@@ -151,21 +161,50 @@ def run_config(values: dict[str, Any], where: str = "") -> RunConfig:
             tuple(wrappers) if isinstance(wrappers, list | tuple) else (),
             str(values.get("backend", "auto")),
         )
-    components = [find_component(kind, names[kind]) for kind in ("agent", "encoder", "memory")]
+    return _checked_config(values, names, where, find_component)
+
+
+def plain_config(values: dict[str, Any], where: str = "") -> RunConfig:
+    """Build the same for lists and tables: nothing is built, and nothing from outside is imported.
+
+    Options of components that are not ours stay as they are, a mapping.
+    """
+
+    def find(kind: Kind, name: str) -> type[Any] | None:
+        outside = ":" in name or provider_of(kind, name) is not None
+        return None if outside else find_component(kind, name)
+
+    names = {"encoder": "mlp", "memory": "none"} | names_of(values)
+    return _checked_config(values, names, where, find)
+
+
+def _checked_config(
+    values: dict[str, Any],
+    names: dict[str, str],
+    where: str,
+    find: Callable[[Kind, str], type[Any] | None],
+) -> RunConfig:
+    """Build a config whose components have these names."""
+    if "agent" not in names:
+        raise UsageError(f"{where}agent: is missing")
+    agent, *_ = components = [find(kind, names[kind]) for kind in BLOCKS]
     known = [item.name for item in dataclasses.fields(RunConfig) if item.name not in BLOCKS.values()]
     for key in values:
         if key not in known:
             raise UsageError(f"{where}{key}: unknown key; {nearest(str(key), known)}")
     flat = {key: value for key, value in values.items() if key not in BLOCKS} | names
-    if issubclass(components[0], OwnLoopOptions):
-        flat = components[0].run_defaults | flat
-    suited = {"encoder": components[0].encoder_defaults.get(names["encoder"], {})}
+    suited: dict[str, dict[str, Any]] = {}
+    if agent is not None:
+        if issubclass(agent, OwnLoopOptions):
+            flat = agent.run_defaults | flat
+        suited = {"encoder": agent.encoder_defaults.get(names["encoder"], {})}
     for (block, target), component in zip(BLOCKS.items(), components, strict=True):
         given = values.get(block)
         options = suited.get(block, {}) | (given if isinstance(given, dict) else {})
         options.pop("name", None)
-        flat[target] = build(component.Config, options, where, f"{block}.")
-    typed = build(run_config_class(*components), flat, where)
+        flat[target] = options if component is None else build(component.Config, options, where, f"{block}.")
+    types = [dict[str, Any] if component is None else component.Config for component in components]
+    typed = build(_typed_config_class(types), flat, where)
     return RunConfig(**shallow_dict(typed))
 
 
@@ -189,13 +228,35 @@ def save_config(run_dir: Path, config: RunConfig) -> None:
 
 
 def load_config(run_dir: Path) -> RunConfig:
-    """Read the config of a run folder.
+    """Read the config of a run folder, to build what it names.
+
+    Raises:
+        UsageError: it is not a run folder, its config is broken, or it names what the user does not trust.
+    """
+    values, path = _read_config_file(run_dir)
+    check_names(values, path)
+    return run_config(values, f"{path}: ")
+
+
+def load_plain_config(run_dir: Path) -> RunConfig:
+    """Read the config of a run folder for lists and tables, see `plain_config`; whoever wrote it.
 
     Raises:
         UsageError: it is not a run folder, or its config is broken.
     """
+    values, path = _read_config_file(run_dir)
+    return plain_config(values, f"{path}: ")
+
+
+def check_config(run_dir: Path) -> None:
+    """Raise `UsageError` where `load_config` would refuse what a run folder names; imports nothing from outside."""
+    values, path = _read_config_file(run_dir)
+    check_names(values, path)
+
+
+def _read_config_file(run_dir: Path) -> tuple[dict[str, Any], Path]:
     path = run_dir / CONFIG_FILE
     if not path.is_file():
         why = f"it has no {CONFIG_FILE}" if run_dir.is_dir() else "there is no such folder"
         raise UsageError(f"{run_dir} is not a run: {why}")
-    return run_config(load_yaml(path), f"{path}: ")
+    return load_yaml(path), path

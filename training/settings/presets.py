@@ -44,6 +44,8 @@ def read_config(agent: str, name: str) -> dict[str, Any]:
 
 
 def _read_preset(path: str) -> dict[str, Any] | None:
+    if not all(re.match(r"\w", part) for part in path.split("/")):
+        return None  # no path of ours, and none that leads out of our folder
     entry = files("palaestra.configs").joinpath(path)
     return parse_yaml(entry.read_text(encoding="utf-8"), f"configs/{path}") if entry.is_file() else None
 

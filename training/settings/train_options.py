@@ -11,11 +11,12 @@ from typing import Annotated, Any, get_args
 import tyro
 
 from ...envs.make import BackendName
-from .arguments import option_value, option_words, parse
+from .arguments import TrustSwitch, option_value, option_words, parse
 from .components import find_component
 from .config import BLOCKS, RunConfig, names_of, run_config, run_config_class, to_dict
 from .own_loop import OwnLoopOptions
 from .presets import find_preset, merge, read_config
+from .trust import check_names
 from .typed import shallow_dict
 from .usage import UsageError, nearest
 from .yaml_files import parse_yaml
@@ -48,8 +49,10 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
 
     names = {"agent": agent}
     names |= {block: name for block in ("encoder", "memory") if (name := option_value(arguments, block))}
-    preset = _for_components(find_preset(agent, env), names)
-    given = _for_components(given, names)
+    preset = for_components(find_preset(agent, env), names)
+    given = for_components(given, names)
+    if config_file:
+        check_names(given, config_file)
     # Checked one by one, so that a mistake is reported with the place where it stands.
     run_config(merge(preset, {"env": env}), f"preset {agent}/{env}: ")
     default = run_config(
@@ -61,7 +64,7 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     parsed = shallow_dict(parse(options, arguments, f"train {agent}"))
     parsed |= {name: getattr(default, name) for name in hidden}
     run_dir = parsed.pop("out")
-    del parsed["config"]
+    del parsed["config"], parsed["trust"]
     parsed["env_kwargs"] = default.env_kwargs | parse_assignments(parsed["env_kwargs"], "--env-kwargs")
     # Ranges are checked by reading the result once more, as if it stood in a file.
     return run_config(to_dict(RunConfig(agent=agent, **parsed)), "--"), run_dir
@@ -90,7 +93,7 @@ def observation_options(env: str, arguments: list[str]) -> dict[str, Any]:
     return options
 
 
-def _for_components(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+def for_components(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     """Give every block its component's name; options that were written for another component fall away."""
     written = names_of(values)
     merged = dict(values)
@@ -126,6 +129,7 @@ def _options_class(config_class: type[Any], default: RunConfig, hidden: frozense
         fields.append(
             (name, Annotated[Path | None, tyro.conf.arg(help=text)], dataclasses.field(default=None))
         )
+    fields.append(("trust", TrustSwitch, dataclasses.field(default=False)))
     made = dataclasses.make_dataclass("TrainOptions", fields, frozen=True)
     made.__doc__ = f"Train {default.agent}; with --dry-run only say what the run takes of memory and disk."
     return made

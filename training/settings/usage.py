@@ -15,6 +15,10 @@ class UsageError(Exception):
     """The user asked for something impossible; the message is one line for them."""
 
 
+class RunEndedError(Exception):
+    """A run cannot go on, for a reason that is no fault of its request; the message is one line for the user."""
+
+
 @contextmanager
 def as_usage_errors() -> Iterator[None]:
     """Turn what environments, networks and agents say of a wrong request into a UsageError."""

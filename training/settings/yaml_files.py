@@ -11,6 +11,9 @@ import yaml
 
 from .usage import UsageError
 
+# Far more than any file of ours needs; reading deeper ones takes time and memory.
+MAX_DEPTH = 64
+
 
 class _Loader(yaml.SafeLoader):
     """Reads YAML without its traps: `on` and `1e-3` are a word and a number, no key stands twice, no aliases.
@@ -19,12 +22,19 @@ class _Loader(yaml.SafeLoader):
     """
 
     yaml_implicit_resolvers: ClassVar[dict] = {}  # type: ignore[misc]
+    depth = 0
+    """Mappings and lists around what is read."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark
             raise yaml.MarkedYAMLError(problem="aliases are not supported", problem_mark=mark)
-        return super().compose_node(parent, index)
+        if self.depth >= MAX_DEPTH:
+            raise RecursionError
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping = super().construct_mapping(node, deep)  # type: ignore[no-untyped-call]
@@ -74,6 +84,10 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
         line = f", line {mark.line + 1}" if mark else ""
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
         raise UsageError(f"{where}{line}: {problem}") from None
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        # Of a scalar behind a tag: `!!int x`, or one of thousands of digits.
+        problem = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"{where}: not readable as YAML: {problem}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):

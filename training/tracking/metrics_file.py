@@ -15,6 +15,8 @@ METRICS_FILE = "metrics.jsonl"
 def numbered_rows(path: Path) -> Iterator[tuple[dict[str, float], int]]:
     """Yield each row of a metrics file and the byte offset behind it, but not a last line cut short."""
     end = 0
+    if not path.is_file():
+        raise UsageError(f"{path} is no file")  # a pipe would be waited for
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
@@ -22,9 +24,13 @@ def numbered_rows(path: Path) -> Iterator[tuple[dict[str, float], int]]:
             end += len(line)
             try:
                 row = json.loads(line)
-                row["step"]
-            except (ValueError, KeyError, TypeError):
-                raise UsageError(f"{path}, line {number} is not a row of metrics: {line[:60]!r}") from None
+                whole = not isinstance(row["step"], bool) and all(
+                    isinstance(value, int | float) for value in row.values()
+                )
+            except (ValueError, KeyError, TypeError, RecursionError):
+                whole = False
+            if not whole:
+                raise UsageError(f"{path}, line {number} is not a row of metrics: {line[:60]!r}")
             yield row, end
 
 

@@ -23,6 +23,7 @@ from palaestra.training.run.score import evaluate_run
 from palaestra.training.run.start import checked, resume_run, start_run
 from palaestra.training.settings.components import find_component
 from palaestra.training.settings.config import run_config
+from palaestra.training.settings.trust import trusting
 from palaestra.training.settings.usage import UsageError
 from palaestra.training.settings.yaml_files import load_yaml
 from palaestra.training.tracking.metrics_file import read_metrics
@@ -248,7 +249,8 @@ def test_a_class_from_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = config_of("my_algorithm:Mine", agent=SMALL_PPO, steps=64)
     assert start_run(config, tmp_path / "run").step == 64
-    assert evaluate_run(tmp_path / "run", 1)["agent"] == "my_algorithm:Mine"
+    with trusting(everything=True):
+        assert evaluate_run(tmp_path / "run", 1)["agent"] == "my_algorithm:Mine"
 
 
 @pytest.mark.parametrize(

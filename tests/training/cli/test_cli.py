@@ -412,7 +412,7 @@ def test_an_agent_with_nothing_but_what_the_readme_asks_for(tmp_path, monkeypatc
     monkeypatch.syspath_prepend(tmp_path)
     words = ["at_random:AtRandom", "--env", "CartPole-v1", "--agent.low", "1", *TINY]
     assert train(*words, "--out", str(tmp_path / "run")) == 0
-    assert run(["evaluate", str(tmp_path / "run"), "--episodes", "2", "--json"]) == 0
+    assert run(["evaluate", str(tmp_path / "run"), "--episodes", "2", "--json", "--trust"]) == 0
 
 
 def test_help_is_quick():

@@ -65,7 +65,8 @@ def test_a_failed_run_goes_on_from_its_last_checkpoint_as_if_nothing_had_happene
     assert 'raise OSError("sensor lost")' in error  # where the environment's author has to look
     assert "\nerror: environment " in error and " failed: OSError: sensor lost (episode seed " in error
     assert (
-        f"\nwhen it is repaired, go on from {start}" in error and "palaestra train --resume failed\n" in error
+        f"\nwhen it is repaired, go on from {start}" in error
+        and "palaestra train --resume failed --trust\n" in error
     )
     assert "--env.on-error restart" in error
     # Nothing is saved of the step that failed.
@@ -73,7 +74,7 @@ def test_a_failed_run_goes_on_from_its_last_checkpoint_as_if_nothing_had_happene
     assert steps == ([] if every == "5000" else sorted(steps)) and all(0 < step < 1500 for step in steps)
     assert every == "5000" or (f"step {steps[-1]:,}" in error and steps[-1] % 100 == 0)
     (here / "broken").unlink()
-    assert train("--resume", "failed") == 0
+    assert train("--resume", "failed", "--trust") == 0
     assert left_by(here / "failed") == left_by(here / "alone")
 
 
@@ -102,4 +103,4 @@ def test_options_of_environments_are_recorded_and_read_again(here):
     limit = ["--env-kwargs", "max_episode_steps=50"]
     assert train("ppo", *OPTIONS, *options, *limit, "--out", "run", "--steps", "200") == 0
     assert "TimeAwareObservation" in (here / "run" / "config.yaml").read_text()
-    assert run(["evaluate", "run", "--episodes", "2"]) == 0
+    assert run(["evaluate", "run", "--episodes", "2", "--trust"]) == 0

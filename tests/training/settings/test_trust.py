@@ -1,0 +1,388 @@
+"""A folder or file from someone else: whatever it names, nothing of it is run, and every command ends in order."""
+
+import io
+import json
+import os
+import pickle
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import palaestra
+from palaestra.training.cli.main import run
+from palaestra.training.settings.trust import check_names, command_for, may_name, trusting
+from palaestra.training.settings.usage import UsageError
+from palaestra.training.settings.yaml_files import load_yaml, save_yaml
+
+FITTED = "--env CartPole-v1 --steps 200 --num-envs 2 --track none --fit.updates 4 --fit.batch-size 4"
+TINY = (
+    "--env CartPole-v1 --steps 200 --num-envs 2 --agent.rollout-length 16 --track none --evaluate-episodes 1"
+)
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory):
+    """A finished run, `run`, and a world model, `model`."""
+    folder = tmp_path_factory.mktemp("healthy")
+    assert run(["train", "ppo", *TINY.split(), "--out", str(folder / "run")]) == 0
+    assert run(["world-model", "fit", *FITTED.split(), "--out", str(folder / "model")]) == 0
+    return folder
+
+
+@pytest.fixture
+def here(healthy, tmp_path, monkeypatch):
+    """A copy of both in the working directory, where a module lies that leaves a mark when it is imported."""
+    for name in ("run", "model"):
+        shutil.copytree(healthy / name, tmp_path / name)
+    mark = tmp_path / "mark"
+    for name in ("planted", "minigrid", "sb3_contrib_extras"):
+        (tmp_path / f"{name}.py").write_text(
+            f"open({str(mark)!r}, 'w')\nimport gymnasium\n"
+            "class Env(gymnasium.Env): pass\nclass Agent: pass\n"
+            "gymnasium.register('Planted-v0', entry_point=Env)\n"
+        )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(tmp_path))])
+    yield tmp_path
+    sys.modules.pop("planted", None)
+
+
+def touching(here):
+    """Arguments of `subprocess:call` that leave the mark."""
+    return {"args": ["touch", str(here / "mark")]}
+
+
+def names(here):
+    """What a config may say that would run code, by what it is."""
+    inner = f'palaestra.envs.wrappers.by_name:apply_wrappers(wrappers=[\'subprocess:call(args=["touch", "{here}/mark"])\'])'
+    return {
+        "a command": {"env": "subprocess:call", "env_kwargs": touching(here)},
+        "a command, no encoder": {"env": "subprocess:call", "env_kwargs": touching(here), "encoder": None},
+        "a class of another module": {"env": "subprocess:Popen", "env_kwargs": touching(here)},
+        "a module here": {"env": "planted:Env"},
+        "an id of a module here": {"env": "planted:Planted-v0"},
+        "a function of ours": {
+            "env": "palaestra.envs.registry:find_environment",
+            "env_kwargs": {"env_id": "planted:x"},
+        },
+        "a wrapper": {"env_options": {"wrappers": ["planted:Env"]}},
+        "a wrapper that is a command": {"env_options": {"wrappers": ["os:system"]}},
+        "a wrapper of ours that applies others": {"env_options": {"wrappers": [inner]}},
+        "an agent": {"agent": {"name": "planted:Agent"}},
+        "an agent as text": {"agent": "planted:Agent"},
+        "an encoder": {"encoder": {"name": "planted:Agent"}},
+        "a memory": {"memory": {"name": "planted:Agent"}},
+        "dynamics": {"dynamics": {"name": "planted:Agent"}},
+    }
+
+
+def commands(folder):
+    """Every command that reads a run or a world model, and what it may exit with where those are not trusted."""
+    return {
+        "runs": (0,),
+        "runs --json": (0,),
+        "matrix": (0, 2),
+        "evaluate run": (2,),
+        "compare run --episodes 1": (2,),
+        "train --resume run": (2,),
+        "train --resume run --steps 300": (2,),
+        "train ppo --config run/config.yaml --out new": (2,),
+        "world-model evaluate model": (2,),
+        "world-model evaluate model --policy run": (2,),
+        "world-model fit --resume model": (2,),
+        "world-model fit --config model/world_model.yaml --out new": (2,),
+        "world-model dream model --agent ppo --out new": (2,),
+        "bench dream model": (2,),
+    }
+
+
+def in_order(words, capsys):
+    """Run a command; returns its exit code, and what it says on stderr."""
+    capsys.readouterr()
+    code = run(words.split())
+    output = capsys.readouterr()
+    assert "Traceback" not in output.err + output.out, words
+    assert sum(line.startswith("error") for line in output.err.splitlines()) == (code != 0), (
+        words,
+        output.err,
+    )
+    return code, output.err
+
+
+KINDS = list(names(Path()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_that_a_folder_names_is_run(kind, here, capsys):
+    values = names(here)[kind]
+    for folder, file in (("run", "config.yaml"), ("model", "world_model.yaml")):
+        path = here / folder / file
+        kept = load_yaml(path) | values
+        kept = {name: value for name, value in kept.items() if value is not None}
+        if folder == "model":
+            kept = {name: value for name, value in kept.items() if name in (*load_yaml(path), "env_options")}
+        save_yaml(path, kept)
+    of_runs = kind != "dynamics"
+    of_models = not {"wrapper", "agent", "memory"} & set(kind.split())
+    for command, codes in commands(here).items():
+        code, error = in_order(
+            command.replace("runs", f"runs {here}").replace("matrix", f"matrix {here}"), capsys
+        )
+        about_model = "model" in command
+        if (about_model and not of_models) or (not about_model and not of_runs):
+            assert code in (0, 1, 2)
+        else:
+            assert code in codes, (command, error)
+            if code == 2 and not command.startswith("matrix"):
+                assert "--trust" in error and "from outside" in error, (command, error)
+        assert not (here / "mark").exists(), command
+        shutil.rmtree(here / "new", ignore_errors=True)
+    with pytest.raises(UsageError, match="trust=True"):
+        (palaestra.load_policy("run") if of_runs else palaestra.load_world_model("model"))
+    assert not (here / "mark").exists()
+
+
+def test_what_was_typed_is_run_and_what_was_kept_of_it_takes_trust(here, capsys):
+    (here / "mine.py").write_text(
+        "from palaestra.envs.tasks.corridor import Corridor as Hall\nclass Mine(Hall): pass\n"
+    )
+    words = TINY.replace("CartPole-v1", "mine:Mine")
+    assert run(["train", "ppo", *words.split(), "--out", "own"]) == 0
+    assert "palaestra evaluate own --episodes 100 --video own/videos --trust" in capsys.readouterr().out
+    code, error = in_order("evaluate own --episodes 1", capsys)
+    assert code == 2 and error == (
+        "error: own/config.yaml names an environment from outside, 'mine:Mine', whose code would be run; if you "
+        "trust it: palaestra evaluate own --episodes 1 --trust\n"
+    )
+    for command in (
+        "evaluate own --episodes 1",
+        "train --resume own --steps 250",
+        "compare own --episodes 1",
+    ):
+        assert in_order(f"{command} --trust", capsys)[0] == 0
+    # What is typed once more need not be trusted.
+    words = "train ppo --config own/config.yaml --env mine:Mine --steps 200 --out again"
+    assert in_order(words, capsys)[0] == 0
+    assert palaestra.load_policy("own", trust=True).action_space
+    with pytest.raises(UsageError, match="trust=True"):
+        palaestra.load_policy("own")
+
+
+def test_modules_here_do_not_stand_for_others(here, capsys):
+    """Without a name from outside on the command line, nothing is looked up in the working directory."""
+    (here / "tensorboard.py").write_text(f"open({str(here / 'mark')!r}, 'w')")
+    values = load_yaml(here / "run" / "config.yaml") | {"env": "MiniGrid-Empty-5x5-v0"}
+    save_yaml(here / "run" / "config.yaml", values)
+    for command in ("runs .", "evaluate run", "compare run --episodes 1"):
+        in_order(command, capsys)
+        assert not (here / "mark").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "allowed"),
+    [
+        ("environment", "CartPole-v1", True),
+        ("environment", "no-such-id", True),  # reported where it is made
+        ("environment", "palaestra/Recall-v0", True),
+        ("environment", "palaestra.envs:palaestra/Recall-v0", True),
+        ("environment", "palaestra.envs.tasks.corridor:Corridor", True),
+        ("environment", "palaestra.envs.corridor:Corridor", True),  # its name in 0.1.0
+        ("environment", "palaestra.envs.tasks.corridor:np", False),
+        ("environment", "palaestra.training.cli.main:run", False),
+        ("environment", "gymnasium.envs.classic_control:CartPole-v1", True),
+        ("environment", "gymnasium.envs.classic_control:CartPoleEnv", False),
+        ("environment", "pip:CartPole-v1", True),
+        ("environment", "pip.__main__:CartPole-v1", False),
+        ("environment", "os:CartPole-v1", False),
+        ("environment", "../x:CartPole-v1", False),
+        ("environment", "GymV26Environment-v0", False),
+        ("wrapper", "palaestra.envs.wrappers.minigrid:onehot", True),
+        ("wrapper", "palaestra.envs.minigrid:onehot", True),  # its name in 0.1.0
+        ("wrapper", "palaestra.envs.wrappers.atari:preprocess(stack=2)", True),
+        ("wrapper", "palaestra.envs.wrappers.action_mask:gymnasium", False),
+        ("wrapper", "palaestra.envs.wrappers.by_name:find_wrapper", False),
+        ("wrapper", "gymnasium.wrappers:RecordVideo(video_folder='x')", False),
+        ("agent", "ppo", True),
+        ("agent", "../ppo", True),  # refused as unknown, before anything is opened
+        ("agent", "sb3/ppo", True),
+        ("agent", "palaestra.agents.ppo:PPO", False),
+        ("encoder", "world-model:somewhere", True),  # whose own config is looked at
+        ("memory", "a:B", False),
+    ],
+)
+def test_what_a_file_may_name(kind, name, allowed, capsys):
+    assert may_name(kind, name) is allowed
+    with trusting(["train", "--trust"]):
+        assert may_name(kind, name)
+    with trusting(["train", f"--env={name}"]):
+        assert may_name(kind, name)
+    assert may_name(kind, name) is allowed
+
+
+def test_the_command_that_is_advised():
+    assert (
+        command_for({"env": "CartPole-v1", "agent": {"name": "ppo"}}, "evaluate", "a")
+        == "palaestra evaluate a"
+    )
+    with trusting(["train", "a:B"]):
+        assert command_for({"env": "a:B"}, "evaluate", "a") == "palaestra evaluate a --trust"
+    with (
+        trusting(["evaluate", "a folder"]),
+        pytest.raises(UsageError, match=r"palaestra evaluate 'a folder' --trust$"),
+    ):
+        check_names({"env": "a:B"}, "x")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"matches": [{"agents": ["planted:Agent"], "environments": {"CartPole-v1": 100}}]},
+        {"matches": [{"agents": ["ppo"], "environments": {"planted:Env": 100}}]},
+        {"matches": [{"agents": [{"agent": "ppo", "options": {"encoder": "planted:Agent"}}], "environments": {"CartPole-v1": 100}}]},
+        {"matches": [{"agents": [{"agent": "ppo", "config": "other.yaml"}], "environments": {"CartPole-v1": 100}}]},
+        {"agent": "planted:Agent", "env": "CartPole-v1", "steps": 100, "space": {"agent.gamma": {"choices": [0.9]}}},
+        {"agent": "ppo", "env": "planted:Env", "steps": 100, "space": {"agent.gamma": {"choices": [0.9]}}},
+        {"agent": "ppo", "env": "CartPole-v1", "steps": 100, "space": {"encoder.name": {"choices": ["mlp", "planted:Agent"]}}},
+        {"agent": "ppo", "env": "CartPole-v1", "steps": 100, "space": {"env_options.wrappers": {"choices": [["planted:Env"]]}}},
+        {"agent": "../../../x", "env": "CartPole-v1", "steps": 100, "space": {"agent.gamma": {"choices": [0.9]}}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_suites_and_sweeps_are_data(values, here, capsys):
+    save_yaml(here / "other.yaml", {"memory": "planted:Agent"})
+    save_yaml(here / "file.yaml", values)
+    command = "compare file.yaml --out new" if "matches" in values else "sweep file.yaml --out new"
+    code, error = in_order(command, capsys)
+    assert code == 2 and ("from outside" in error or "unknown agent" in error)
+    assert not (here / "mark").exists() and not (here / "new" / "runs").exists()
+
+
+def test_cycles_are_data(here, capsys):
+    save_yaml(here / "run" / "cycle.yaml", {"real_steps": 100, "world_model": "planted:Agent+ensemble"})
+    for command in ("train --resume run", "world-model dream --resume run", "runs .", "matrix ."):
+        in_order(command, capsys)
+        assert not (here / "mark").exists()
+    assert "from outside" in in_order("train --resume run", capsys)[1]
+
+
+def test_findings_are_data(here, capsys):
+    pytest.importorskip("matplotlib")
+    assert in_order("compare run --episodes 1 --out one", capsys)[0] == 0
+    text = (here / "one" / "comparison.json").read_text()
+    found = json.loads(text.replace('"ppo"', '"planted:Agent"'))
+    (here / "other.json").write_text(json.dumps(found))
+    in_order("compare other.json --out two", capsys)
+    assert not (here / "mark").exists()
+
+
+BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "!!python/object/apply:os.system ['touch mark']",
+        "env: !!python/object/apply:os.system ['touch mark']",
+        "env: !!python/name:os.system",
+        "env: !!python/module:planted",
+        "env: !!int x",
+        "env: !!timestamp x",
+        "steps: " + "9" * 5000,
+        "env: !!set {a, b}",
+        "? [a]\n: b",
+        BOMB,
+        "a: &a [*a]",
+        "a: " + "[" * 5000,
+        "- a",
+        "\x00",
+    ],
+    ids=range(14),
+)
+def test_yaml_is_data(text, here, capsys):
+    for path in ("run/config.yaml", "model/world_model.yaml", "file.yaml"):
+        (here / path).write_text(text)
+    for command in [
+        *commands(here),
+        "compare file.yaml",
+        "sweep file.yaml",
+        "train ppo --config file.yaml --env X",
+    ]:
+        if command.startswith(("runs", "matrix")):
+            command = command.replace("runs", "runs .").replace("matrix", "matrix .")
+        code, _ = in_order(command, capsys)
+        assert code == 2 or command.startswith("runs")
+        assert not (here / "mark").exists()
+
+
+class Touch:
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("member", ["data", "policy.pth", "pytorch_variables.pth", "policy.optimizer.pth"])
+def test_a_model_of_stable_baselines3_is_not_unpickled(member, here, capsys):
+    pytest.importorskip("stable_baselines3")
+    import base64
+
+    import torch
+
+    words = "--env CartPole-v1 --steps 64 --num-envs 2 --agent.n-steps 16 --track none --evaluate-episodes 1"
+    assert run(["train", "sb3/ppo", *words.split(), "--out", "theirs"]) == 0
+    with zipfile.ZipFile(here / "theirs" / "model.zip") as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    pickled = pickle.dumps(Touch(here / "mark"))
+    if member == "data":
+        data = json.loads(files["data"])
+        planted = {":type:": "x", ":serialized:": base64.b64encode(pickled).decode()}
+        files["data"] = json.dumps(
+            {name: planted if isinstance(x, dict) else x for name, x in data.items()}
+        ).encode()
+    else:
+        stream = io.BytesIO()
+        torch.save({"x": Touch(here / "mark")}, stream)
+        files[member] = stream.getvalue()
+    with zipfile.ZipFile(here / "theirs" / "model.zip", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    (here / "theirs" / "normalization.npz").write_bytes(pickled)
+    code, _ = in_order("evaluate theirs --episodes 1", capsys)
+    assert code == (2 if member == "policy.pth" else 0)
+    in_order("compare theirs --episodes 1", capsys)
+    assert not (here / "mark").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.yaml.tmp",
+        ".lock",
+        "metrics.jsonl",
+        "evaluations.tmp",
+        "summary.json",
+        "checkpoints",
+        "sessions.jsonl",
+    ],
+)
+def test_nothing_is_written_through_a_link(name, here, tmp_path_factory, capsys):
+    outside = tmp_path_factory.mktemp("outside")
+    path = here / "run" / name
+    if path.is_dir():
+        shutil.copytree(path, outside / "there")
+        shutil.rmtree(path)
+    else:
+        (outside / "there").write_bytes(path.read_bytes() if path.exists() else b"precious")
+        path.unlink(missing_ok=True)
+    path.symlink_to(outside / "there")
+    before = {file: file.read_bytes() for file in outside.rglob("*") if file.is_file()}
+    for command in ("train --resume run --steps 400", "compare run --episodes 1 --out new"):
+        code, error = in_order(command, capsys)
+        assert code == 2 and "link" in error
+        assert {file: file.read_bytes() for file in outside.rglob("*") if file.is_file()} == before
