@@ -72,34 +72,18 @@ class Store(NamedTuple):
     """Bytes of all of them."""
 
 
-def rollout_obstacle(rollout_length: int, total_steps: int, num_envs: int) -> Obstacle | None:
-    """Whether a run of `total_steps` is over before a rollout is full."""
-    vector_steps = -(-total_steps // num_envs)
-    if rollout_length <= vector_steps:
-        return None
-    return Obstacle("rollout_length", vector_steps, rollout_length * num_envs)
+class StepStore(ABC):
+    """A part of an agent that keeps steps."""
 
+    @abstractmethod
+    def store(self, step_bytes: int, state_size: int, num_envs: int) -> Store:
+        """What it takes once it is full.
 
-def replay_obstacle(
-    learning_starts: int, train_every: int, total_steps: int, num_envs: int
-) -> Obstacle | None:
-    """Whether a run of `total_steps` is over before the first update that comes after `learning_starts`."""
-    last = -(-total_steps // num_envs) * num_envs
-
-    def reached(multiple: int) -> int:
-        """Step that is the first to reach a multiple of `train_every`."""
-        return -(-multiple * train_every // num_envs) * num_envs
-
-    latest = reached(last // train_every)
-    if latest > 0 and learning_starts < latest:
-        return None
-    # The warm-up ends with the first step beyond it; an update may be due in that very step.
-    after = (learning_starts // num_envs + 1) * num_envs
-    multiple = max(1, (after - num_envs) // train_every + 1)
-    needed = max(after, reached(multiple))
-    if not latest:
-        return Obstacle("train_every", last, needed)
-    return Obstacle("learning_starts", latest - 1, needed)
+        Args:
+            step_bytes: bytes of an observation and an action.
+            state_size: numbers in the agent's memory.
+            num_envs: environments that are stepped together.
+        """
 
 
 class Agent(ABC):
@@ -160,8 +144,10 @@ class Agent(ABC):
                 part.skip(steps)
 
     def stores(self, step_bytes: int, num_envs: int) -> list[Store]:
-        """Memory that steps will take, none by default; `step_bytes` are those of an observation and an action."""
-        return []
+        """Memory that steps will take; `step_bytes` are those of an observation and an action."""
+        state_size = self.initial_state(1).shape[1]
+        stores = (part for part in self.parts().values() if isinstance(part, StepStore))
+        return [part.store(step_bytes, state_size, num_envs) for part in stores]
 
     @abstractmethod
     def parts(self) -> dict[str, Stateful | np.random.Generator]:

@@ -23,19 +23,9 @@ from ..networks.optimizer import FlatAdam, make_target
 from ..networks.q_value import ActionBounds, Actor, Critic
 from ..networks.stateful import Stateful
 from ..networks.torso import Torso
-from .agent import (
-    Agent,
-    Counter,
-    Metrics,
-    Obstacle,
-    Store,
-    Transition,
-    mean_metrics,
-    named_generator,
-    replay_obstacle,
-)
+from .agent import Agent, Counter, Metrics, Obstacle, Transition, mean_metrics, named_generator
 from .noise import NoiseName, make_noise
-from .replay import Replay
+from .replay import Replay, replay_obstacle
 from .replay_batches import TransitionBatch, WindowBatch, sample_windows
 from .schedules import Schedule, check_schedules, scheduled
 from .sequences import to_tensors
@@ -269,11 +259,6 @@ class DDPG(Agent):
         if self.config.target_smoothing == 0:
             return None
         return self.smoothing_generator.standard_normal((count, self.bounds.size), dtype=np.float32)
-
-    def stores(self, step_bytes: int, num_envs: int) -> list[Store]:
-        """The replay."""
-        num_bytes = self.replay.num_bytes(step_bytes, num_envs)
-        return [Store("replay_capacity", self.replay.capacity, num_bytes)]
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Everything that a checkpoint must hold."""

@@ -29,19 +29,9 @@ from ..networks.q_heads import (
 from ..networks.stateful import Stateful
 from ..networks.torso import Torso, pick
 from ..networks.tree import tree_map
-from .agent import (
-    Agent,
-    Counter,
-    Metrics,
-    Obstacle,
-    Store,
-    Transition,
-    mean_metrics,
-    named_generator,
-    replay_obstacle,
-)
+from .agent import Agent, Counter, Metrics, Obstacle, Transition, mean_metrics, named_generator
 from .exploration import with_random_rows
-from .replay import Replay
+from .replay import Replay, replay_obstacle
 from .replay_batches import TransitionBatch, WindowBatch, sample_windows
 from .schedules import Schedule, check_schedules, scheduled
 from .sequences import to_tensor, to_tensors
@@ -247,10 +237,7 @@ class DQN(Agent):
             priority = steps[-1].pop("priority")
             if config.prioritized:
                 self.replay.update_priorities(indices[counted], priority.cpu().numpy()[counted] + 1e-6)
-        metrics = mean_metrics(steps)
-        metrics["policy/epsilon"] = self.epsilon
-        metrics["policy/learning_rate"] = learning_rate
-        return metrics
+        return mean_metrics(steps) | {"policy/epsilon": self.epsilon, "policy/learning_rate": learning_rate}
 
     def loss(self, batch: TransitionBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of transitions, with noise `[2, P]` for the network and its target."""
@@ -347,11 +334,6 @@ class DQN(Agent):
             noise = draw_noise((2, self.noise_size), self.noise_generator)
             batch = windows.batch([self.network.torso], noise, self.device)
             yield Sample(batch, windows.indices.ravel(), windows.weights.ravel() > 0)
-
-    def stores(self, step_bytes: int, num_envs: int) -> list[Store]:
-        """The replay."""
-        num_bytes = self.replay.num_bytes(step_bytes, num_envs)
-        return [Store("replay_capacity", self.replay.capacity, num_bytes)]
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Everything that a checkpoint must hold."""

@@ -21,20 +21,10 @@ from ..networks.optimizer import FlatAdam
 from ..networks.stateful import Stateful
 from ..networks.torso import Torso
 from ..networks.tree import tree_map
-from .agent import (
-    Agent,
-    Counter,
-    Metrics,
-    Obstacle,
-    Store,
-    Transition,
-    mean_metrics,
-    named_generator,
-    rollout_obstacle,
-)
+from .agent import Agent, Counter, Metrics, Obstacle, Transition, mean_metrics, named_generator
 from .noise import CorrelatedNormal
 from .returns import generalized_advantages
-from .rollout import Rollout
+from .rollout import Rollout, rollout_obstacle
 from .schedules import Schedule, check_schedules, scheduled
 from .sequences import Sequence, cut_windows, to_tensor, to_tensors
 from .torsos import Normalizers, initial_state, make_joint_step
@@ -311,12 +301,6 @@ class PPO(Agent):
             )
             for k in range(-(-num_windows // size)):
                 yield PPOBatch(*tree_map(lambda parts, k=k: parts[k], shuffled))
-
-    def stores(self, step_bytes: int, num_envs: int) -> list[Store]:
-        """The rollout, and the copy of it that minibatches are cut from."""
-        state_size = self.initial_state(1).shape[1]
-        num_bytes = 2 * self.rollout.num_bytes(step_bytes, state_size, num_envs)
-        return [Store("rollout_length", self.rollout.length * num_envs, num_bytes)]
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Everything that a checkpoint must hold."""

@@ -21,20 +21,10 @@ from ..networks.q_heads import JointActions, QHead, QNetwork, of_action
 from ..networks.stateful import Stateful
 from ..networks.torso import Torso
 from ..networks.tree import tree_map
-from .agent import (
-    Agent,
-    Counter,
-    Metrics,
-    Obstacle,
-    Store,
-    Transition,
-    mean_metrics,
-    named_generator,
-    rollout_obstacle,
-)
+from .agent import Agent, Counter, Metrics, Obstacle, Transition, mean_metrics, named_generator
 from .exploration import with_random_rows
 from .returns import generalized_advantages
-from .rollout import Rollout
+from .rollout import Rollout, rollout_obstacle
 from .schedules import Schedule, check_schedules, scheduled
 from .sequences import to_tensor, to_tensors
 from .torsos import Normalizers, initial_state, make_value_step
@@ -208,12 +198,6 @@ class PQN(Agent):
             shuffled = tree_map(lambda x, order=order: x.index_select(0, order), tuple(data))
             for start in range(0, count, size):
                 yield PQNBatch(*tree_map(lambda x, start=start: x[start : start + size], shuffled))
-
-    def stores(self, step_bytes: int, num_envs: int) -> list[Store]:
-        """The rollout, and the copy of it that minibatches are cut from."""
-        state_size = self.initial_state(1).shape[1]
-        num_bytes = 2 * self.rollout.num_bytes(step_bytes, state_size, num_envs)
-        return [Store("rollout_length", self.rollout.length * num_envs, num_bytes)]
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Everything that a checkpoint must hold."""

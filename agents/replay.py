@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..networks.tree import tree_leaves, tree_map, write_rows
-from .agent import Transition
+from .agent import Obstacle, StepStore, Store, Transition
 from .sequences import storage_dtype
 from .sum_tree import CHILDREN, SumTree
 
@@ -30,7 +30,7 @@ class ReplaySample(NamedTuple):
     """Importance weights of prioritised sampling, at most 1; all 1 when sampling is uniform."""
 
 
-class Replay:
+class Replay(StepStore):
     """A ring of the last `capacity` steps, counted over all environments; allocated at the first `add`.
 
     The ring is time-major, `[rows, B, ...]`, and holds each observation once: the successor of row `t` is the
@@ -87,12 +87,13 @@ class Replay:
         """Steps that can be sampled."""
         return self.size * self.num_envs - self.invalid
 
-    def num_bytes(self, step_bytes: int, num_envs: int) -> int:
-        """Bytes that it takes once it is full, for observations and actions of `step_bytes`; ends of episodes aside."""
+    def store(self, step_bytes: int, state_size: int, num_envs: int) -> Store:
+        """The ring, of which not all memory need be kept; without the true successors at ends of episodes."""
         slots = (self.capacity // num_envs + 1) * num_envs
         # Reward, index of the end, memory, and five flags; priorities with the sums above them.
-        one = step_bytes + 4 + 4 + 4 * self.state_size + 5
-        return slots * one + (0 if self.prioritized is None else slots * 8 * CHILDREN // (CHILDREN - 1))
+        num_bytes = slots * (step_bytes + 4 + 4 + 4 * self.state_size + 5)
+        num_bytes += 0 if self.prioritized is None else slots * 8 * CHILDREN // (CHILDREN - 1)
+        return Store("replay_capacity", self.capacity, num_bytes)
 
     def _allocate(self, obs: Any, action: np.ndarray, state: np.ndarray, num_envs: int) -> None:
         """Make room for steps like those in `obs`, `action` and `state` `[N, ...]`."""
@@ -321,3 +322,25 @@ class Pool:
             write_rows(wider, slice(0, self.capacity), self.rows)
         self.free += range(capacity - 1, self.capacity - 1, -1)
         self.rows, self.capacity = wider, capacity
+
+
+def replay_obstacle(
+    learning_starts: int, train_every: int, total_steps: int, num_envs: int
+) -> Obstacle | None:
+    """Whether a run of `total_steps` is over before the first update that comes after `learning_starts`."""
+    last = -(-total_steps // num_envs) * num_envs
+
+    def reached(multiple: int) -> int:
+        """Step that is the first to reach a multiple of `train_every`."""
+        return -(-multiple * train_every // num_envs) * num_envs
+
+    latest = reached(last // train_every)
+    if latest > 0 and learning_starts < latest:
+        return None
+    # The warm-up ends with the first step beyond it; an update may be due in that very step.
+    after = (learning_starts // num_envs + 1) * num_envs
+    multiple = max(1, (after - num_envs) // train_every + 1)
+    needed = max(after, reached(multiple))
+    if not latest:
+        return Obstacle("train_every", last, needed)
+    return Obstacle("learning_starts", latest - 1, needed)

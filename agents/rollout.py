@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..networks.tree import tree_leaves, tree_map, write_rows
-from .agent import Transition
+from .agent import Obstacle, StepStore, Store, Transition
 from .sequences import Sequence, storage_dtype
 
 
-class Rollout:
+class Rollout(StepStore):
     """`length` consecutive steps of all environments, `[T, B, ...]`, filled in place.
 
     Each observation is stored once: the successor of row `t` is row `t + 1`, except where an episode was truncated
@@ -47,10 +47,10 @@ class Rollout:
         self.terminated, self.truncated, self.first = (np.zeros_like(self.reward, bool) for _ in range(3))
         self.valid = np.ones_like(self.terminated)
 
-    def num_bytes(self, step_bytes: int, state_size: int, num_envs: int) -> int:
-        """Bytes that `length` steps of `num_envs` environments take, of observations and actions of `step_bytes`."""
-        # Reward, memory, and four flags.
-        return self.length * num_envs * (step_bytes + 4 + 4 * state_size + 4)
+    def store(self, step_bytes: int, state_size: int, num_envs: int) -> Store:
+        """The rows, and the copy of them that minibatches are cut from; reward, memory and four flags each."""
+        steps = self.length * num_envs
+        return Store("rollout_length", steps, 2 * steps * (step_bytes + 4 + 4 * state_size + 4))
 
     @property
     def full(self) -> bool:
@@ -169,3 +169,11 @@ class Rollout:
             after = memory[0] if memory else self.state[min(t + 1, self.size - 1), index].copy()
             self.ends.append((int(t), int(index), obs, after))
         assert len(tree_leaves(self.last_obs)[0]) == self.reward.shape[1]
+
+
+def rollout_obstacle(rollout_length: int, total_steps: int, num_envs: int) -> Obstacle | None:
+    """Whether a run of `total_steps` is over before a rollout is full."""
+    vector_steps = -(-total_steps // num_envs)
+    if rollout_length <= vector_steps:
+        return None
+    return Obstacle("rollout_length", vector_steps, rollout_length * num_envs)

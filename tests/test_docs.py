@@ -102,7 +102,7 @@ def train_options(words: list[str]) -> frozenset[str]:
     whose = ("--env",) if any(word.startswith(("--encoder.", "--memory.")) for word in words) else ()
     asked = [part for name in (*whose, *named) for part in following(words, name)]
     if "--resume" in words:
-        return frozenset({"--resume", "--steps"})
+        return frozenset({"--resume", "--steps", "--schedule-steps", "--device", "--threads"})
     agent = "ppo" if words[1].isupper() or ":" in words[1] else words[1]
     extra = options_of("world-model", "dream") | UNLISTED if "--world-model" in words else frozenset()
     return options_of("train", agent, *asked) | extra

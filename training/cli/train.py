@@ -45,8 +45,6 @@ def train(arguments: list[str]) -> int:
     from ..run.start import plan, resume_run, start_run
 
     if not resume and option_value(arguments, "world-model") is not None:
-        if DRY_RUN in arguments:
-            raise UsageError(f"{DRY_RUN}: not with --world-model, whose dreams are as large as they turn out")
         from ..imagination.dyna import dream_cycle
         from ..imagination.dyna_options import read_dyna_options
 

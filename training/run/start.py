@@ -43,6 +43,7 @@ def start_run(config: RunConfig, run_dir: Path) -> Result:
     """
     folder = absolute(run_dir)
     check_new(run_dir)
+    check_learns(config)
     config, here, _ = checked(config)
     with new_folder(folder, run_dir):
         save_config(folder, config)
@@ -51,6 +52,7 @@ def start_run(config: RunConfig, run_dir: Path) -> Result:
 
 def plan(config: RunConfig) -> dict[str, Any]:
     """Do nothing but say what a run comes to: what is chosen for it, and what it takes of memory and disk."""
+    check_learns(config)
     config, here, taken = checked(config)
     names = (
         "agent",
@@ -87,7 +89,6 @@ def checked(config: RunConfig) -> tuple[RunConfig, RunConfig, Footprint]:
         config = resolve(config)
         loop = loop_of(config)
         config = loop.settle(config)
-        check_learns(config)
         here = on_this_machine(config)
         set_threads(here.threads)
         spec = training_spec(here)

@@ -65,6 +65,8 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     parsed |= {name: getattr(default, name) for name in hidden}
     run_dir = parsed.pop("out")
     del parsed["config"], parsed["trust"]
+    if parsed.pop("dry_run"):
+        raise UsageError("--dry-run: only of `palaestra train` without --world-model")
     parsed["env_kwargs"] = default.env_kwargs | parse_assignments(parsed["env_kwargs"], "--env-kwargs")
     # Ranges are checked by reading the result once more, as if it stood in a file.
     return run_config(to_dict(RunConfig(agent=agent, **parsed)), "--"), run_dir
@@ -130,8 +132,10 @@ def _options_class(config_class: type[Any], default: RunConfig, hidden: frozense
             (name, Annotated[Path | None, tyro.conf.arg(help=text)], dataclasses.field(default=None))
         )
     fields.append(("trust", TrustSwitch, dataclasses.field(default=False)))
+    dry_run = "Train nothing; say what is chosen, and what the run takes of memory and disk."
+    fields.append(("dry_run", Annotated[bool, tyro.conf.arg(help=dry_run)], dataclasses.field(default=False)))
     made = dataclasses.make_dataclass("TrainOptions", fields, frozen=True)
-    made.__doc__ = f"Train {default.agent}; with --dry-run only say what the run takes of memory and disk."
+    made.__doc__ = f"Train {default.agent}."
     return made
 
 
