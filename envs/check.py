@@ -91,7 +91,7 @@ def check_environment(
         about = {
             "observation_space": str(env.observation_space),
             "action_space": str(env.action_space),
-            "render_modes": tuple((env.metadata or {}).get("render_modes", ())),
+            "render_modes": tuple((env.metadata or {}).get("render_modes") or ()),
         }
         speed = check_single(spec, registered, env, checkers or {}, findings)
         if findings.trains:

@@ -72,7 +72,7 @@ def play(env: gymnasium.Env, act: Callable[[Any], Any], seconds: float) -> Itera
         except StopIteration:
             return
         obs, reward, terminated, truncated, _ = env.step(action)
-        yield tree_map(np.copy, obs), np.copy(reward), terminated, truncated
+        yield tree_map(np.copy, obs), np.array(reward), terminated, truncated
         if terminated or truncated:
             obs, _ = env.reset(seed=SEED + t)
             yield tree_map(np.copy, obs), 0.0, False, False

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from importlib.metadata import Distribution, distributions
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 NEEDS_GYMNASIUM = re.compile(r"gym(nasium)?\b", re.IGNORECASE)
 LARGEST_FILE = 1_000_000
@@ -37,10 +37,10 @@ def sources(distribution: Distribution) -> Iterator[tuple[PurePosixPath, str]]:
     """Python files of a package with what they say; those nearest to its top first, where most register their ids."""
     files = [file for file in distribution.files or () if file.suffix == ".py" and ".." not in file.parts]
     for file in sorted(files, key=lambda file: (len(file.parts), file.name != "__init__.py")):
-        path = file.locate()
+        path = Path(file.locate())
         try:
-            if path.stat().st_size <= LARGEST_FILE:  # type: ignore[attr-defined]
-                yield PurePosixPath(file), path.read_text(encoding="utf-8")  # type: ignore[call-arg]
+            if path.stat().st_size <= LARGEST_FILE:
+                yield PurePosixPath(file), path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             continue
 

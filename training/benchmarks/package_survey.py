@@ -71,7 +71,11 @@ def in_process(words: list[str], timeout: float) -> tuple[dict[str, Any], str]:
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         command = [sys.executable, "-m", CHILD, words[0], str(result), *words[1:]]
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        streams: Any = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.DEVNULL,
+            "stderr": subprocess.DEVNULL,
+        }
         # A folder of its own: packages write where they are.
         child = subprocess.Popen(
             command, cwd=folder, env=os.environ | WITHOUT_SCREEN, start_new_session=True, **streams

@@ -11,6 +11,7 @@ import json
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from importlib.metadata import distribution
@@ -112,7 +113,7 @@ def train(config: Any) -> float:
     return STEPS / (time.perf_counter() - started)
 
 
-TASKS = {"ids": find_ids, "try": try_environment}
+TASKS: dict[str, Callable[..., None]] = {"ids": find_ids, "try": try_environment}
 
 if __name__ == "__main__":
     TASKS[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])
