@@ -38,10 +38,11 @@ def train_baseline(
         log = MetricsLog(tracker, clock, Meter())
         callback = Callback(session, model, normalizer, envs, episodes, log, progress)
         model.set_logger(Logger(None, []))
-        with suppress(Stopped):
+        with suppress(Stopped), session.acting():
             # It never writes its log: what it holds is read, and forgotten, where our rows are due.
             model.learn(config.steps, callback=callback, log_interval=sys.maxsize)
         if not signals:
+            session.check({"policy": model.policy}, log.meter)
             save_model(run_dir, model, frozen(normalizer))
             session.evaluate(BaselineActor(model, frozen(normalizer)))
     return session.result()
@@ -78,7 +79,10 @@ class Callback:
             # What the latest update has left.
             self.log.meter.add(translated(self.model.logger.name_to_value, type(self.model).__name__))
             self.model.logger.dump()
-            self.log.write(self.envs.restarts)
+            try:
+                self.session.check({"policy": self.model.policy}, self.log.meter)
+            finally:
+                self.log.write(self.envs.restarts)
         if due(config.evaluate_every, before, clock.step) and clock.step < config.steps:
             self.session.evaluate(BaselineActor(self.model, frozen(self.normalizer)))
         # A rollout that the last step fills is learned from before the algorithm ends by itself.

@@ -8,8 +8,9 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-from ..settings.usage import UsageError, nearest
-from .output import BAD_INPUT, DONE, exit_code
+from ..run.signals import StoppedError
+from ..settings.usage import RunFailedError, UsageError, nearest
+from .output import BAD_INPUT, DONE, FAILURE, exit_code
 
 USAGE = """usage: palaestra COMMAND ...
 
@@ -62,6 +63,9 @@ def run(arguments: list[str]) -> int:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except RunFailedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILURE
     except OSError as error:
         # The user's files and folders; an environment's own errors have been reported already.
         if error.filename is None:
@@ -71,6 +75,9 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return exit_code(signal.SIGINT)
+    except StoppedError as stop:
+        print("stopped", file=sys.stderr)
+        return exit_code(stop.number)
 
 
 def _dispatch(command: str, arguments: list[str]) -> int:

@@ -14,11 +14,12 @@ from ..run.folder import CYCLE_FILE, check_new, new_folder
 from ..run.lock import locked
 from ..run.loop import AgentLoop, loop_of
 from ..run.session import tracked
+from ..run.signals import StoppedError
 from ..run.start import finish
 from ..run.video import check_video
 from ..settings.config import RunConfig, load_config, save_config, to_dict
 from ..settings.typed import build, plain
-from ..settings.usage import UsageError, as_usage_errors
+from ..settings.usage import RunFailedError, UsageError, as_usage_errors
 from ..settings.yaml_files import load_yaml, save_yaml
 from ..tracking.progress import say
 from ..tracking.trackers import check_tracking, step_to_resume
@@ -106,11 +107,19 @@ def _train_in(run_dir: Path, cycle: CycleConfig, config: RunConfig) -> int:
     ) as opened:
         try:
             result = train_in_rounds(cycle, config, run_dir, opened.tracker, checkpoint)
-        except SystemExit:  # stopped while it fitted
+        except StoppedError as stop:  # while it fitted
             say(advice)
-            raise
+            raise SystemExit(128 + stop.number) from None
+        except RunFailedError as error:
+            if str(run_dir) in str(error):
+                raise
+            raise RunFailedError(
+                f"{error}; lower fit.learning_rate in {run_dir / CYCLE_FILE}, then go on: palaestra train --resume "
+                f"{run_dir}"
+            ) from error
         opened.exit_code = result.exit_code
         if result.signal is None:
             finish(run_dir, config, result, opened.tracker)
+            opened.exit_code = result.exit_code
     print(describe(run_dir, result) if result.signal is None else advice)
     return result.exit_code

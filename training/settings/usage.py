@@ -15,6 +15,10 @@ class UsageError(Exception):
     """The user asked for something impossible; the message is one line for them."""
 
 
+class RunFailedError(Exception):
+    """What was asked for could not be done to the end; the message is one line for the user, with how to go on."""
+
+
 @contextmanager
 def as_usage_errors() -> Iterator[None]:
     """Turn what environments, networks and agents say of a wrong request into a UsageError."""
