@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector.utils import create_empty_array
 
-from ..networks.tree import read_row, tree_map, write_row
+from ..networks.tree import read_row, row_writer, tree_map, write_row
 from .actions import action_clipper
 from .backends.backend import DISABLED, NEXT_STEP, SAME_STEP, Backend
 from .backends.failure import (
@@ -48,6 +48,7 @@ class BackendEnvs(Envs):
         self._backend = backend
         self._restart_failed = restart_failed
         self._max_steps = max_steps
+        self._write_obs = row_writer(backend.observation_space)
         self._ranges = ranges_of(backend.observation_space)
         self._is_finite = finite_checker(create_empty_array(backend.observation_space, n=backend.num_envs))
         self._mode = backend.autoreset_mode
@@ -111,8 +112,12 @@ class BackendEnvs(Envs):
         if self._backend.failures or not self._is_sound(obs, reward):
             failures = self._failures_of_step(obs, reward)
             obs = self._repair(failures, before, action, obs, reward, terminated, truncated)
-        self._clock += 1
         next_obs, valid = obs, None
+        if self._mode is SAME_STEP and np.count_nonzero(terminated | truncated):
+            next_obs = self._with_final_obs(obs, terminated | truncated, info["final_obs"], action)
+            for failure in self._failures_of_begin(next_obs, np.zeros(self.num_envs)):
+                raise self._stopped(failure._replace(in_reset=False), action)
+        self._clock += 1
         resetting = self._resetting
         if self._any_resetting:
             valid = ~resetting
@@ -129,12 +134,7 @@ class BackendEnvs(Envs):
         episodes: list[Episode] = []
         if any_done:
             episodes = self._finish(done, terminated, failures, cut)
-            if self._mode is SAME_STEP:
-                next_obs = with_final_obs(obs, done, info["final_obs"])
-                if not self._is_sound(next_obs, reward):
-                    for failure in self._failures_of_step(next_obs, reward):
-                        raise self._stopped(failure, action)
-            elif self._mode is DISABLED:
+            if self._mode is DISABLED:
                 obs = self._begun(self._backend.restart(done))
         if cut is not None and self._mode is not DISABLED:
             episodes += self._finish(cut & ~done, terminated, failures, cut)
@@ -171,6 +171,19 @@ class BackendEnvs(Envs):
             sound[[failure.env_index for failure in failures]] = False
             self._failed[sound] = 0
         return episodes
+
+    def _with_final_obs(self, obs: Any, done: np.ndarray, final_obs: Any, action: Any) -> Any:
+        """Copy `obs [B, ...]` with the rows of ended episodes taken from `final_obs`.
+
+        Gymnasium's vector environments give an object array with one observation an environment, others a batch.
+        """
+        successor = tree_map(np.array, obs)
+        for i in np.flatnonzero(done).tolist():
+            try:
+                self._write_obs(successor, i, read_row(final_obs, i))
+            except ValueError as error:
+                raise self._stopped(Failure(i, f"returned {error}"), action) from error
+        return successor
 
     def _failures_of_step(self, obs: Any, reward: np.ndarray) -> list[Failure]:
         """Which copies raised or returned what no agent can learn from, each once."""
@@ -273,14 +286,3 @@ class BackendEnvs(Envs):
             self._returns = np.array(state["returns"])
             # Where the next row is spent on resetting, an episode begins after it.
             self._starts = self._resetting - np.array(state["lengths"])
-
-
-def with_final_obs(obs: Any, done: np.ndarray, final_obs: Any) -> Any:
-    """Copy `obs [B, ...]` with the rows of ended episodes taken from `final_obs`.
-
-    Gymnasium's vector environments give an object array with one observation an environment, others a batch.
-    """
-    successor = tree_map(np.array, obs)
-    for i in np.flatnonzero(done).tolist():
-        write_row(successor, i, read_row(final_obs, i))
-    return successor

@@ -45,8 +45,7 @@ def finite_checker(obs: Any) -> Callable[[Any, np.ndarray], bool]:
 
     A product with zeros is NaN as soon as one factor is not finite; this takes 0.5 us where `np.isfinite(x).all()`
     takes 1.5. Of float64 it is the sum of squares that is small enough. It may say no of numbers close to the largest
-    float32: `not_sound` looks closely. (Of observations the method `dot` would warn of infinity; squares of rewards are
-    safe.)
+    float32: `not_sound` looks closely. (The method `dot` would warn of infinity.)
     """
     vdot, limit = np.vdot, LARGEST**2
     # Place of each float leaf, what to multiply it by (None: itself), and what the product may be.
@@ -57,7 +56,7 @@ def finite_checker(obs: Any) -> Callable[[Any, np.ndarray], bool]:
             plan.append((place, np.zeros_like(leaf) if small else None, 0.0 if small else limit))
     if isinstance(obs, np.ndarray) and plan and plan[0][1] is not None:
         zeros = plan[0][1]
-        return lambda obs, reward: bool(vdot(zeros, obs) == 0 and reward.dot(reward) <= limit)
+        return lambda obs, reward: bool(vdot(zeros, obs) == 0 and vdot(reward, reward) <= limit)
 
     def check(obs: Any, reward: np.ndarray) -> bool:
         leaves = tree_leaves(obs) if plan else []
@@ -65,7 +64,7 @@ def finite_checker(obs: Any) -> Callable[[Any, np.ndarray], bool]:
             leaf = leaves[place]
             if not vdot(leaf if factor is None else factor, leaf) <= most:
                 return False
-        return bool(reward.dot(reward) <= limit)
+        return bool(vdot(reward, reward) <= limit)
 
     return check
 
