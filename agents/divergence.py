@@ -43,7 +43,7 @@ def broken_metric(metrics: Mapping[str, Any]) -> str | None:
     Other metrics may be infinite for a while where all that is learned is sound: a divergence of policies, for one.
     """
     for name, value in metrics.items():
-        if name.startswith("loss/") or name == "gradient_norm":
+        if name.startswith("loss/") or name.endswith("gradient_norm"):
             number = float(value)
             if not math.isfinite(number):
                 return f"{name} is {number}"

@@ -103,7 +103,7 @@ class VectorBackend(Backend):
 def copy_in_order(space: spaces.Space, obs: Any, failures: list[Failure], key: str = "") -> Any:
     """Copy a batch of observations, Dict observations with the keys of their space in its order.
 
-    All get the space's type; copies with a value that it cannot hold are added to `failures`.
+    Whole numbers get the space's type; copies with a value that it cannot hold are added to `failures`.
     """
     match space:
         case spaces.Dict():
@@ -115,6 +115,12 @@ def copy_in_order(space: spaces.Space, obs: Any, failures: list[Failure], key: s
             return tuple(copy_in_order(part, obs[i], failures, f"{key}[{i}]") for i, part in enumerate(space))
     values, dtype = np.array(obs), np.dtype(space.dtype)
     if values.dtype == dtype:
+        return values
+    if values.dtype.kind == dtype.kind == "f":
+        # As they are: the check of environments says so. What looks for infinity expects the space's type.
+        beyond = np.isfinite(values) & ~np.isfinite(cast(values, dtype))
+        for i in np.unique(np.argwhere(beyond)[:, 0]).tolist():
+            failures.append(Failure(i, f"returned {values[i][beyond[i]][0]:g}{key}, infinite as {dtype}"))
         return values
     try:
         return cast(values, dtype, key)

@@ -39,4 +39,4 @@ def test_parameters_without_our_optimizer_and_running_statistics_are_looked_at()
 def test_losses_and_gradients_are_finite_and_other_metrics_need_not_be():
     assert broken_metric({"policy/approx_kl": np.inf, "loss/q": 1.0, "episode/return": np.nan}) is None
     assert broken_metric({"loss/q": 1.0, "loss/value": torch.tensor(np.nan)}) == "loss/value is nan"
-    assert broken_metric({"gradient_norm": np.inf}) == "gradient_norm is inf"
+    assert broken_metric({"value/gradient_norm": np.inf}) == "value/gradient_norm is inf"

@@ -103,7 +103,7 @@ def test_backends_that_reset_by_themselves_are_bounded_too(mode):
         vector_kwargs={"autoreset_mode": mode},
     )
     played = play(Waiter(), BackendEnvs(VectorBackend(envs, 0), max_steps=5), [3, 3], explore=False)
-    assert [[episode.length for episode in copy][0] for copy in played] == [5, 5]
+    assert [copy[0].length for copy in played] == [5, 5]
     assert all(len(copy) == 3 and copy[0].cut for copy in played)
     assert all(episode.length <= 5 for copy in played for episode in copy)
 
