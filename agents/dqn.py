@@ -176,8 +176,8 @@ class DQN(Agent):
             prioritized=config.priority_exponent if config.prioritized else None,
             state_size=torso.replayed_size,
         )
-        c51 = head.support is not None
-        self.support_check = SupportCheck(config.value_min, config.value_max, config.gamma, c51)
+        silence = config.learning_starts if head.support is not None else None
+        self.support_check = SupportCheck(config.value_min, config.value_max, config.gamma, silence)
         self.steps = Counter(total_steps)
         self.act_generator = named_generator(seed, "dqn/act")
         self.sample_generator = named_generator(seed, "dqn/sample")

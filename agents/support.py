@@ -12,43 +12,45 @@ LONGEST = 10_000
 
 
 class SupportCheck:
-    """Discounted returns of what is experienced, compared with a support; the first that lie outside are a warning.
+    """Discounted returns of what is experienced, compared with a support; those that lie outside are one warning.
 
-    It changes nothing that is learned, and begins anew where a run is resumed. Without being `wanted` it does nothing.
+    It comes after `silence` steps, when learning begins and many returns are known; None is for ever. The check changes
+    nothing that is learned, and begins anew where a run is resumed.
     """
 
-    def __init__(self, low: float, high: float, gamma: float, wanted: bool):
+    def __init__(self, low: float, high: float, gamma: float, silence: int | None):
         self.low, self.high, self.gamma = low, high, gamma
-        self.wanted = wanted
+        self.silence = silence
+        self.steps = 0
         self.rewards: list[list[float]] = []
         """Of the running episode of each environment."""
+        self.smallest, self.largest = math.inf, -math.inf
 
     def add(self, transition: Transition) -> None:
         """Take in one step of all environments."""
-        if not self.wanted:
+        if self.silence is None:
             return
         self.rewards = self.rewards or [[] for _ in transition.reward]
+        self.steps += len(transition.reward)
         for i, (reward, done) in enumerate(
             zip(transition.reward.tolist(), transition.done.tolist(), strict=True)
         ):
             if transition.valid is None or transition.valid[i]:
                 self.rewards[i].append(reward)
             if done or len(self.rewards[i]) >= LONGEST:
-                self._compare(self.rewards[i])
+                low, high = return_range(self.rewards[i], self.gamma)
+                self.smallest, self.largest = min(self.smallest, low), max(self.largest, high)
                 self.rewards[i] = []
-
-    def _compare(self, rewards: list[float]) -> None:
-        low, high = return_range(rewards, self.gamma)
-        if self.low <= low and high <= self.high:
-            return
-        self.wanted = False
-        warnings.warn(
-            f"C51 can express returns from {self.low:g} to {self.high:g}, but there are some from {low:.4g} to "
-            f"{high:.4g}, which it takes for the nearest end; what fits, as long as they do not grow: "
-            f"--agent.value-min {outward(min(low, self.low))} --agent.value-max {outward(max(high, self.high))}",
-            RuntimeWarning,
-            stacklevel=4,
-        )
+        if self.steps > self.silence and (self.smallest < self.low or self.largest > self.high):
+            self.silence = None
+            low, high = outward(min(self.smallest, self.low)), outward(max(self.largest, self.high))
+            warnings.warn(
+                f"C51 can express returns from {self.low:g} to {self.high:g}, but there are some from "
+                f"{self.smallest:.4g} to {self.largest:.4g}, which it takes for the nearest end; what fits, as long as "
+                f"they do not grow: --agent.value-min {low} --agent.value-max {high}",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
 
 def return_range(rewards: list[float], gamma: float) -> tuple[float, float]:
