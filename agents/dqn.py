@@ -35,6 +35,7 @@ from .replay import Replay, replay_obstacle
 from .replay_batches import TransitionBatch, WindowBatch, sample_windows
 from .schedules import Schedule, check_schedules, scheduled
 from .sequences import to_tensor, to_tensors
+from .support import SupportCheck
 from .torsos import Normalizers, initial_state, make_value_step
 
 # Batches that are sampled in one go when many gradient steps follow each other.
@@ -148,8 +149,7 @@ class DQN(Agent):
         device: torch.device,
         compile: bool = False,
     ):
-        self.config = config
-        self.device = device
+        self.config, self.device = config, device
         torso = make_torso()
         self.actions = JointActions(action_space, torso.mask_space)
         support = torch.linspace(config.value_min, config.value_max, config.atoms)
@@ -164,9 +164,8 @@ class DQN(Agent):
             noisy=config.noisy,
             layer_norm=config.layer_norm,
         )
-        self.network = QNetwork(torso, head).to(device)
+        self.network, self.has_memory = QNetwork(torso, head).to(device), torso.has_memory
         # With a memory every batch has another shape, and each would be compiled anew.
-        self.has_memory = torso.has_memory
         compile = compile and not self.has_memory
         self.optimizer = FlatAdam(self.network, max_grad_norm=config.max_grad_norm, compile=compile)
         self.target, self.target_vector = make_target(self.network)
@@ -181,6 +180,8 @@ class DQN(Agent):
             prioritized=config.priority_exponent if config.prioritized else None,
             state_size=torso.replayed_size,
         )
+        silence = config.learning_starts if head.support is not None else None
+        self.support_check = SupportCheck(config.value_min, config.value_max, config.gamma, silence)
         self.steps = Counter(total_steps)
         self.act_generator = named_generator(seed, "dqn/act")
         self.sample_generator = named_generator(seed, "dqn/sample")
@@ -216,14 +217,15 @@ class DQN(Agent):
         """Add a step to the replay; update target and network when it is time."""
         config = self.config
         self.replay.add(transition._replace(action=self.actions.index(transition.action)))
+        self.support_check.add(transition)
         self.steps.add(transition.num_steps)
         self.normalizers.update(transition.obs, transition.valid)
         if moves := self.steps.passed(config.target_every):
             self.target_vector.lerp_(self.optimizer.vector, 1 - (1 - config.tau) ** moves)
         updates = self.steps.passed(config.train_every)
-        if not updates or self.steps.count <= config.learning_starts or not len(self.replay):
-            return {}
-        return self.update(updates * config.steps_per_update)
+        if updates and self.steps.count > config.learning_starts and len(self.replay):
+            return self.update(updates * config.steps_per_update)
+        return {}
 
     def update(self, gradient_steps: int) -> Metrics:
         """Fit the values to their targets on new samples of the replay."""

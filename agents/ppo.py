@@ -39,7 +39,8 @@ class PPOConfig:
     rollout_length: Annotated[int, Gt(0)] = 128
     """Steps of every environment between updates."""
     batch_size: Annotated[int, Gt(0)] = 256
-    """Steps in a minibatch; with a memory, as many whole windows as they fill."""
+    """Steps in a minibatch; with a memory, as many whole windows as they fill. A last one of a single step is added
+    to the one before it."""
     sequence_length: Annotated[int, Gt(0)] = 32
     """With a memory: steps of a window, which begins with the memory it began with; how far back gradients reach."""
     epochs: Annotated[int, Gt(0)] = 4
@@ -121,6 +122,11 @@ class PPO(Agent):
         self.config = config
         self.device = device
         torso = make_torso()
+        if config.batch_size == 1 and config.normalize_advantage and not torso.has_memory:
+            raise ValueError(
+                "batch_size: the advantage of one lone step, normalised, is always 0; use at least 2, or "
+                "--agent.no-normalize-advantage"
+            )
         share = torso.shared_by_default if config.share_torso is None else config.share_torso
         value_torso = torso if share else make_torso()
         head = policy_head(
@@ -232,7 +238,7 @@ class PPO(Agent):
         config, valid, advantage = self.config, batch.valid, batch.advantage
         policy, value = self._policy_and_value(batch.obs, batch.state[0], batch.first)
 
-        if config.normalize_advantage:
+        if config.normalize_advantage and advantage.numel() > 1:
             center = masked_mean(advantage, valid)
             # Unbiased, as in the reference implementations; one lone step has no deviation.
             variance = (valid * (advantage - center).square()).sum() / (valid.sum() - 1).clamp(min=1)
@@ -294,12 +300,16 @@ class PPO(Agent):
         windows = cut_windows(data, length)
         num_windows = windows.valid.shape[1]
         size = min(max(1, self.config.batch_size // length), num_windows)
+        sizes = [min(size, num_windows - start) for start in range(0, num_windows, size)]
+        if len(sizes) > 1 and sizes[-1] * length == 1 < size:
+            # One lone step has no deviation to normalise by: it joins the minibatch before.
+            sizes[-2:] = [size + 1]
         for _ in range(self.config.epochs):
             order = to_tensor(self.shuffle_generator.permutation(num_windows), self.device)
             shuffled = tree_map(
-                lambda x, order=order: [*x.index_select(1, order).split(size, 1)], tuple(windows)
+                lambda x, order=order: [*x.index_select(1, order).split(sizes, 1)], tuple(windows)
             )
-            for k in range(-(-num_windows // size)):
+            for k in range(len(sizes)):
                 yield PPOBatch(*tree_map(lambda parts, k=k: parts[k], shuffled))
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:

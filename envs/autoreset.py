@@ -9,10 +9,18 @@ from typing import Any
 import numpy as np
 from gymnasium.vector.utils import create_empty_array
 
-from ..networks.tree import read_row, tree_map, write_row
+from ..networks.tree import read_row, row_writer, tree_map, write_row
 from .actions import action_clipper
 from .backends.backend import DISABLED, NEXT_STEP, SAME_STEP, Backend
-from .backends.failure import EnvironmentFailedError, Failure, failed, finite_checker, not_finite
+from .backends.failure import (
+    EnvironmentFailedError,
+    Failure,
+    failed,
+    finite_checker,
+    in_range,
+    not_sound,
+    ranges_of,
+)
 from .vector import Envs, EnvStep, Episode
 
 # A copy that fails this often in a row, in its episodes or in beginning them, is hopeless.
@@ -31,11 +39,17 @@ class BackendEnvs(Envs):
     A copy that fails, by raising, by returning NaN, or by killing its process, is an `EnvironmentFailedError`, after
     which nothing can be stepped any further. With `restart_failed` it is made anew instead: that step comes out with
     reward 0, the observation before it, and `truncated`, and the next episode begins.
+
+    With `max_steps`, an episode is cut off after so many: it is `truncated`, and the next one begins. A backend that
+    resets by itself cannot be told to; there the episode goes on, and counts as the next one from here on.
     """
 
-    def __init__(self, backend: Backend, restart_failed: bool = False):
+    def __init__(self, backend: Backend, restart_failed: bool = False, max_steps: int | None = None):
         self._backend = backend
         self._restart_failed = restart_failed
+        self._max_steps = max_steps
+        self._write_obs = row_writer(backend.observation_space)
+        self._ranges = ranges_of(backend.observation_space)
         self._is_finite = finite_checker(create_empty_array(backend.observation_space, n=backend.num_envs))
         self._mode = backend.autoreset_mode
         self._clip = action_clipper(backend.action_space, backend.num_envs)
@@ -60,6 +74,9 @@ class BackendEnvs(Envs):
         self.restarts = 0
         # How often each copy has failed since it last came to the end of an episode.
         self._failed = np.zeros(self.num_envs, np.int64)
+
+    def _is_sound(self, obs: Any, reward: np.ndarray) -> bool:
+        return self._is_finite(obs, reward) and (not self._ranges or in_range(obs, self._ranges))
 
     @property
     def obs(self) -> Any:  # type: ignore[override]
@@ -92,17 +109,22 @@ class BackendEnvs(Envs):
             position = f"vector step {self._clock + 1}, actions {reprlib.repr(action)}"
             raise EnvironmentFailedError(f"the environments {failed(error)} ({position})") from error
         failures: list[Failure] = []
-        if self._backend.failures or not self._is_finite(obs, reward):
+        if self._backend.failures or not self._is_sound(obs, reward):
             failures = self._failures_of_step(obs, reward)
             obs = self._repair(failures, before, action, obs, reward, terminated, truncated)
-        self._clock += 1
         next_obs, valid = obs, None
+        if self._mode is SAME_STEP and np.count_nonzero(terminated | truncated):
+            next_obs = self._with_final_obs(obs, terminated | truncated, info["final_obs"], action)
+            for failure in self._failures_of_begin(next_obs, np.zeros(self.num_envs)):
+                raise self._stopped(failure._replace(in_reset=False), action)
+        self._clock += 1
         resetting = self._resetting
         if self._any_resetting:
             valid = ~resetting
             reward[resetting] = 0.0
             terminated &= valid
             truncated &= valid
+        cut = self._cut(terminated, truncated)
         first = done = terminated | truncated
         any_done = bool(np.count_nonzero(done))
         if self._mode is NEXT_STEP:
@@ -111,41 +133,67 @@ class BackendEnvs(Envs):
 
         episodes: list[Episode] = []
         if any_done:
-            episodes = self._finish(done, terminated, failures)
-            if self._mode is SAME_STEP:
-                next_obs = with_final_obs(obs, done, info["final_obs"])
-                if not self._is_finite(next_obs, reward):
-                    raise self._stopped(not_finite(next_obs, reward)[0], action)
-            elif self._mode is DISABLED:
+            episodes = self._finish(done, terminated, failures, cut)
+            if self._mode is DISABLED:
                 obs = self._begun(self._backend.restart(done))
+        if cut is not None and self._mode is not DISABLED:
+            episodes += self._finish(cut & ~done, terminated, failures, cut)
         self.first = first
         restarted = tuple(failure.env_index for failure in failures) if failures else ()
         return EnvStep(next_obs, reward, terminated, truncated, obs, first, valid, episodes, info, restarted)
 
-    def _finish(self, done: np.ndarray, terminated: np.ndarray, failures: list[Failure]) -> list[Episode]:
+    def _cut(self, terminated: np.ndarray, truncated: np.ndarray) -> np.ndarray | None:
+        """Where an episode has become too long `[B]`, truncated where it can be; None where none has."""
+        if self._max_steps is None:
+            return None
+        cut = (self._clock - self._starts >= self._max_steps) & ~(terminated | truncated)
+        if not np.count_nonzero(cut):
+            return None
+        if self._mode is DISABLED:
+            truncated |= cut
+        return cut
+
+    def _finish(
+        self, done: np.ndarray, terminated: np.ndarray, failures: list[Failure], cut: np.ndarray | None
+    ) -> list[Episode]:
         # Row by row: mostly it is one, for which NumPy's calls cost more than a loop.
         seeds, returns = self._backend.seeds, self._returns
         starts = self._starts = self._starts.copy()
-        # The row after a `NEXT_STEP` end belongs to no episode.
-        next_start = self._clock + (self._mode is NEXT_STEP)
         episodes = []
         for i in done.nonzero()[0].tolist():
-            length = self._clock - int(starts[i])
-            episodes.append(Episode(i, seeds[i], float(returns[i]), length, bool(terminated[i])))
-            returns[i], starts[i] = 0.0, next_start
+            length, too_long = self._clock - int(starts[i]), cut is not None and bool(cut[i])
+            episodes.append(Episode(i, seeds[i], float(returns[i]), length, bool(terminated[i]), too_long))
+            returns[i] = 0.0
+            # The row after a `NEXT_STEP` end belongs to no episode.
+            starts[i] = self._clock + (self._mode is NEXT_STEP and not too_long)
         if self.restarts:
             sound = done.copy()
             sound[[failure.env_index for failure in failures]] = False
             self._failed[sound] = 0
         return episodes
 
+    def _with_final_obs(self, obs: Any, done: np.ndarray, final_obs: Any, action: Any) -> Any:
+        """Copy `obs [B, ...]` with the rows of ended episodes taken from `final_obs`.
+
+        Gymnasium's vector environments give an object array with one observation an environment, others a batch.
+        """
+        successor = tree_map(np.array, obs)
+        for i in np.flatnonzero(done).tolist():
+            try:
+                self._write_obs(successor, i, read_row(final_obs, i))
+            except ValueError as error:
+                raise self._stopped(Failure(i, f"returned {error}"), action) from error
+        return successor
+
     def _failures_of_step(self, obs: Any, reward: np.ndarray) -> list[Failure]:
-        """Which copies raised or returned what is not finite, each once."""
+        """Which copies raised or returned what no agent can learn from, each once."""
         raised = self._backend.failures
         known = {failure.env_index for failure in raised}
         # What stands in rows that were spent on resetting is nobody's concern.
         reward[self._resetting] = 0.0
-        return raised + [failure for failure in not_finite(obs, reward) if failure.env_index not in known]
+        return raised + [
+            failure for failure in not_sound(obs, reward, self._ranges) if failure.env_index not in known
+        ]
 
     def _repair(
         self,
@@ -170,16 +218,18 @@ class BackendEnvs(Envs):
     def _begun(self, obs: Any) -> Any:
         """Check the first observations that `start` or `restart` returned; where one failed, try the episode after."""
         no_reward = np.zeros(self.num_envs)
-        while self._backend.failures or not self._is_finite(obs, no_reward):
-            failures = self._backend.failures or [
-                failure._replace(in_reset=True) for failure in not_finite(obs, no_reward)
-            ]
+        while failures := self._backend.failures or self._failures_of_begin(obs, no_reward):
             mask = np.zeros(self.num_envs, bool)
             for failure in failures:
                 self._replace(failure, None)
                 mask[failure.env_index] = True
             obs = self._backend.restart(mask)
         return obs
+
+    def _failures_of_begin(self, obs: Any, no_reward: np.ndarray) -> list[Failure]:
+        if self._is_sound(obs, no_reward):
+            return []
+        return [failure._replace(in_reset=True) for failure in not_sound(obs, no_reward, self._ranges)]
 
     def _replace(self, failure: Failure, action: Any) -> None:
         """Make a failed copy anew, if that is wanted and promising; raise otherwise."""
@@ -236,14 +286,3 @@ class BackendEnvs(Envs):
             self._returns = np.array(state["returns"])
             # Where the next row is spent on resetting, an episode begins after it.
             self._starts = self._resetting - np.array(state["lengths"])
-
-
-def with_final_obs(obs: Any, done: np.ndarray, final_obs: Any) -> Any:
-    """Copy `obs [B, ...]` with the rows of ended episodes taken from `final_obs`.
-
-    Gymnasium's vector environments give an object array with one observation an environment, others a batch.
-    """
-    successor = tree_map(np.array, obs)
-    for i in np.flatnonzero(done).tolist():
-        write_row(successor, i, read_row(final_obs, i))
-    return successor

@@ -91,6 +91,9 @@ class EnvSpec:
     """Processes of `async`; 0 is one a core. Results do not depend on it."""
     frame_stack: int = 1
     """Observations that come together, the newest last; 1 is none but the newest, without an axis for it."""
+    max_steps: int | None = None
+    """Cut episodes off after so many steps, whatever steps them; `max_episode_steps` is a limit that belongs to the
+    environment."""
     clip_reward: bool = False
     """Rewards are their signs; returns of episodes are of the whole ones."""
     show_previous: bool = False
@@ -139,7 +142,7 @@ def make_envs(spec: EnvSpec) -> Envs:
         check_spaces(spec.id, backend.observation_space, backend.action_space)
     else:
         backend = make_backend(spec, find_environment(spec.id))
-    envs = BackendEnvs(backend, spec.on_error == "restart")
+    envs = BackendEnvs(backend, spec.on_error == "restart", spec.max_steps)
     try:
         return wrap_envs(spec, envs)
     except BaseException:

@@ -21,6 +21,8 @@ class Episode(NamedTuple):
     """Steps from reset to end."""
     terminated: bool
     """False where it was only truncated."""
+    cut: bool = False
+    """Whether it was cut off because it had become too long for whoever made the environments."""
 
 
 class EnvStep(NamedTuple):
@@ -85,6 +87,7 @@ class Envs(ABC):
         """Execute actions `[B, ...]`, clipped to the bounds of a Box.
 
         Raises:
+            ActionError: an action is no number, or none of a discrete space; nothing was stepped.
             EnvironmentFailedError: a copy failed; these environments cannot be stepped any further.
         """
 

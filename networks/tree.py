@@ -73,30 +73,56 @@ def same_leaves(one: Any, other: Any) -> bool:
     return all(np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f") for a, b in pairs)
 
 
-def row_writer(space: spaces.Space) -> Callable[[Any, int, Any], None]:
-    """Return `write_row` for one space, faster; a row of another shape, which NumPy might stretch, is an error."""
+def row_writer(space: spaces.Space, key: str = "") -> Callable[[Any, int, Any], None]:
+    """Return `write_row` for one space, faster; `key` says in errors which part of an observation it is.
+
+    What NumPy might change without a word is an error of the writer (`ValueError`): a row of another shape, which would
+    be stretched, and a value that the space's type cannot hold (see `cast`).
+    """
     match space:
         case spaces.Dict():
-            writers = [(key, row_writer(part)) for key, part in space.items()]
+            writers = [(name, row_writer(part, f"{key}[{name!r}]")) for name, part in space.items()]
 
             def write_dict(batch: Any, index: int, row: Any) -> None:
-                for key, write in writers:
-                    write(batch[key], index, row[key])
+                for name, write in writers:
+                    write(batch[name], index, row[name])
 
             return write_dict
         case spaces.Tuple():
-            parts = [row_writer(part) for part in space]
+            parts = [row_writer(part, f"{key}[{number}]") for number, part in enumerate(space)]
 
             def write_tuple(batch: Any, index: int, row: Any) -> None:
                 for write, part, value in zip(parts, batch, row, strict=True):
                     write(part, index, value)
 
             return write_tuple
-    shape = space.shape or ()
+    shape, dtype = space.shape or (), np.dtype(space.dtype)
 
     def write_leaf(batch: Any, index: int, row: Any) -> None:
-        if (row.shape if type(row) is np.ndarray else np.shape(row)) != shape:
-            raise ValueError(f"an observation of shape {np.shape(row)}; its space says {shape}")
-        batch[index] = row
+        row = row if type(row) is np.ndarray else np.asarray(row)
+        if row.shape != shape:
+            raise ValueError(f"an observation{key} of shape {row.shape}; its space says {shape}")
+        batch[index] = row if row.dtype == dtype else cast(row, dtype, key)
 
     return write_leaf
+
+
+def cast(values: np.ndarray, dtype: np.dtype, key: str = "") -> np.ndarray:
+    """An observation's `values` in another type. Floats may be rounded; whole numbers and booleans are the same after.
+
+    Raises:
+        ValueError: 256 as a byte would be 0, 0.9 as a whole number 0, -1 without a sign 255.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):  # infinity is looked for afterwards
+        if dtype.kind == "f" and np.can_cast(values.dtype, dtype, "same_kind"):
+            return values.astype(dtype)
+        cast_values = values.real.astype(dtype)
+    lost = np.argwhere(cast_values != values)
+    if len(lost):
+        where = tuple(lost[0].tolist())
+        at = f" at {list(where)}" if where else ""
+        raise ValueError(
+            f"an observation{key} with {values[where]!s}{at}, which its space's type, {dtype}, makes "
+            f"{cast_values[where]!s}"
+        )
+    return cast_values

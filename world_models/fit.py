@@ -78,16 +78,24 @@ class Fit:
         return self.progress.phase == "done"
 
     def run(
-        self, report: Report = lambda metrics, update: None, evaluated: Callable[[], bool] = lambda: True
+        self,
+        report: Report = lambda metrics, update: None,
+        evaluated: Callable[[], bool] = lambda: True,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Learn; after every evaluation `report` gets the metrics, and `evaluated` returns whether to go on."""
+        """Learn; after every evaluation `report` gets the metrics, and `evaluated` returns whether to go on.
+
+        Where `stopped` says so between two updates, those since the last evaluation are lost.
+        """
         while not self.done:
             phase = self.progress.phase
             if phase == "dynamics" and self.config.untrained_dynamics:
                 self._finish(phase)
                 evaluated()
                 return
-            metrics = self._learn(phase)
+            metrics = self._learn(phase, stopped)
+            if metrics is None:
+                return
             held_out = self.held_out_losses(phase)
             metrics |= {f"held_out/{name.removeprefix('loss/')}": value for name, value in held_out.items()}
             report(metrics, self.progress.total)
@@ -105,8 +113,8 @@ class Fit:
             else nn.ModuleList([model.dynamics, model.heads])
         )
 
-    def _learn(self, phase: str) -> dict[str, float]:
-        """Take the optimiser steps up to the next evaluation; returns the means of their metrics."""
+    def _learn(self, phase: str, stopped: Callable[[], bool]) -> dict[str, float] | None:
+        """Take the optimiser steps up to the next evaluation; returns the means of their metrics, None if stopped."""
         self.model.train()
         steps: list[dict[str, Tensor]] = []
         optimizer = self.optimizers[phase]
@@ -115,6 +123,8 @@ class Fit:
         if phase == OBSERVATION_PHASE:
             count = self.train.num_observations
             for _ in range(updates):
+                if stopped():
+                    return None
                 rows = self.generator.integers(count, size=self.config.coder_batch_size)
                 batch = as_tensor(self.train.observations(rows), self.model.device)
                 steps.append(optimizer.step(self._observation_loss, (batch,), self.config.learning_rate))
@@ -124,6 +134,8 @@ class Fit:
             count = max(1, self.config.batch_size // length)
             share = self.model.heads.config.terminal_share
             for _ in range(updates):
+                if stopped():
+                    return None
                 sequences = data.sample(self.generator, count, length, share)
                 steps.append(optimizer.step(self._dynamics_loss, tuple(sequences), self.config.learning_rate))
         self.progress.update += len(steps)

@@ -6,8 +6,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from gymnasium import spaces
 
-from ...networks.tree import tree_leaves, tree_map
+from ...networks.tree import tree_leaves
+
+# Networks, replay and rollouts hold float32: what is beyond it is infinite to them.
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class Failure(NamedTuple):
@@ -37,37 +41,103 @@ def failed(error: BaseException) -> str:
 
 
 def finite_checker(obs: Any) -> Callable[[Any, np.ndarray], bool]:
-    """Return a function that tells whether `obs`, of the shapes given, and `reward [B]` hold only finite numbers.
+    """Return a function that tells whether `obs`, of the shapes given, and `reward [B]` are finite as float32.
 
     A product with zeros is NaN as soon as one factor is not finite; this takes 0.5 us where `np.isfinite(x).all()`
-    takes 1.5. (Of observations the method `dot` would warn of infinity; squares of rewards are safe.)
+    takes 1.5. Of float64 it is the sum of squares that is small enough. It may say no of numbers close to the largest
+    float32: `not_sound` looks closely. (The method `dot` would warn of infinity.)
     """
-    zeros = [np.zeros_like(leaf) if leaf.dtype.kind == "f" else None for leaf in tree_leaves(obs)]
-    vdot, infinity = np.vdot, np.inf
-    if isinstance(obs, np.ndarray) and zeros[0] is not None:
-        (only,) = zeros
-        return lambda obs, reward: bool(vdot(only, obs) == 0 and reward.dot(reward) < infinity)  # type: ignore[arg-type]
-    floats = [i for i, zero in enumerate(zeros) if zero is not None]
+    vdot, limit = np.vdot, LARGEST**2
+    # Place of each float leaf, what to multiply it by (None: itself), and what the product may be.
+    plan: list[tuple[int, np.ndarray | None, float]] = []
+    for place, leaf in enumerate(tree_leaves(obs)):
+        if leaf.dtype.kind == "f":
+            small = leaf.dtype.itemsize <= 4
+            plan.append((place, np.zeros_like(leaf) if small else None, 0.0 if small else limit))
+    if isinstance(obs, np.ndarray) and plan and plan[0][1] is not None:
+        zeros = plan[0][1]
+        return lambda obs, reward: bool(vdot(zeros, obs) == 0 and vdot(reward, reward) <= limit)
 
     def check(obs: Any, reward: np.ndarray) -> bool:
-        leaves = tree_leaves(obs) if floats else []
-        nested = all(vdot(zeros[i], leaves[i]) == 0 for i in floats)  # type: ignore[arg-type]
-        return bool(nested and reward.dot(reward) < infinity)
+        leaves = tree_leaves(obs) if plan else []
+        for place, factor, most in plan:
+            leaf = leaves[place]
+            if not vdot(leaf if factor is None else factor, leaf) <= most:
+                return False
+        return bool(vdot(reward, reward) <= limit)
 
     return check
 
 
-def not_finite(obs: Any, reward: np.ndarray) -> list[Failure]:
-    """Which rows hold NaN or infinity, and where."""
+class Range(NamedTuple):
+    """The whole numbers that one part of an observation may be."""
 
-    def bad(leaf: np.ndarray) -> np.ndarray:
-        if leaf.dtype.kind != "f":
-            return np.zeros(len(leaf), bool)
-        return ~np.isfinite(leaf).reshape(len(leaf), -1).all(1)
+    leaf: int
+    """Which part: its place among the leaves."""
+    key: str
+    low: np.ndarray
+    high: np.ndarray
 
-    rows = np.logical_or.reduce(tree_leaves(tree_map(bad, obs)))
-    failures = [
-        Failure(i, "returned an observation with NaN or infinity") for i in np.flatnonzero(rows).tolist()
-    ]
-    rewards = np.flatnonzero(~np.isfinite(reward) & ~rows).tolist()
-    return failures + [Failure(i, f"returned the reward {reward[i]}") for i in rewards]
+
+def ranges_of(space: spaces.Space) -> list[Range]:
+    """Ranges of the Discrete and MultiDiscrete parts of observations, which index embeddings and one-hot vectors."""
+    found: list[Range] = []
+
+    def visit(part: spaces.Space, key: str, leaf: int) -> int:
+        match part:
+            case spaces.Dict() | spaces.Tuple():
+                inner = part.items() if isinstance(part, spaces.Dict) else enumerate(part)
+                for name, each in inner:
+                    leaf = visit(each, f"{key}[{name!r}]", leaf)
+                return leaf
+            case spaces.Discrete():
+                found.append(Range(leaf, key, np.asarray(part.start), np.asarray(part.start + part.n - 1)))
+            case spaces.MultiDiscrete():
+                found.append(Range(leaf, key, np.asarray(part.start), part.start + part.nvec - 1))
+        return leaf + 1
+
+    visit(space, "", 0)
+    return found
+
+
+def in_range(obs: Any, ranges: list[Range]) -> bool:
+    """Whether observations `[B, ...]` keep to their ranges."""
+    leaves = tree_leaves(obs)
+    return not any(
+        np.count_nonzero((leaves[each.leaf] < each.low) | (leaves[each.leaf] > each.high)) for each in ranges
+    )
+
+
+def not_sound(obs: Any, reward: np.ndarray, ranges: list[Range]) -> list[Failure]:
+    """Which rows hold NaN, infinity or whole numbers out of range, and where; each row once."""
+
+    def finite(values: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            return np.isfinite(values.astype(np.float32))
+
+    found: dict[int, str] = {}
+    for leaf in tree_leaves(obs):
+        if leaf.dtype.kind == "f":
+            for i, row in enumerate(leaf):
+                odd = row[~finite(row)]
+                if odd.size:
+                    # Beyond float32 is a case of its own: who reads of infinity would look for it in vain.
+                    beyond = odd[np.isfinite(odd)]
+                    what = (
+                        f"{beyond[0]:g}, which is infinite as float32" if beyond.size else "NaN or infinity"
+                    )
+                    found.setdefault(i, f"returned an observation with {what}")
+    for each in ranges:
+        leaf = tree_leaves(obs)[each.leaf]
+        for i, row in enumerate(leaf):
+            odd = (row < each.low) | (row > each.high)
+            if odd.any():
+                low, high = (np.broadcast_to(bound, odd.shape)[odd][0] for bound in (each.low, each.high))
+                value = np.asarray(row)[odd].flat[0]
+                found.setdefault(
+                    i, f"returned an observation{each.key} of {value}; its space goes from {low} to {high}"
+                )
+    for i in np.flatnonzero(~finite(reward)).tolist():
+        beyond = ", which is infinite as float32" if np.isfinite(reward[i]) else ""
+        found.setdefault(i, f"returned the reward {reward[i]}{beyond}")
+    return [Failure(i, what) for i, what in sorted(found.items())]

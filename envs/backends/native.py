@@ -9,10 +9,11 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import create_empty_array
 
-from ...networks.tree import tree_leaves, tree_like
+from ...networks.tree import cast, tree_leaves, tree_like
 from ..seeds import episode_seed
 from .backend import Backend
 from .copies import close_env
+from .failure import Failure
 from .snapshot import can_snapshot, restore_snapshot, take_snapshot
 
 
@@ -50,7 +51,11 @@ class VectorBackend(Backend):
 
     def _keep(self, obs: Any) -> Any:
         # A copy: some vector environments write every step into the same arrays.
-        self.obs = obs.copy() if type(obs) is np.ndarray else copy_in_order(self.observation_space, obs)
+        if type(obs) is np.ndarray and obs.dtype == self.observation_space.dtype:
+            self.obs = obs.copy()
+        else:
+            self.failures = []
+            self.obs = copy_in_order(self.observation_space, obs, self.failures)
         return self.obs
 
     def restart(self, mask: np.ndarray) -> Any:
@@ -95,11 +100,34 @@ class VectorBackend(Backend):
             self._start()
 
 
-def copy_in_order(space: spaces.Space, obs: Any) -> Any:
-    """Copy a batch of observations, Dict observations with the keys of their space in its order."""
+def copy_in_order(space: spaces.Space, obs: Any, failures: list[Failure], key: str = "") -> Any:
+    """Copy a batch of observations, Dict observations with the keys of their space in its order.
+
+    Whole numbers get the space's type; copies with a value that it cannot hold are added to `failures`.
+    """
     match space:
         case spaces.Dict():
-            return {key: copy_in_order(part, obs[key]) for key, part in space.items()}
+            return {
+                name: copy_in_order(part, obs[name], failures, f"{key}[{name!r}]")
+                for name, part in space.items()
+            }
         case spaces.Tuple():
-            return tuple(copy_in_order(part, obs[i]) for i, part in enumerate(space))
-    return np.array(obs)
+            return tuple(copy_in_order(part, obs[i], failures, f"{key}[{i}]") for i, part in enumerate(space))
+    values, dtype = np.array(obs), np.dtype(space.dtype)
+    if values.dtype == dtype:
+        return values
+    if values.dtype.kind == dtype.kind == "f":
+        # As they are: the check of environments says so. What looks for infinity expects the space's type.
+        beyond = np.isfinite(values) & ~np.isfinite(cast(values, dtype))
+        for i in np.unique(np.argwhere(beyond)[:, 0]).tolist():
+            failures.append(Failure(i, f"returned {values[i][beyond[i]][0]:g}{key}, infinite as {dtype}"))
+        return values
+    try:
+        return cast(values, dtype, key)
+    except ValueError:
+        for i, row in enumerate(values):
+            try:
+                cast(row, dtype, key)
+            except ValueError as error:
+                failures.append(Failure(i, f"returned {error}"))
+    return values

@@ -368,3 +368,27 @@ def test_forbidden_actions_are_neither_taken_nor_learned(memory):
             assert 0 <= metrics["policy/entropy"] <= np.log(4)
         obs, state, first = next_obs, next_state, ends
     assert torch.isfinite(agent.optimizer.vector).all()
+
+
+def test_a_minibatch_of_one_step_cannot_be_normalised():
+    with pytest.raises(ValueError, match="batch_size: the advantage of one lone step"):
+        make_agent(spaces.Discrete(2), batch_size=1)
+    make_agent(spaces.Discrete(2), batch_size=1, normalize_advantage=False)
+    make_agent(spaces.Discrete(2), batch_size=1, memory="gru")  # one window, which is many steps
+
+
+@pytest.mark.parametrize(
+    ("length", "sizes"), [(17, [8, 9]), (16, [8, 8]), (9, [9]), (18, [8, 8, 2]), (1, [1])]
+)
+def test_a_last_step_alone_joins_the_minibatch_before(length, sizes):
+    agent = make_agent(spaces.Discrete(2), batch_size=8, rollout_length=length, epochs=1)
+    seen, loss = [], agent.loss
+
+    def watched(batch, *more):
+        seen.append(batch.valid.numel())
+        return loss(batch, *more)
+
+    agent.loss = watched
+    stream = random_transitions(agent, num_envs=1)
+    metrics = [agent.learn(next(stream)) for _ in range(length)][-1]
+    assert seen == sizes and metrics["loss/policy"] != 0

@@ -39,11 +39,16 @@ def train_baseline(
         log = MetricsLog(tracker, clock, Meter())
         callback = Callback(session, model, normalizer, envs, episodes, log, progress)
         model.set_logger(Logger(None, []))
-        with suppress(Stopped):
+        with suppress(Stopped), session.acting():
             # It never writes its log: what it holds is read, and forgotten, where our rows are due.
-            model.learn(config.steps, callback=callback, log_interval=sys.maxsize)
+            try:
+                model.learn(config.steps, callback=callback, log_interval=sys.maxsize)
+            except ValueError:  # it tests some of its own numbers; ours say what has become of the policy
+                session.check({"policy": model.policy}, log.meter)
+                raise
         session.check_folder()
         if not signals:
+            session.check({"policy": model.policy}, log.meter)
             save_model(run_dir, model, frozen(normalizer))
             session.evaluate(BaselineActor(model, frozen(normalizer)))
     # Not all of them count their updates.
@@ -83,7 +88,10 @@ class Callback:
             # What the latest update has left.
             self.log.meter.add(translated(self.model.logger.name_to_value, type(self.model).__name__))
             self.model.logger.dump()
-            self.log.write(self.envs.restarts)
+            try:
+                self.session.check({"policy": self.model.policy}, self.log.meter)
+            finally:
+                self.log.write(self.envs.restarts)
         if due(config.evaluate_every, before, clock.step) and clock.step < config.steps:
             paused = time.perf_counter()
             self.session.evaluate(BaselineActor(self.model, frozen(self.normalizer)))

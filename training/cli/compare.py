@@ -39,7 +39,7 @@ def compare(arguments: list[str]) -> int:
     """Train what is missing, score, report; exit code 1 if a run failed."""
     options = read_options(CompareOptions, arguments, "compare")
     from ..comparison.comparison import make_launcher, run_comparison
-    from ..comparison.launchers import StoppedError
+    from ..run.signals import StoppedError
 
     launcher = make_launcher(options.launcher, options.workers, options.ray_address)
     try:

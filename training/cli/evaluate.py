@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from ..settings.usage import UsageError
-from .options import Count, JsonSwitch, TrustSwitch, read_options
+from .options import Count, CountOrZero, JsonSwitch, TrustSwitch, read_options
 from .output import DONE, format_values, print_result
 
 
@@ -23,6 +23,8 @@ class EvaluateOptions:
     """Episodes, shared equally among copies of the environment."""
     seed: int | None = None
     """Seed of the episodes; by default one that training never used."""
+    evaluate_max_steps: CountOrZero = 0
+    """Cut off episodes after so many steps; 0 is what the run's own evaluations did."""
     explore: bool = False
     """Act as in training instead of always taking the best action."""
     video: Path | None = None
@@ -44,16 +46,19 @@ def evaluate(arguments: list[str]) -> int:
         if given and options.video is None:
             raise UsageError(f"--{option}: say where to, with --video FOLDER")
     from ..run.score import evaluate_run
+    from ..run.signals import stopping_signals
 
-    report = evaluate_run(
-        options.run,
-        options.episodes,
-        options.seed,
-        options.explore,
-        options.video,
-        options.video_copies,
-        options.gif,
-        options.device,
-    )
+    with stopping_signals():
+        report = evaluate_run(
+            options.run,
+            options.episodes,
+            options.seed,
+            options.explore,
+            options.video,
+            options.video_copies,
+            options.gif,
+            options.device,
+            options.evaluate_max_steps,
+        )
     print_result(report, options.json, lambda values: format_values(values, width=14, digits=2))
     return DONE

@@ -11,8 +11,9 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
+from ..run.signals import StoppedError
 from ..settings.trust import names_outside, trusting
-from ..settings.usage import RunEndedError, UsageError, nearest
+from ..settings.usage import RunFailedError, UsageError, nearest
 from .output import BAD_INPUT, DONE, FAILURE, exit_code, only_results
 
 JSON = "--json"
@@ -71,7 +72,7 @@ def run(arguments: list[str]) -> int:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
-    except RunEndedError as error:
+    except RunFailedError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILURE
     except OSError as error:
@@ -86,6 +87,9 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return exit_code(signal.SIGINT)
+    except StoppedError as stop:
+        print("stopped", file=sys.stderr)
+        return exit_code(stop.number)
 
 
 def _dispatch(command: str, arguments: list[str]) -> int:

@@ -86,10 +86,14 @@ def evaluate(arguments: list[str]) -> int:
     from ..imagination.fits import evaluate_model
     from ..imagination.gap import dream_to_real
     from ..imagination.model_report import model_publication
+    from ..run.signals import stopping_signals
     from ..tracking.wandb_publish import publish
 
-    returns = {} if options.policy is None else dream_to_real(options.model, options.policy, options.episodes)
-    report = evaluate_model(options.model, returns, options.noise)
+    with stopping_signals():
+        returns = (
+            {} if options.policy is None else dream_to_real(options.model, options.policy, options.episodes)
+        )
+        report = evaluate_model(options.model, returns, options.noise)
     if options.wandb:
         publish(model_publication(options.model, report), options.model)
     print_result(report, options.json, format_report)

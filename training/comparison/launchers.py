@@ -8,15 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Protocol
 
-from ..run.signals import handled_signals
+from ..run.signals import StoppedError, handled_signals
 from .jobs import Job, Outcome, perform
-
-
-class StoppedError(Exception):
-    """A signal stopped a comparison; everything that is missing can be done later."""
-
-    def __init__(self, number: int):
-        self.number = number
 
 
 class Launcher(Protocol):

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from ..run.signals import StoppedError
 from ..settings.usage import UsageError
 from .jobs import Job, Outcome, perform
-from .launchers import Launcher, StoppedError
+from .launchers import Launcher
 
 # How often a task of Ray whose worker is lost is done again.
 RAY_RETRIES = 100

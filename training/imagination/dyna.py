@@ -23,13 +23,14 @@ from ..run.folder import (
 from ..run.lock import locked
 from ..run.loop import AgentLoop, loop_of
 from ..run.session import Result, tracked
+from ..run.signals import StoppedError
 from ..run.start import finish, note_other_machine, with_changes
 from ..run.video import check_video
 from ..settings.config import RunConfig, load_config, save_config, to_dict
 from ..settings.planning import check_learns
 from ..settings.trust import check_names, command_for
 from ..settings.typed import build, plain
-from ..settings.usage import UsageError, as_usage_errors
+from ..settings.usage import RunFailedError, UsageError, as_usage_errors
 from ..settings.yaml_files import load_yaml, save_yaml
 from ..tracking.evaluations_file import repair_evaluations
 from ..tracking.progress import say
@@ -146,10 +147,18 @@ def _rounds_in(run_dir: Path, cycle: CycleConfig, config: RunConfig, advice: str
     ) as opened:
         try:
             result = train_in_rounds(cycle, config, run_dir, opened.tracker, checkpoint)
-        except SystemExit:  # stopped while it fitted
+        except StoppedError as stop:  # while it fitted
             say(advice)
-            raise
+            raise SystemExit(128 + stop.number) from None
+        except RunFailedError as error:
+            if str(run_dir) in str(error):
+                raise
+            raise RunFailedError(
+                f"{error}; lower fit.learning_rate in {run_dir / CYCLE_FILE}, then go on: palaestra train --resume "
+                f"{run_dir}"
+            ) from error
         opened.exit_code = result.exit_code
         if result.signal is None:
             finish(run_dir, config, result, opened.tracker)
+            opened.exit_code = result.exit_code
     return result

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from gymnasium import spaces
 
+from ...agents.divergence import broken_metric, broken_part
 from ...envs.make import make_envs
 from ...world_models.datasets import EpisodeDataset
 from ...world_models.fit import Fit, Phase
@@ -41,10 +42,10 @@ from ..run.folder import (
 from ..run.loaded import load_run
 from ..run.lock import locked
 from ..run.session import tracked
-from ..run.signals import caught_signals
+from ..run.signals import StoppedError, caught_signals, stopping_signals
 from ..settings.planning import check_fits, step_bytes
 from ..settings.trust import command_for, trusting
-from ..settings.usage import UsageError, as_usage_errors, in_one_line
+from ..settings.usage import RunFailedError, UsageError, as_usage_errors, in_one_line
 from ..settings.yaml_files import save_yaml
 from ..tracking.progress import Progress, say
 from ..tracking.trackers import check_tracking, step_to_resume
@@ -112,11 +113,19 @@ def _fit_to_the_end(run_dir: Path, config: WorldModelConfig, go_on: str) -> dict
         resume_step=step_to_resume(run_dir, checkpoint),
     ) as opened:
         try:
-            report = _fit(config, run_dir, checkpoint, opened.tracker.log)
-        except (KeyboardInterrupt, SystemExit) as stop:
+            with stopping_signals():
+                report = _fit(config, run_dir, checkpoint, opened.tracker.log)
+        except (KeyboardInterrupt, StoppedError) as stop:
             say(f"stopped; go on with: {go_on}")
-            code = stop.code if isinstance(stop, SystemExit) else 128 + signal.SIGINT
-            raise SystemExit(code) from None
+            raise SystemExit(
+                128 + (stop.number if isinstance(stop, StoppedError) else signal.SIGINT)
+            ) from None
+        except RunFailedError as error:
+            where, saved = run_dir / MODEL_CONFIG_FILE, list_checkpoints(run_dir)
+            start = f"the checkpoint of update {int(saved[-1].name):,}" if saved else "the beginning"
+            raise RunFailedError(
+                f"{error}; lower fit.learning_rate in {where}, then go on from {start}: {go_on}"
+            ) from error
         opened.tracker.summary({name: x for name, x in report.items() if isinstance(x, int | float)})
         opened.tracker.artifact(latest_checkpoint(run_dir), "checkpoint", "world-model")
     return report
@@ -166,13 +175,22 @@ def run_fit(
     run_dir: Path | None = None,
     parts: dict[str, Part] | None = None,
 ) -> None:
-    """Fit to the end, with progress and checkpoints; a signal leaves a checkpoint and ends the program."""
+    """Fit to the end, with progress and checkpoints.
+
+    Raises:
+        StoppedError: a signal came; the updates since the last checkpoint will be made again.
+        RunFailedError: what is learned is no number any more; the last checkpoint is older.
+    """
     limit = fit.config.updates * (2 if fit.model.observation_model.learns else 1)
     progress = Progress(limit, start_step=fit.progress.total)
 
     def report(metrics: dict[str, float], update: int) -> None:
         log(metrics, update)
         progress.update(update)
+        broken = broken_part({**fit.parts()})
+        what = f"{broken} holds NaN or infinity" if broken else broken_metric(metrics)
+        if what:
+            raise RunFailedError(f"the world model has diverged at update {update:,}: {what}")
 
     with caught_signals() as caught:
 
@@ -183,11 +201,11 @@ def run_fit(
             return not caught
 
         try:
-            fit.run(report, judged)
+            fit.run(report, judged, lambda: bool(caught))
         finally:
             progress.close()
     if caught:
-        raise SystemExit(128 + caught[0])
+        raise StoppedError(caught[0])
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,8 @@ class Round:
             envs = collector.envs
             random = RandomActor(envs.action_space, envs.num_envs, config.seed)
             collector.agent = self.agent if self.index else random
-            collected, returns = record(collector, steps)
+            with self.session.acting():
+                collected, returns = record(collector, steps, self.session.signals)
         mean = f", mean return {sum(returns) / len(returns):.1f}" if returns else ""
         self.say(f"{collected.num_steps:,} real steps, {len(returns)} episodes ended{mean}")
         return collected

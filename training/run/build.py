@@ -15,6 +15,7 @@ from gymnasium import spaces
 from ...agents.agent import Agent
 from ...envs.machine import usable_cores
 from ...envs.make import EnvSpec
+from ...envs.registry import find_environment
 from ...envs.wrappers.model_memory import MemoryModel
 from ...networks.encoder import Encoder, NestedEncoder
 from ...networks.torso import Torso, build_torso
@@ -27,6 +28,8 @@ from ..settings.typed import shallow_dict
 from ..settings.usage import UsageError, in_one_line
 from ..tracking.progress import say
 
+# As long as the longest games of Atari: 108,000 frames, four a step.
+EVALUATION_STEPS = 27_000
 # Compiling costs 10 to 30 seconds and saves about 0.7 ms an optimiser step.
 COMPILE_FROM_UPDATES = 50_000
 
@@ -62,8 +65,26 @@ def model_memory(config: RunConfig) -> Callable[[spaces.Space, spaces.Space], Me
 
 
 def evaluation_spec(config: RunConfig, seed: int | None = None) -> EnvSpec:
-    """The same environments for evaluation, with seeds of their own."""
-    return replace(env_spec(config), num_envs=1, seed=EVALUATION_SEED + config.seed if seed is None else seed)
+    """The same environments for evaluation, with seeds of their own, and with a limit to their episodes."""
+    return replace(
+        env_spec(config),
+        num_envs=1,
+        seed=EVALUATION_SEED + config.seed if seed is None else seed,
+        max_steps=evaluation_limit(config),
+    )
+
+
+def evaluation_limit(config: RunConfig) -> int:
+    """Steps after which an episode of an evaluation is cut off.
+
+    An environment that ends its episodes by itself, only later, is left to do so unless a limit was asked for.
+    """
+    if config.evaluate_max_steps:
+        return config.evaluate_max_steps
+    own = config.env_kwargs.get("max_episode_steps")
+    if own is None and config.backend != "envpool":
+        own = find_environment(config.env).max_episode_steps
+    return max(EVALUATION_STEPS, own or 0)
 
 
 def choose_device(name: str) -> torch.device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -105,8 +106,10 @@ def collect_episodes(
         )
 
 
-def record(collector: Collector, steps: int) -> tuple[EpisodeDataset, list[float]]:
-    """Act for at most `steps` real steps, summed over environments, and never one more.
+def record(
+    collector: Collector, steps: int, signals: Sequence[int] = ()
+) -> tuple[EpisodeDataset, list[float]]:
+    """Act for at most `steps` real steps, summed over environments, and never one more; fewer where a signal comes.
 
     Returns:
         The episodes, running ones cut off at the end, where the next call goes on with them; and the returns of those
@@ -114,5 +117,7 @@ def record(collector: Collector, steps: int) -> tuple[EpisodeDataset, list[float
     """
     recording = Recording(collector.envs.num_envs)
     for _ in range(steps // collector.envs.num_envs):
+        if signals:
+            break
         recording.add(*collector.step())
     return recording.episodes(), recording.returns

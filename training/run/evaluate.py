@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
+from ...envs.actions import ActionError
 from ...envs.make import EnvSpec, make_envs
 from ...envs.vector import Envs, Episode
+from ..settings.usage import RunFailedError
+from ..tracking.progress import say
+from .signals import StoppedError
 
 MAX_COPIES = 25
+# After so long an evaluation says how far it is, and then each time it has taken twice as long.
+QUIET_SECONDS = 10.0
 
 
 class Actor(Protocol):
@@ -33,9 +41,11 @@ class Evaluation:
 
     returns: list[float]
     lengths: list[int]
+    cut: int = 0
+    """How many of them were cut off because they had become too long."""
 
     def summary(self) -> dict[str, float]:
-        """Mean, deviation, interquartile mean, extremes of the return, and the mean length."""
+        """Mean, deviation, interquartile mean, extremes of the return, the mean length, and how many were cut off."""
         returns = np.asarray(self.returns)
         return {
             "episodes": len(returns),
@@ -45,6 +55,7 @@ class Evaluation:
             "return_min": float(returns.min()),
             "return_max": float(returns.max()),
             "length_mean": float(np.mean(self.lengths)),
+            "cut": self.cut,
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -52,32 +63,67 @@ class Evaluation:
         return self.summary() | asdict(self)
 
 
-def evaluate(agent: Actor, spec: EnvSpec, episodes: int, *, explore: bool = False) -> Evaluation:
+def evaluate(
+    agent: Actor, spec: EnvSpec, episodes: int, *, explore: bool = False, signals: Sequence[int] = ()
+) -> Evaluation:
     """Play `episodes` full episodes; actions are the agent's best ones unless `explore`.
 
     Each copy plays a number of episodes fixed beforehand: taking whichever end first would favour short ones.
+    Those that reach `spec.max_steps` are cut off there, which is said.
+
+    Raises:
+        StoppedError: `signals` are not empty any more.
+        RunFailedError: the agent chose what is no action.
     """
     copies = min(episodes, MAX_COPIES)
     envs = make_envs(replace(spec, num_envs=copies))
     try:
-        played = play(agent, envs, quotas(episodes, copies), explore=explore)
+        played = play(agent, envs, quotas(episodes, copies), explore=explore, signals=signals)
     finally:
         envs.close()
     finished = [episode for copy in played for episode in copy]
-    return Evaluation([e.episode_return for e in finished], [e.length for e in finished])
+    cut = sum(episode.cut for episode in finished)
+    if cut:
+        say(
+            f"note: {cut} of {episodes} evaluation episodes were cut off after {spec.max_steps:,} steps; "
+            "--evaluate-max-steps N allows more"
+        )
+    return Evaluation([e.episode_return for e in finished], [e.length for e in finished], cut)
 
 
-def play(agent: Actor, envs: Envs, quota: list[int], *, explore: bool) -> list[list[Episode]]:
-    """Step all copies until each has finished its quota; later episodes of a copy are not counted."""
+def play(
+    agent: Actor, envs: Envs, quota: list[int], *, explore: bool, signals: Sequence[int] = ()
+) -> list[list[Episode]]:
+    """Step all copies until each has finished its quota; later episodes of a copy are not counted.
+
+    This is the one place where episodes are played to be judged: `envs` cut off what is too long, and signals are
+    looked at between steps.
+
+    Raises:
+        StoppedError: `signals` are not empty any more.
+        RunFailedError: the agent chose what is no action.
+    """
     obs, first, state = envs.reset(), np.ones(envs.num_envs, bool), agent.initial_state(envs.num_envs)
     played: list[list[Episode]] = [[] for _ in quota]
+    steps, started, quiet = 0, time.perf_counter(), QUIET_SECONDS
     while any(len(done) < wanted for done, wanted in zip(played, quota, strict=True)):
-        action, state = agent.act(obs, state, first, explore)
-        step = envs.step(action)
+        if signals:
+            raise StoppedError(signals[0])
+        try:
+            action, state = agent.act(obs, state, first, explore)
+            step = envs.step(action)
+        except ActionError as error:
+            raise RunFailedError(f"in an evaluation the agent chose {error}") from error
         obs, first = step.obs, step.first
         for episode in step.episodes:
             if len(played[episode.env_index]) < quota[episode.env_index]:
                 played[episode.env_index].append(episode)
+        steps += 1
+        if time.perf_counter() - started > quiet:
+            quiet *= 2
+            say(
+                f"evaluating: {sum(map(len, played))} of {sum(quota)} episodes ended, {steps:,} steps of each copy"
+            )
     return played
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..settings.config import CONFIG_FILE, RunConfig
-from ..settings.usage import RunEndedError, UsageError
+from ..settings.usage import RunFailedError, UsageError
 from .lock import LOCK_FILE, locked
 
 # Beside the config of a run that alternates between the real environment and dreams.
@@ -95,7 +95,7 @@ def write_errors(how_to_go_on: str) -> Iterator[None]:
     What was saved before is whole: checkpoints are renamed when they are complete.
 
     Raises:
-        RunEndedError: a file could not be written or read.
+        RunFailedError: a file could not be written or read.
     """
     try:
         yield
@@ -103,15 +103,15 @@ def write_errors(how_to_go_on: str) -> Iterator[None]:
         reason = error.strerror or str(error)
         place = f"{error.filename}: " if error.filename else ""
         room = "make room, then " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        raise RunEndedError(
+        raise RunFailedError(
             f"{place}{' '.join(str(reason).split())}; what was saved before is whole; {room}{how_to_go_on}"
         ) from error
 
 
 def check_still_there(run_dir: Path, file: str) -> None:
-    """Raise `RunEndedError` where a run's folder has been removed or moved: its files would lie in two places."""
+    """Raise `RunFailedError` where a run's folder has been removed or moved: its files would lie in two places."""
     if not (run_dir / file).is_file():
-        raise RunEndedError(
+        raise RunFailedError(
             f"{run_dir} has been removed or moved while it was written to ({file} is gone): stopped; where it was "
             "moved, go on with --resume there"
         )

@@ -49,27 +49,35 @@ def learn(
 ) -> None:
     """Step and learn until the session's clock shows `goal` environment steps, or a signal is caught.
 
-    Rows of metrics, evaluations and (where `checkpoints` are to be written at all) checkpoints come when their
-    clocks say so.
+    Rows of metrics, (where they are to be written at all) `checkpoints` and evaluations come when their clocks say so:
+    in this order, since an evaluation may take long.
+
+    Raises:
+        RunFailedError: the agent has diverged, which is looked for with every row and before every checkpoint.
     """
     config, clock, envs = session.config, session.clock, collector.envs
-    while clock.step < goal and not session.signals:
-        transition, episodes = collector.step()
-        if metrics := agent.learn(transition):
-            log.meter.add(metrics)
-            clock.count_update()
-        before = clock.advance(transition.num_steps)
-        if episodes:
-            log.meter.add_episodes(episodes)
-        progress.update(clock.step, [episode.episode_return for episode in episodes])
-        if due(config.log_every, before, clock.step):
-            session.check_folder()
-            log.write(envs.restarts)
-        paused = time.perf_counter()
-        session.evaluate_if_due(agent, before)
-        if checkpoints is not None:
-            checkpoints.save_if_due(before)
-        log.leave_out(time.perf_counter() - paused)
+    learned = agent.parts()
+    with session.acting():
+        while clock.step < goal and not session.signals:
+            transition, episodes = collector.step()
+            if metrics := agent.learn(transition):
+                log.meter.add(metrics)
+                clock.count_update()
+            before = clock.advance(transition.num_steps)
+            if episodes:
+                log.meter.add_episodes(episodes)
+            progress.update(clock.step, [episode.episode_return for episode in episodes])
+            if due(config.log_every, before, clock.step):
+                session.check_folder()
+                try:
+                    session.check(learned, log.meter)
+                finally:
+                    log.write(envs.restarts)
+            paused = time.perf_counter()
+            if checkpoints is not None:
+                checkpoints.save_if_due(before)
+            session.evaluate_if_due(agent, before)
+            log.leave_out(time.perf_counter() - paused)
 
 
 def footprint(config: RunConfig, agent: Agent, envs: Envs) -> Footprint:
@@ -128,6 +136,8 @@ class AgentLoop(TrainingLoop):
                 session = Session(config, run_dir, tracker, clock, signals)
                 checkpoints = Checkpoints(session, parts, None if checkpoint is None else clock.step)
                 log = MetricsLog(tracker, clock, meter)
+                if checkpoint is not None:
+                    session.evaluate_if_missed(agent)
                 learn(session, agent, collector, log, progress, config.steps, checkpoints)
                 checkpoints.save()
                 if not signals:

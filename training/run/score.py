@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ def evaluate_run(
     video_copies: int = 1,
     gif: bool = False,
     device: str | None = None,
+    max_steps: int = 0,
 ) -> dict[str, Any]:
     """Play full episodes with a run's agent; returns what `palaestra evaluate --json` prints."""
     run = load_run(run_dir, device=device)
@@ -29,7 +31,8 @@ def evaluate_run(
         with as_usage_errors():
             check_video(evaluation_spec(run.config))
         video.mkdir(parents=True, exist_ok=True)
-    spec = evaluation_spec(run.config, seed)
+    config = replace(run.config, evaluate_max_steps=max_steps) if max_steps else run.config
+    spec = evaluation_spec(config, seed)
     evaluation = evaluate(run.agent, spec, episodes, explore=explore)
     report: dict[str, Any] = {"env": run.config.env, "agent": run.config.agent, "seed": spec.seed}
     report |= evaluation.summary() | {"steps_trained": run.step}

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..settings.config import CONFIG_FILE, RunConfig
+from ...agents.divergence import broken_metric, broken_part
+from ...envs.actions import ActionError
+from ..settings.config import CONFIG_FILE, RunConfig, to_dict
+from ..settings.trust import command_for
+from ..settings.usage import RunFailedError
 from ..tracking.evaluations_file import read_evaluations, write_evaluations
 from ..tracking.tracker import Tracker
 from ..tracking.trackers import open_tracker
 from .build import evaluation_spec
-from .checkpoint import Part, save_checkpoint
-from .clocks import Clock, due
+from .checkpoint import Part, list_checkpoints, save_checkpoint
+from .clocks import Clock, Meter, due
 from .evaluate import Actor, Evaluation, evaluate
 from .folder import check_still_there
+from .signals import StoppedError
 
 
 @dataclass
@@ -53,16 +58,25 @@ class Session:
     evaluated_step: int | None = None
 
     def evaluate(self, actor: Actor) -> None:
-        """Evaluate what acts now in the real environment, and report it; once at a step."""
+        """Evaluate what acts now in the real environment, and report it; once at a step.
+
+        A signal ends it without a result: it is done again when the run goes on.
+        """
         if self.evaluated_step == self.clock.step:
             return
         self.check_folder()
-        self.evaluation = evaluate(actor, evaluation_spec(self.config), self.config.evaluate_episodes)
+        spec, episodes = evaluation_spec(self.config), self.config.evaluate_episodes
+        try:
+            self.evaluation = evaluate(actor, spec, episodes, signals=self.signals)
+        except StoppedError:
+            return
+        except RunFailedError as error:
+            raise self.failed(str(error)) from error
         self.evaluated_step = self.clock.step
         report_evaluation(self.run_dir, self.tracker, self.evaluation, self.clock.step)
 
     def check_folder(self) -> None:
-        """Raise `RunEndedError` where the run's folder has been removed or moved."""
+        """Raise `RunFailedError` where the run's folder has been removed or moved."""
         check_still_there(self.run_dir, CONFIG_FILE)
 
     def evaluate_if_due(self, actor: Actor, before: int) -> None:
@@ -70,6 +84,46 @@ class Session:
         step = self.clock.step
         if due(self.config.evaluate_every, before, step) and step < self.config.steps:
             self.evaluate(actor)
+
+    def evaluate_if_missed(self, actor: Actor) -> None:
+        """Evaluate where a run goes on from a checkpoint that was written just before an evaluation."""
+        every, step = self.config.evaluate_every, self.clock.step
+        last = step // every * every if every else 0
+        if last > 0 and step < self.config.steps:
+            rows, _ = read_evaluations(self.run_dir)
+            if not any(last <= row["step"] <= step for row in rows):
+                self.evaluate(actor)
+
+    def check(self, parts: Mapping[str, Any], meter: Meter) -> None:
+        """Make sure that what is learned, and what was reported of it, are numbers.
+
+        Raises:
+            RunFailedError: the run has diverged; its checkpoints stay as they are.
+        """
+        if broken := broken_metric(meter.sums):
+            raise self.failed(f"it has diverged: {broken}")
+        if broken := broken_part(parts):
+            raise self.failed(f"it has diverged: {broken.removeprefix('agent.')} holds NaN or infinity")
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """Name the agent where it chooses what is no action."""
+        try:
+            yield
+        except ActionError as error:
+            raise self.failed(f"it chose {error}") from error
+
+    def failed(self, what: str) -> RunFailedError:
+        """What to raise where the agent, not its environment, is the reason that a run cannot go on."""
+        config, saved = self.config, list_checkpoints(self.run_dir)
+        steps = [f"agent.{f.name}" for f in fields(config.agent_config) if f.name.endswith("learning_rate")]
+        change = f"lower {' or '.join(steps) or 'the step size'} in {self.run_dir / 'config.yaml'}"
+        start = f"the checkpoint of step {int(saved[-1].name):,}" if saved else "the beginning"
+        go_on = command_for(to_dict(config), "train", "--resume", self.run_dir)
+        return RunFailedError(
+            f"agent {config.agent} cannot go on at step {self.clock.step:,}: {what}; {change} "
+            f"(or make rewards smaller), then go on from {start}: {go_on}"
+        )
 
     def result(self) -> Result:
         """How the session has ended."""
@@ -87,10 +141,12 @@ class Checkpoints:
         self.saved_step = saved_step
 
     def save(self) -> None:
-        """Write a checkpoint, unless there is one of this step."""
+        """Write a checkpoint, unless there is one of this step; of numbers only (see `Session.check`)."""
         step = self.session.clock.step
         if step != self.saved_step:
             self.session.check_folder()
+            meter = self.parts.get("meter")
+            self.session.check(self.parts, meter if isinstance(meter, Meter) else Meter())
             save_checkpoint(self.session.run_dir, step, self.parts)
             self.saved_step = step
 
@@ -102,7 +158,7 @@ class Checkpoints:
 
 
 def report_evaluation(run_dir: Path, tracker: Tracker, evaluation: Evaluation, step: int) -> None:
-    """Log an evaluation and add it to `evaluations.json`, replacing one of the same step."""
+    """Log an evaluation and add it to `evaluations.json`, replacing those of this step and of later ones."""
     summary = evaluation.summary()
     tracker.log(
         {

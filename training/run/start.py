@@ -31,6 +31,7 @@ from .loaded import load_run
 from .lock import locked
 from .loop import loop_of
 from .session import Result, Tracked, tracked
+from .signals import StoppedError, stopping_signals
 from .training_loop import Footprint
 from .video import check_video, film_run
 
@@ -178,7 +179,7 @@ def train_in(run_dir: Path, config: RunConfig, checkpoint: Path | None, resume_s
     """Train in a folder that is locked; `resume_step` is None for a new run.
 
     Raises:
-        RunEndedError: the disk is full, or the folder is gone; what was saved before is whole.
+        RunFailedError: the disk is full, or the folder is gone; what was saved before is whole.
     """
     with (
         write_errors(f"go on with: {command_for(to_dict(config), 'train', '--resume', run_dir)}"),
@@ -191,6 +192,7 @@ def train_in(run_dir: Path, config: RunConfig, checkpoint: Path | None, resume_s
             opened.exit_code = result.exit_code
             if result.signal is None:
                 finish(run_dir, config, result, opened.tracker)
+                opened.exit_code = result.exit_code
         finally:
             progress.close()
     return result
@@ -215,7 +217,19 @@ def _session(run_dir: Path, config: RunConfig, resume_step: int | None) -> Itera
 
 
 def finish(run_dir: Path, config: RunConfig, result: Result, tracker: Tracker) -> None:
-    """Leave a finished run's summary, learning curve and film, and give them and what was learned to the tracker."""
+    """Leave a finished run's summary, learning curve and film, and give them and what was learned to the tracker.
+
+    A signal ends this early, and is noted in `result`.
+    """
+    try:
+        with stopping_signals():
+            leave(run_dir, config, result, tracker)
+    except StoppedError as stop:
+        result.signal = stop.number
+
+
+def leave(run_dir: Path, config: RunConfig, result: Result, tracker: Tracker) -> None:
+    """What `finish` does."""
     evaluation = result.evaluation.summary() if result.evaluation else {}
     summary = {"step": result.step, "seconds": round(result.seconds, 3), **evaluation}
     (run_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")

@@ -52,6 +52,9 @@ def record_video(agent: Actor, spec: EnvSpec, path: Path, copies: int = 1, gif: 
                 film.append_data(frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2])
                 if gif and t % every == 0 and len(small) < GIF_SECONDS * GIF_FRAMES_PER_SECOND:
                     small.append(shrunk(frame, GIF_SIDE))
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     finally:
         envs.close()
     if not gif:

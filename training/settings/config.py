@@ -85,6 +85,8 @@ class RunConfig:
     """Environment steps between evaluations; 0 chooses ten a run."""
     evaluate_episodes: Annotated[int, Gt(0)] = 20
     """Full episodes of each evaluation."""
+    evaluate_max_steps: Annotated[int, Ge(0)] = 0
+    """Cut off episodes of evaluations after so many steps; 0 is 27,000, or the environment's own limit if longer."""
     checkpoint_every: Annotated[int, Ge(0)] = 0
     """Environment steps between checkpoints; 0 chooses twenty a run."""
     track: Literal["auto", "wandb", "tensorboard", "none"] = "auto"

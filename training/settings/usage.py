@@ -15,8 +15,8 @@ class UsageError(Exception):
     """The user asked for something impossible; the message is one line for them."""
 
 
-class RunEndedError(Exception):
-    """A run cannot go on, for a reason that is no fault of its request; the message is one line for the user."""
+class RunFailedError(Exception):
+    """What was asked for could not be done to the end; the message is one line for the user, with how to go on."""
 
 
 @contextmanager

@@ -21,12 +21,13 @@ from palaestra.training.comparison import jobs, processes
 from palaestra.training.comparison.caveats import notes
 from palaestra.training.comparison.comparison import AT_WORK
 from palaestra.training.comparison.jobs import Job, perform, score_of, steps_left
-from palaestra.training.comparison.launchers import LocalLauncher, StoppedError
+from palaestra.training.comparison.launchers import LocalLauncher
 from palaestra.training.comparison.ray_launcher import RayLauncher
 from palaestra.training.comparison.report import report
 from palaestra.training.comparison.report.tables import short
 from palaestra.training.comparison.suites import plan, read_suite, requested_config, suite_names
 from palaestra.training.run.lock import locked
+from palaestra.training.run.signals import StoppedError
 from palaestra.training.settings.usage import UsageError
 
 from ..wandb_file import finished_run

@@ -104,7 +104,7 @@ def test_ppo_finds_the_right_action_of_a_probe(probe, tmp_path):
 def test_the_speed_is_that_of_training_only(tmp_path, small_config, monkeypatch):
     """Evaluations and checkpoints between two logs do not count."""
 
-    def slow(agent, spec, episodes):
+    def slow(agent, spec, episodes, *, signals):
         time.sleep(1.0)
         return Evaluation([1.0], [1])
 
