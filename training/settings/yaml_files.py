@@ -11,7 +11,6 @@ import yaml
 
 from .usage import UsageError
 
-
 # Far more than any file of ours needs; reading deeper ones takes time and memory.
 MAX_DEPTH = 64
 

@@ -65,7 +65,8 @@ def test_a_failed_run_goes_on_from_its_last_checkpoint_as_if_nothing_had_happene
     assert 'raise OSError("sensor lost")' in error  # where the environment's author has to look
     assert "\nerror: environment " in error and " failed: OSError: sensor lost (episode seed " in error
     assert (
-        f"\nwhen it is repaired, go on from {start}" in error and "palaestra train --resume failed --trust\n" in error
+        f"\nwhen it is repaired, go on from {start}" in error
+        and "palaestra train --resume failed --trust\n" in error
     )
     assert "--env.on-error restart" in error
     # Nothing is saved of the step that failed.

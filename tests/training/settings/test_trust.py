@@ -18,7 +18,9 @@ from palaestra.training.settings.usage import UsageError
 from palaestra.training.settings.yaml_files import load_yaml, save_yaml
 
 FITTED = "--env CartPole-v1 --steps 200 --num-envs 2 --track none --fit.updates 4 --fit.batch-size 4"
-TINY = "--env CartPole-v1 --steps 200 --num-envs 2 --agent.rollout-length 16 --track none --evaluate-episodes 1"
+TINY = (
+    "--env CartPole-v1 --steps 200 --num-envs 2 --agent.rollout-length 16 --track none --evaluate-episodes 1"
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +57,17 @@ def touching(here):
 
 def names(here):
     """What a config may say that would run code, by what it is."""
-    inner = f"palaestra.envs.wrappers.by_name:apply_wrappers(wrappers=['subprocess:call(args=[\"touch\", \"{here}/mark\"])'])"
+    inner = f'palaestra.envs.wrappers.by_name:apply_wrappers(wrappers=[\'subprocess:call(args=["touch", "{here}/mark"])\'])'
     return {
         "a command": {"env": "subprocess:call", "env_kwargs": touching(here)},
         "a command, no encoder": {"env": "subprocess:call", "env_kwargs": touching(here), "encoder": None},
         "a class of another module": {"env": "subprocess:Popen", "env_kwargs": touching(here)},
         "a module here": {"env": "planted:Env"},
         "an id of a module here": {"env": "planted:Planted-v0"},
-        "a function of ours": {"env": "palaestra.envs.registry:find_environment", "env_kwargs": {"env_id": "planted:x"}},
+        "a function of ours": {
+            "env": "palaestra.envs.registry:find_environment",
+            "env_kwargs": {"env_id": "planted:x"},
+        },
         "a wrapper": {"env_options": {"wrappers": ["planted:Env"]}},
         "a wrapper that is a command": {"env_options": {"wrappers": ["os:system"]}},
         "a wrapper of ours that applies others": {"env_options": {"wrappers": [inner]}},
@@ -100,7 +105,10 @@ def in_order(words, capsys):
     code = run(words.split())
     output = capsys.readouterr()
     assert "Traceback" not in output.err + output.out, words
-    assert sum(line.startswith("error") for line in output.err.splitlines()) == (code != 0), (words, output.err)
+    assert sum(line.startswith("error") for line in output.err.splitlines()) == (code != 0), (
+        words,
+        output.err,
+    )
     return code, output.err
 
 
@@ -120,7 +128,9 @@ def test_nothing_that_a_folder_names_is_run(kind, here, capsys):
     of_runs = kind != "dynamics"
     of_models = not {"wrapper", "agent", "memory"} & set(kind.split())
     for command, codes in commands(here).items():
-        code, error = in_order(command.replace("runs", f"runs {here}").replace("matrix", f"matrix {here}"), capsys)
+        code, error = in_order(
+            command.replace("runs", f"runs {here}").replace("matrix", f"matrix {here}"), capsys
+        )
         about_model = "model" in command
         if (about_model and not of_models) or (not about_model and not of_runs):
             assert code in (0, 1, 2)
@@ -136,8 +146,10 @@ def test_nothing_that_a_folder_names_is_run(kind, here, capsys):
 
 
 def test_what_was_typed_is_run_and_what_was_kept_of_it_takes_trust(here, capsys):
-    (here / "mine.py").write_text("from palaestra.envs.tasks.corridor import Corridor as Hall\nclass Mine(Hall): pass\n")
-    words = TINY.replace("CartPole-v1", "mine:Mine")
+    (here / "mine.py").write_text(
+        "from palaestra.envs.tasks.corridor import Corridor as Hall\nclass Mine(Hall): pass\n"
+    )
+    words = TINY.replace("CartPole-v1", "mine:Mine") + " --env-kwargs max_episode_steps=20"
     assert run(["train", "ppo", *words.split(), "--out", "own"]) == 0
     assert "palaestra evaluate own --episodes 100 --video own/videos --trust" in capsys.readouterr().out
     code, error = in_order("evaluate own --episodes 1", capsys)
@@ -145,7 +157,11 @@ def test_what_was_typed_is_run_and_what_was_kept_of_it_takes_trust(here, capsys)
         "error: own/config.yaml names an environment from outside, 'mine:Mine', whose code would be run; if you "
         "trust it: palaestra evaluate own --episodes 1 --trust\n"
     )
-    for command in ("evaluate own --episodes 1", "train --resume own --steps 250", "compare own --episodes 1"):
+    for command in (
+        "evaluate own --episodes 1",
+        "train --resume own --steps 250",
+        "compare own --episodes 1",
+    ):
         assert in_order(f"{command} --trust", capsys)[0] == 0
     # What is typed once more need not be trusted.
     words = "train ppo --config own/config.yaml --env mine:Mine --steps 200 --out again"
@@ -207,10 +223,16 @@ def test_what_a_file_may_name(kind, name, allowed, capsys):
 
 
 def test_the_command_that_is_advised():
-    assert command_for({"env": "CartPole-v1", "agent": {"name": "ppo"}}, "evaluate", "a") == "palaestra evaluate a"
+    assert (
+        command_for({"env": "CartPole-v1", "agent": {"name": "ppo"}}, "evaluate", "a")
+        == "palaestra evaluate a"
+    )
     with trusting(["train", "a:B"]):
         assert command_for({"env": "a:B"}, "evaluate", "a") == "palaestra evaluate a --trust"
-    with trusting(["evaluate", "a folder"]), pytest.raises(UsageError, match=r"palaestra evaluate 'a folder' --trust$"):
+    with (
+        trusting(["evaluate", "a folder"]),
+        pytest.raises(UsageError, match=r"palaestra evaluate 'a folder' --trust$"),
+    ):
         check_names({"env": "a:B"}, "x")
 
 
@@ -282,7 +304,12 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
 def test_yaml_is_data(text, here, capsys):
     for path in ("run/config.yaml", "model/world_model.yaml", "file.yaml"):
         (here / path).write_text(text)
-    for command in [*commands(here), "compare file.yaml", "sweep file.yaml", "train ppo --config file.yaml --env X"]:
+    for command in [
+        *commands(here),
+        "compare file.yaml",
+        "sweep file.yaml",
+        "train ppo --config file.yaml --env X",
+    ]:
         if command.startswith(("runs", "matrix")):
             command = command.replace("runs", "runs .").replace("matrix", "matrix .")
         code, _ = in_order(command, capsys)
@@ -315,7 +342,9 @@ def test_a_model_of_stable_baselines3_is_not_unpickled(member, here, capsys):
     if member == "data":
         data = json.loads(files["data"])
         planted = {":type:": "x", ":serialized:": base64.b64encode(pickled).decode()}
-        files["data"] = json.dumps({name: planted if isinstance(x, dict) else x for name, x in data.items()}).encode()
+        files["data"] = json.dumps(
+            {name: planted if isinstance(x, dict) else x for name, x in data.items()}
+        ).encode()
     else:
         stream = io.BytesIO()
         torch.save({"x": Touch(here / "mark")}, stream)
@@ -331,7 +360,16 @@ def test_a_model_of_stable_baselines3_is_not_unpickled(member, here, capsys):
 
 
 @pytest.mark.parametrize(
-    "name", ["config.yaml.tmp", ".lock", "metrics.jsonl", "evaluations.tmp", "summary.json", "checkpoints", "sessions.jsonl"]
+    "name",
+    [
+        "config.yaml.tmp",
+        ".lock",
+        "metrics.jsonl",
+        "evaluations.tmp",
+        "summary.json",
+        "checkpoints",
+        "sessions.jsonl",
+    ],
 )
 def test_nothing_is_written_through_a_link(name, here, tmp_path_factory, capsys):
     outside = tmp_path_factory.mktemp("outside")
