@@ -57,7 +57,7 @@ def touching(here):
 
 def names(here):
     """What a config may say that would run code, by what it is."""
-    inner = f'palaestra.envs.wrappers.by_name:apply_wrappers(wrappers=[\'subprocess:call(args=["touch", "{here}/mark"])\'])'
+    inner = f'palaestra.envs.wrappers.by_name:apply_wrappers(wrappers=[\'subprocess:call(args=["touch", "{here}/mark"])\'])'  # noqa: E501
     return {
         "a command": {"env": "subprocess:call", "env_kwargs": touching(here)},
         "a command, no encoder": {"env": "subprocess:call", "env_kwargs": touching(here), "encoder": None},
@@ -241,12 +241,12 @@ def test_the_command_that_is_advised():
     [
         {"matches": [{"agents": ["planted:Agent"], "environments": {"CartPole-v1": 100}}]},
         {"matches": [{"agents": ["ppo"], "environments": {"planted:Env": 100}}]},
-        {"matches": [{"agents": [{"agent": "ppo", "options": {"encoder": "planted:Agent"}}], "environments": {"CartPole-v1": 100}}]},
+        {"matches": [{"agents": [{"agent": "ppo", "options": {"encoder": "planted:Agent"}}], "environments": {"CartPole-v1": 100}}]},  # noqa: E501
         {"matches": [{"agents": [{"agent": "ppo", "config": "other.yaml"}], "environments": {"CartPole-v1": 100}}]},
         {"agent": "planted:Agent", "env": "CartPole-v1", "steps": 100, "space": {"agent.gamma": {"choices": [0.9]}}},
         {"agent": "ppo", "env": "planted:Env", "steps": 100, "space": {"agent.gamma": {"choices": [0.9]}}},
-        {"agent": "ppo", "env": "CartPole-v1", "steps": 100, "space": {"encoder.name": {"choices": ["mlp", "planted:Agent"]}}},
-        {"agent": "ppo", "env": "CartPole-v1", "steps": 100, "space": {"env_options.wrappers": {"choices": [["planted:Env"]]}}},
+        {"agent": "ppo", "env": "CartPole-v1", "steps": 100, "space": {"encoder.name": {"choices": ["mlp", "planted:Agent"]}}},  # noqa: E501
+        {"agent": "ppo", "env": "CartPole-v1", "steps": 100, "space": {"env_options.wrappers": {"choices": [["planted:Env"]]}}},  # noqa: E501
         {"agent": "../../../x", "env": "CartPole-v1", "steps": 100, "space": {"agent.gamma": {"choices": [0.9]}}},
     ],
     ids=str,
