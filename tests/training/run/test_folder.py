@@ -31,5 +31,5 @@ def test_a_folder_that_is_gone_ends_the_run(tmp_path):
 
 
 def test_a_full_disk_is_one_line():
-    with pytest.raises(RunEndedError, match="No space left.*make room, then go on"), write_errors("go on"):
+    with pytest.raises(RunEndedError, match=r"No space left.*make room, then go on"), write_errors("go on"):
         raise OSError(errno.ENOSPC, "No space left on device")
