@@ -115,7 +115,10 @@ def in_order(words, capsys):
 KINDS = list(names(Path()))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# Each takes seconds: two of them in every session, the rest with -m slow.
+@pytest.mark.parametrize(
+    "kind", [*KINDS[:2], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[2:])]
+)
 def test_nothing_that_a_folder_names_is_run(kind, here, capsys):
     values = names(here)[kind]
     for folder, file in (("run", "config.yaml"), ("model", "world_model.yaml")):
@@ -334,7 +337,7 @@ def test_a_model_of_stable_baselines3_is_not_unpickled(member, here, capsys):
 
     import torch
 
-    words = "--env CartPole-v1 --steps 64 --num-envs 2 --agent.n-steps 16 --track none --evaluate-episodes 1"
+    words = "--env CartPole-v1 --steps 64 --num-envs 2 --agent.n-steps 16 --agent.batch-size 16 --track none --evaluate-episodes 1"
     assert run(["train", "sb3/ppo", *words.split(), "--out", "theirs"]) == 0
     with zipfile.ZipFile(here / "theirs" / "model.zip") as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
@@ -371,6 +374,7 @@ def test_a_model_of_stable_baselines3_is_not_unpickled(member, here, capsys):
         "sessions.jsonl",
     ],
 )
+@pytest.mark.slow
 def test_nothing_is_written_through_a_link(name, here, tmp_path_factory, capsys):
     outside = tmp_path_factory.mktemp("outside")
     path = here / "run" / name
