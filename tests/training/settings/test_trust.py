@@ -135,6 +135,8 @@ def test_nothing_that_a_folder_names_is_run(kind, here, capsys):
             command.replace("runs", f"runs {here}").replace("matrix", f"matrix {here}"), capsys
         )
         about_model = "model" in command
+        if "agent" in kind and "train ppo" in command:
+            codes = (0,)  # the agent that was typed stands in place of the file's
         if (about_model and not of_models) or (not about_model and not of_runs):
             assert code in (0, 1, 2)
         else:
@@ -337,7 +339,8 @@ def test_a_model_of_stable_baselines3_is_not_unpickled(member, here, capsys):
 
     import torch
 
-    words = "--env CartPole-v1 --steps 64 --num-envs 2 --agent.n-steps 16 --agent.batch-size 16 --track none --evaluate-episodes 1"
+    words = "--env CartPole-v1 --steps 64 --num-envs 2 --agent.n-steps 16 --agent.batch-size 16"
+    words += " --track none --evaluate-episodes 1"
     assert run(["train", "sb3/ppo", *words.split(), "--out", "theirs"]) == 0
     with zipfile.ZipFile(here / "theirs" / "model.zip") as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
