@@ -15,7 +15,12 @@ import pytest
 from palaestra.training.cli.main import run
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 WRITTEN_BY_COMMANDS = {"survey.md", "survey-installed.md", "matrix.md"}
 LONGEST_LINE = 100
 # Files of the reader's own.

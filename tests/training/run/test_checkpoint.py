@@ -521,3 +521,31 @@ def test_a_kill_while_saving_never_costs_the_last_checkpoint(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr
     assert int(done.stdout) > 0, "no kill fell into a write"
+
+
+def test_whatever_is_called_tmp_does_not_keep_a_checkpoint_from_being_saved(tmp_path):
+    folder = tmp_path / "checkpoints"
+    (folder / "folder.tmp").mkdir(parents=True)
+    (folder / "file.tmp").touch()
+    (tmp_path / "outside").touch()
+    (folder / "000000001.tmp").symlink_to(tmp_path / "outside")
+    save_checkpoint(tmp_path, 1, {"box": Box(1)})
+    assert [path.name for path in folder.iterdir()] == ["000000001"] and (tmp_path / "outside").exists()
+
+
+def test_a_checkpoint_of_another_step_or_run_is_refused(tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        module.give_identity(tmp_path / name)
+        save_checkpoint(tmp_path / name, 5, {"box": Box(1)})
+    taken = tmp_path / "one" / "checkpoints" / "000000006"
+    shutil.copytree(tmp_path / "one" / "checkpoints" / "000000005", taken)
+    with pytest.raises(UsageError, match="is the checkpoint of step 5"):
+        load_checkpoint(taken, {"box": Box(0)})
+    shutil.rmtree(taken)
+    shutil.rmtree(tmp_path / "one" / "checkpoints" / "000000005")
+    taken = shutil.copytree(
+        tmp_path / "other" / "checkpoints" / "000000005", tmp_path / "one" / "checkpoints" / "000000005"
+    )
+    with pytest.raises(UsageError, match="is a checkpoint of another run"):
+        load_checkpoint(taken, {"box": Box(0)})
