@@ -194,7 +194,7 @@ class DQN(Agent):
 
     def act(
         self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Any, np.ndarray]:
         """Take the actions of the highest value, or random ones with probability epsilon."""
         random, noise = np.zeros(len(first), bool), self.no_noise
         if explore:

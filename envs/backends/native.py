@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import create_empty_array
 
-from ...networks.tree import tree_leaves, tree_like
+from ...networks.tree import copy_in_order, tree_leaves, tree_like
 from ..seeds import episode_seed
 from .backend import Backend
 from .copies import close_env
@@ -93,13 +92,3 @@ class VectorBackend(Backend):
             self.obs = tree_like(self.obs, (np.array(leaf) for leaf in state["obs"]))
         else:
             self._start()
-
-
-def copy_in_order(space: spaces.Space, obs: Any) -> Any:
-    """Copy a batch of observations, Dict observations with the keys of their space in its order."""
-    match space:
-        case spaces.Dict():
-            return {key: copy_in_order(part, obs[key]) for key, part in space.items()}
-        case spaces.Tuple():
-            return tuple(copy_in_order(part, obs[i]) for i, part in enumerate(space))
-    return np.array(obs)
