@@ -24,7 +24,8 @@ class Transition(NamedTuple):
     """One step of all environments, NumPy arrays `[B, ...]`."""
 
     obs: Any
-    action: np.ndarray
+    action: Any
+    """As the environment takes it: dicts and tuples of arrays where its space nests. Agents store one array."""
     reward: np.ndarray
     terminated: np.ndarray
     truncated: np.ndarray
@@ -123,7 +124,7 @@ class Agent(ABC):
     @abstractmethod
     def act(
         self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Any, np.ndarray]:
         """Choose actions `[B, ...]` for observations `[B, ...]`; returns them and the next memory `[B, S]`.
 
         `first [B]` marks observations that open an episode. Without `explore` the agent does its best, draws no

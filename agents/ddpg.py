@@ -24,6 +24,7 @@ from ..networks.q_value import ActionBounds, Actor, Critic
 from ..networks.stateful import Stateful
 from ..networks.torso import Torso
 from .agent import Agent, Counter, Metrics, Obstacle, Transition, mean_metrics, named_generator
+from .hindsight import GoalRule, goal_sampler
 from .noise import NoiseName, make_noise
 from .replay import Replay, replay_obstacle
 from .replay_batches import TransitionBatch, WindowBatch, sample_windows
@@ -73,6 +74,8 @@ class DDPGConfig:
     """Longer gradients are scaled down to this length; off by default."""
     n_step: Annotated[int, Gt(0)] = 1
     """Rewards that a target sums up before it trusts the target critic."""
+    hindsight: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    """Goal environments: share of sampled steps whose goal becomes one achieved later in the episode (0.8)."""
     twin_critics: bool = False
     """TD3: learn two critics and believe the lower one."""
     policy_delay: Annotated[int, Gt(0)] = 1
@@ -132,6 +135,7 @@ class DDPG(Agent):
         total_steps: int,
         device: torch.device,
         compile: bool = False,
+        goal_rule: GoalRule | None = None,
     ):
         self.config = config
         self.device = device
@@ -160,6 +164,7 @@ class DDPG(Agent):
             gamma=config.gamma,
             state_size=self.torso.replayed_size + critic_torso.replayed_size,
         )
+        self.sample_steps = goal_sampler(self.replay, config.hindsight, goal_rule, self.torso.has_memory)
         self.steps = Counter(total_steps)
         self.updates = Counter(total_steps)
         self.act_generator = named_generator(seed, "ddpg/act")
@@ -249,7 +254,7 @@ class DDPG(Agent):
             number = max(1, config.batch_size // length)
             windows = sample_windows(self.replay, number, length, config.burn_in, generator)
             return windows.batch(self.torsos, self._smoothing(length * number), self.device)
-        sample = self.replay.sample(config.batch_size, generator)
+        sample = self.sample_steps(config.batch_size, generator)
         arrays = (sample.obs, sample.action, sample.reward, sample.discount, sample.next_obs, sample.weights)
         noise = self._smoothing(config.batch_size)
         return TransitionBatch(*to_tensors(arrays if noise is None else (*arrays, noise), self.device))

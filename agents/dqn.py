@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -31,8 +31,9 @@ from ..networks.torso import Torso, pick
 from ..networks.tree import tree_map
 from .agent import Agent, Counter, Metrics, Obstacle, Transition, mean_metrics, named_generator
 from .exploration import with_random_rows
+from .hindsight import GoalRule, goal_sampler
 from .replay import Replay, replay_obstacle
-from .replay_batches import TransitionBatch, WindowBatch, sample_windows
+from .replay_batches import Sample, TransitionBatch, WindowBatch, sample_windows
 from .schedules import Schedule, check_schedules, scheduled
 from .sequences import to_tensor, to_tensors
 from .support import SupportCheck
@@ -86,6 +87,8 @@ class DQNConfig:
     """Explore by learned noise on the layers behind the encoder (Fortunato et al. 2018); set epsilon to 0."""
     n_step: Annotated[int, Gt(0)] = 1
     """Rewards that a target sums up before it trusts the target network."""
+    hindsight: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    """Goal environments: share of sampled steps whose goal becomes one achieved later in the episode (0.8)."""
     prioritized: bool = False
     """Replay steps with large errors more often (Schaul et al. 2016)."""
     priority_exponent: Annotated[float, Interval(ge=0, le=1)] = 0.6
@@ -122,16 +125,6 @@ class DQNConfig:
         return self.train_every if self.gradient_steps == -1 else self.gradient_steps
 
 
-class Sample(NamedTuple):
-    """What a gradient step learns from, and where it lies in the replay."""
-
-    batch: TransitionBatch | WindowBatch
-    indices: np.ndarray
-    """Slots `[N]`."""
-    counted: Any
-    """Index of those of them that have weight."""
-
-
 class DQN(Agent):
     """Learn the value of every action by temporal differences from a replay memory; take the best action."""
 
@@ -148,6 +141,7 @@ class DQN(Agent):
         total_steps: int,
         device: torch.device,
         compile: bool = False,
+        goal_rule: GoalRule | None = None,
     ):
         self.config, self.device = config, device
         torso = make_torso()
@@ -182,6 +176,7 @@ class DQN(Agent):
         )
         silence = config.learning_starts if head.support is not None else None
         self.support_check = SupportCheck(config.value_min, config.value_max, config.gamma, silence)
+        self.sample_steps = goal_sampler(self.replay, config.hindsight, goal_rule, torso.has_memory)
         self.steps = Counter(total_steps)
         self.act_generator = named_generator(seed, "dqn/act")
         self.sample_generator = named_generator(seed, "dqn/sample")
@@ -199,7 +194,7 @@ class DQN(Agent):
 
     def act(
         self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Any, np.ndarray]:
         """Take the actions of the highest value, or random ones with probability epsilon."""
         random, noise = np.zeros(len(first), bool), self.no_noise
         if explore:
@@ -314,7 +309,7 @@ class DQN(Agent):
         at_once = 1 if self.config.prioritized else BATCHES_AT_ONCE
         for start in range(0, count, at_once):
             number = min(at_once, count - start)
-            sample = self.replay.sample(number * size, self.sample_generator, beta)
+            sample = self.sample_steps(number * size, self.sample_generator, beta)
             noise = draw_noise((number, 2, self.noise_size), self.noise_generator)
             obs, action, reward, discount, next_obs, indices, weights = sample
             data = (obs, action, reward, discount, next_obs, weights)

@@ -169,7 +169,7 @@ class PPO(Agent):
 
     def act(
         self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Any, np.ndarray]:
         """Sample actions from the policy, or take its most likely ones."""
         outputs, next_state = self.forward(obs, state, first)
         noise = self.noise if self.config.noise_correlation > 0 else self.act_generator
@@ -178,7 +178,7 @@ class PPO(Agent):
 
     def learn(self, transition: Transition) -> Metrics:
         """Add a step to the rollout; update when it is full."""
-        self.rollout.add(transition)
+        self.rollout.add(transition._replace(action=self.head.stored(transition.action)))
         self.steps.add(transition.num_steps)
         if not self.rollout.full:
             return {}

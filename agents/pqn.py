@@ -134,7 +134,7 @@ class PQN(Agent):
 
     def act(
         self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Any, np.ndarray]:
         """Take the actions of the highest value, or random ones with probability epsilon."""
         values, state = self.values(obs, state, first, NO_NOISE)
         if explore:

@@ -153,7 +153,7 @@ class REINFORCE(Agent):
 
     def act(
         self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Any, np.ndarray]:
         """Sample actions from the policy, or take its most likely ones."""
         outputs, state = self.forward(obs, state, first)
         outputs = masked(outputs, self.head.allowed(obs))
@@ -161,7 +161,7 @@ class REINFORCE(Agent):
 
     def learn(self, transition: Transition) -> Metrics:
         """Add a step to the episodes under way; update when enough of them have finished."""
-        self.episodes.add(transition)
+        self.episodes.add(transition._replace(action=self.head.stored(transition.action)))
         self.steps.add(transition.num_steps)
         steps, count = self.episodes.steps, self.episodes.count
         if steps < self.config.steps_per_update or count < self.config.episodes_per_update:

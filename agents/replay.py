@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,6 +77,7 @@ class Replay(StepStore):
         self.rows = 0
         self.position = 0  # the row that the next `add` writes
         self.size = 0  # rows that can be sampled
+        self.added = 0  # rows that were ever added; of a replay that was loaded, since its oldest one
         self.invalid = 0  # steps in them that cannot
         self.continuing = np.zeros(0, bool)  # where the newest step's episode has a next one
         self.rows_with_ends: deque[int] = deque()  # oldest first
@@ -146,6 +148,7 @@ class Replay(StepStore):
             self.tree.set(np.r_[row, after], np.concatenate([fresh, np.zeros(self.num_envs)]))
         self.position = (position + 1) % self.rows
         self.size = min(self.size + 1, self.rows - 1)
+        self.added += 1
 
     def _abandon(self, abandoned: np.ndarray) -> None:
         """Truncate episodes that were given up, `abandoned [B]`, because a run went on at an episode boundary.
@@ -210,20 +213,24 @@ class Replay(StepStore):
     def transitions(self, slots: np.ndarray) -> ReplaySample:
         """Return the n-step transitions that begin at slots `[N]`, with weight 1."""
         reward, discount, last = self.n_step_returns(slots)
-        next_obs = tree_map(lambda x: x.take(self.successors(last), 0), self.obs)
-        end = self.end.take(last)
-        stored = np.flatnonzero(end >= 0)
-        if len(stored):
-            write_rows(next_obs, stored, tree_map(lambda x: x[end[stored]], self.ends.rows))
         return ReplaySample(
             obs=tree_map(lambda x: x.take(slots, 0), self.obs),
             action=self.action.take(slots, 0),
             reward=reward,
             discount=discount,
-            next_obs=next_obs,
+            next_obs=self.successor_obs(last),
             indices=slots,
             weights=np.ones(len(slots), np.float32),
         )
+
+    def successor_obs(self, slots: np.ndarray, part: Callable[[Any], Any] = lambda obs: obs) -> Any:
+        """True successors `[N, ...]` of the steps at slots `[N]`, or the `part` of them that a function picks."""
+        next_obs = tree_map(lambda x: x.take(self.successors(slots), 0), part(self.obs))
+        end = self.end.take(slots)
+        stored = np.flatnonzero(end >= 0)
+        if len(stored):
+            write_rows(next_obs, stored, tree_map(lambda x: x[end[stored]], part(self.ends.rows)))
+        return next_obs
 
     def n_step_returns(self, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """n-step reward and discount `[N]` from slots `[N]` on, and the slots of the last steps they reach."""
@@ -284,6 +291,7 @@ class Replay(StepStore):
                 self.tree.set(np.arange(used.stop), state["priorities"])
         self.position, self.size, self.invalid = state["position"], state["size"], state["invalid"]
         self.max_priority = state["max_priority"]
+        self.added = self.size
         if self.num_envs:
             rows = np.unique(np.flatnonzero(self.end >= 0) // self.num_envs)
             # By age: the row that the next `add` writes comes last of all.

@@ -71,6 +71,16 @@ class WindowBatch(NamedTuple):
         return pick(features, rows).flatten(0, 1)
 
 
+class Sample(NamedTuple):
+    """What a gradient step learns from, and where it lies in the replay."""
+
+    batch: TransitionBatch | WindowBatch
+    indices: np.ndarray
+    """Slots `[N]`."""
+    counted: Any
+    """Index of those of them that have weight."""
+
+
 class ReplayWindows(NamedTuple):
     """Sampled windows of consecutive steps, NumPy arrays; a target is `reward + discount * value[bootstrap_rows]`.
 

@@ -3,6 +3,7 @@
 from .tasks.catch import register_catch
 from .tasks.classic import register_classic
 from .tasks.corridor import register_corridor
+from .tasks.goals import register_goals
 from .tasks.memory_tasks import register_memory_tasks
 from .tasks.probes import register_probes
 
@@ -11,3 +12,4 @@ register_probes()
 register_memory_tasks()
 register_catch()
 register_classic()
+register_goals()

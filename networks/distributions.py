@@ -120,6 +120,26 @@ class SquashedGaussian:
         return self.gaussian.entropy() + (_log_slope_of_tanh(before) * weights).sum(-1).sum(-1)
 
 
+class Product:
+    """Independent distributions side by side, over rows `[..., D]` of which part `i` has `sizes[i]` columns.
+
+    log p(a) = sum_i log p_i(a_i),   H = sum_i H_i
+    """
+
+    def __init__(self, parts: list[Policy], sizes: list[int]):
+        self.parts = parts
+        self.sizes = sizes
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-probability (density) `[...]` of actions `[..., D]`."""
+        pairs = zip(self.parts, action.split(self.sizes, -1), strict=True)
+        return torch.stack([part.log_prob(own) for part, own in pairs]).sum(0)
+
+    def entropy(self) -> Tensor:
+        """Entropy `[...]` in nats."""
+        return torch.stack([part.entropy() for part in self.parts]).sum(0)
+
+
 def _log_slope_of_tanh(x: Tensor) -> Tensor:
     """`log(1 - tanh(x)^2)`, stable for large `|x|`."""
     return 2 * (math.log(2) - x - nn.functional.softplus(-2 * x))

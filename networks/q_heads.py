@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -10,10 +11,11 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from .action_spaces import VALUED
+from .action_spaces import VALUED, simplified
 from .layers import ACTIVATIONS, Activation
-from .masks import ActionMask
+from .masks import ActionMask, choice_sizes
 from .torso import Torso
+from .vectors import LARGEST_ONE_HOT, from_leaves, leaf_observations, leaf_spaces
 
 
 class NoisyLinear(nn.Module):
@@ -172,36 +174,48 @@ def quantile_huber_loss(quantiles: Tensor, target: Tensor) -> Tensor:
 
 
 class JointActions:
-    """Numbers the actions of a Discrete or one-dimensional MultiDiscrete space, all combinations in a row.
+    """Numbers the actions of a space of choices, all combinations in a row.
 
     `mask_space` is that of the observations' action masks.
+
+    Raises:
+        TypeError: some part of the actions is no choice.
+        ValueError: there are too many combinations, or the masks do not fit.
     """
 
     LIMIT = 10_000
 
     def __init__(self, space: spaces.Space, mask_space: spaces.Space | None = None):
         if not VALUED.include(space):
-            raise TypeError(f"no action values for {space}, only for {VALUED.name}")
-        match space:
-            case spaces.Discrete():
-                self.table = np.arange(space.n) + space.start
-            case spaces.MultiDiscrete():
-                if (count := int(np.prod(space.nvec))) > self.LIMIT:
-                    raise ValueError(f"{space} has {count} joint actions; at most {self.LIMIT} can be valued")
-                self.table = np.stack(np.unravel_index(np.arange(count), space.nvec), -1) + space.start
-        self.space = space
-        self.count = len(self.table)
+            raise TypeError(f"no action values for {' '.join(str(space).split())}, only for {VALUED.name}")
+        self.space = simplified(space)
+        self.leaves = leaf_spaces(self.space)
+        sizes = [size for leaf in self.leaves for size in choice_sizes(leaf) or []]
+        # A number for each choice; combinations multiply, and tables of them grow long.
+        limit, self.count = LARGEST_ONE_HOT if len(sizes) == 1 else self.LIMIT, math.prod(sizes)
+        if self.count > limit:
+            name = " ".join(str(space).split())
+            raise ValueError(f"{name} has {self.count} joint actions; at most {limit} can be valued")
+        self.strides = np.array([math.prod(sizes[i + 1 :]) for i in range(len(sizes))], np.int64)
+        self.starts = np.concatenate([np.ravel(leaf.start) for leaf in self.leaves]).astype(np.int64)
+        # [A, D]: what each combination chooses in every dimension.
+        choices = np.arange(self.count)[:, None] // self.strides % sizes + self.starts
+        ends = np.cumsum([math.prod(leaf.shape) for leaf in self.leaves])[:-1]
+        parts = zip(self.leaves, np.split(choices, ends, axis=-1), strict=True)
+        self.table = [part.reshape(self.count, *leaf.shape) for leaf, part in parts]
         self.allowed = ActionMask(mask_space, space, joint=True)
 
-    def action(self, index: np.ndarray) -> np.ndarray:
-        """Actions `[B]` or `[B, D]` of numbers `[B]`."""
-        return self.table[index]
+    def action(self, index: np.ndarray) -> Any:
+        """Actions `[B, ...]` of numbers `[B]`, dicts and tuples of arrays where the space nests."""
+        return from_leaves(self.space, [part[index] for part in self.table])
 
-    def index(self, action: np.ndarray) -> np.ndarray:
+    def index(self, action: Any) -> np.ndarray:
         """Numbers `[B]` of actions."""
-        if isinstance(self.space, spaces.MultiDiscrete):
-            return np.ravel_multi_index(tuple((action - self.space.start).T), tuple(self.space.nvec))
-        return action - self.table[0]
+        if isinstance(self.space, spaces.Discrete):
+            return action - self.space.start
+        leaves = leaf_observations(self.space, action)
+        columns = np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], -1)
+        return (columns - self.starts) @ self.strides
 
 
 def of_action(outputs: Tensor, action: Tensor) -> Tensor:

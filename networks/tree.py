@@ -73,6 +73,16 @@ def same_leaves(one: Any, other: Any) -> bool:
     return all(np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f") for a, b in pairs)
 
 
+def copy_in_order(space: spaces.Space, value: Any) -> Any:
+    """Copy an observation or a batch of them, dicts with the keys of their space in its order."""
+    match space:
+        case spaces.Dict():
+            return {key: copy_in_order(part, value[key]) for key, part in space.items()}
+        case spaces.Tuple():
+            return tuple(copy_in_order(part, value[i]) for i, part in enumerate(space))
+    return np.array(value)
+
+
 def row_writer(space: spaces.Space, key: str = "") -> Callable[[Any, int, Any], None]:
     """Return `write_row` for one space, faster; `key` says in errors which part of an observation it is.
 

@@ -40,6 +40,23 @@ def leaf_observations(space: spaces.Space, obs: Any) -> list[Any]:
     return [obs]
 
 
+def from_leaves(space: spaces.Space, leaves: list[Any]) -> Any:
+    """The nested value of a space whose arrays are `leaves`, in the order of `leaf_spaces`."""
+    if not isinstance(space, spaces.Dict | spaces.Tuple):
+        return leaves[0]
+    remaining = iter(leaves)
+
+    def build(part: spaces.Space) -> Any:
+        match part:
+            case spaces.Dict():
+                return {key: build(inner) for key, inner in part.items()}
+            case spaces.Tuple():
+                return tuple(build(inner) for inner in part)
+        return next(remaining)
+
+    return build(space)
+
+
 def flat_size(space: spaces.Space) -> int:
     """Length of a value of an unnested space as a vector: one-hot for discrete ones.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import create_empty_array
 
@@ -55,7 +54,7 @@ class VectorBackend(Backend):
             self.obs = obs.copy()
         else:
             self.failures = []
-            self.obs = copy_in_order(self.observation_space, obs, self.failures)
+            self.obs = checked_copy(self.observation_space, obs, self.failures)
         return self.obs
 
     def restart(self, mask: np.ndarray) -> Any:
@@ -100,7 +99,7 @@ class VectorBackend(Backend):
             self._start()
 
 
-def copy_in_order(space: spaces.Space, obs: Any, failures: list[Failure], key: str = "") -> Any:
+def checked_copy(space: spaces.Space, obs: Any, failures: list[Failure], key: str = "") -> Any:
     """Copy a batch of observations, Dict observations with the keys of their space in its order.
 
     Whole numbers get the space's type; copies with a value that it cannot hold are added to `failures`.
@@ -108,11 +107,11 @@ def copy_in_order(space: spaces.Space, obs: Any, failures: list[Failure], key: s
     match space:
         case spaces.Dict():
             return {
-                name: copy_in_order(part, obs[name], failures, f"{key}[{name!r}]")
+                name: checked_copy(part, obs[name], failures, f"{key}[{name!r}]")
                 for name, part in space.items()
             }
         case spaces.Tuple():
-            return tuple(copy_in_order(part, obs[i], failures, f"{key}[{i}]") for i, part in enumerate(space))
+            return tuple(checked_copy(part, obs[i], failures, f"{key}[{i}]") for i, part in enumerate(space))
     values, dtype = np.array(obs), np.dtype(space.dtype)
     if values.dtype == dtype:
         return values

@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector.utils import create_empty_array
 
-from ...networks.tree import tree_leaves, tree_map
+from ...networks.tree import tree_map, write_rows
 from ..machine import usable_cores
 from ..seeds import episode_seed
 from .action_log import ActionLog, episodes_state, warn_unless_same
@@ -72,7 +72,6 @@ class AsyncBackend(Backend):
         self.failures = []
         self.log = ActionLog(self.action_space, num_envs)
         self.obs = create_empty_array(self.observation_space, n=num_envs)
-        self._action_leaves = tree_leaves(self.board.action)
 
     def _share(self, worker: WorkerProcess) -> None:
         socket.send_fds(worker.channel, [b"f"], [self.file.fileno()])
@@ -117,8 +116,7 @@ class AsyncBackend(Backend):
         """Step every environment."""
         self.log.add(action)
         board = self.board
-        for leaf, given in zip(self._action_leaves, tree_leaves(action), strict=True):
-            leaf[...] = given
+        write_rows(board.action, ..., action)
         board.reward.fill(np.nan)
         for worker in self.workers:
             with contextlib.suppress(ConnectionError):

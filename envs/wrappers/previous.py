@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ...networks.vectors import VECTOR_SPACES, flat_size, numpy_vector
+from ...networks.action_spaces import is_nested, simplified
+from ...networks.vectors import flat_size, leaf_observations, leaf_spaces, numpy_vector
 from ..vector import Envs
 from .added_parts import AddedParts, Parts
 
@@ -20,7 +21,8 @@ class ShowPrevious(AddedParts):
 
     def __init__(self, envs: Envs):
         self.encode = action_encoder(envs.action_space)
-        super().__init__(envs, "show_previous", {ACTION: flat_size(envs.action_space), REWARD: 1})
+        size = sum(map(flat_size, leaf_spaces(simplified(envs.action_space))))
+        super().__init__(envs, "show_previous", {ACTION: size, REWARD: 1})
 
     def parts_after(self, obs: Any, action: Any, reward: np.ndarray, parts: Parts) -> Parts:
         """Action and reward of the step."""
@@ -28,8 +30,15 @@ class ShowPrevious(AddedParts):
         return {ACTION: np.array(self.encode(action)), REWARD: reward.astype(np.float32)[:, None]}
 
 
-def action_encoder(space: spaces.Space) -> Callable[[np.ndarray], np.ndarray]:
+def action_encoder(space: spaces.Space) -> Callable[[Any], np.ndarray]:
     """Return a function from actions `[B, ...]` to vectors `[B, D]`: one-hot for each choice, numbers as they are."""
-    if not isinstance(space, VECTOR_SPACES):
-        raise TypeError(f"show_previous takes actions that do not nest, got {space}")
-    return numpy_vector(space)
+    simple = simplified(space)
+    encoders = [numpy_vector(leaf) for leaf in leaf_spaces(simple)]
+    if not is_nested(simple):
+        return encoders[0]
+
+    def encode(action: Any) -> np.ndarray:
+        leaves = zip(encoders, leaf_observations(simple, action), strict=True)
+        return np.concatenate([encoder(leaf) for encoder, leaf in leaves], -1)
+
+    return encode

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from palaestra.agents.agent import Transition
+from palaestra.networks.tree import tree_leaves
 
 
 def random_transitions(agent, num_envs, obs_size=3, seed=0, episode=5):
@@ -47,7 +48,8 @@ def goes_on_exactly(agent, fresh, stream, before, after):
     for transition in itertools.islice(stream, after):
         # What `agent` did is in the stream.
         action, _ = fresh.act(transition.obs, transition.state, transition.first)
-        np.testing.assert_array_equal(action, transition.action)
+        for leaf, expected in zip(tree_leaves(action), tree_leaves(transition.action), strict=True):
+            np.testing.assert_array_equal(leaf, expected)
         agent.learn(transition)
         fresh.learn(transition)
         for name, part in agent.parts().items():

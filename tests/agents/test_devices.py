@@ -30,6 +30,12 @@ ACTIONS = {
     "discrete": spaces.Discrete(3, start=2),
     "multi-discrete": spaces.MultiDiscrete([2, 3], start=[1, 4]),
     "box": spaces.Box(-2, 2, (2,), np.float32),
+    "integers": spaces.Box(-1, 1, (2, 1), np.int64),
+    "choices": spaces.Tuple([spaces.Discrete(2, start=1), spaces.MultiDiscrete([[2, 3]], start=[[1, 4]])]),
+    "nested": spaces.Dict(
+        where=spaces.Box(-2, 2, (2, 1), np.float32),
+        rest=spaces.Tuple([spaces.Discrete(2, start=1), spaces.MultiBinary([1, 2])]),
+    ),
 }
 aten = torch.ops.aten
 MOVES = (aten._to_copy, aten.to, aten.copy_)

@@ -9,7 +9,9 @@ from palaestra.networks.q_value import ActionBounds
 SPACES = {
     "discrete": spaces.Discrete(4, start=-3),
     "multi-discrete": spaces.MultiDiscrete([2, 3], start=[5, -1]),
+    "multi-discrete matrix": spaces.MultiDiscrete([[2, 3], [4, 2]], start=[[5, -1], [0, 1]]),
     "multi-binary": spaces.MultiBinary(3),
+    "multi-binary matrix": spaces.MultiBinary([2, 2]),
     "box": spaces.Box(np.float32([-1, 0]), np.float32([1, 5])),
     "matrix": spaces.Box(-2, 2, (2, 3), np.float32),
     "scalar": spaces.Box(-2, 2, (), np.float32),
@@ -166,13 +168,57 @@ def test_the_start_is_near_uniform():
     assert head.log_std.tolist() == [-1, -1]
 
 
+def test_small_integer_boxes_are_choices():
+    space = spaces.Box(np.array([[0, -3]]), np.array([[9, 3]]), dtype=np.int16)
+    head = policy_head(8, space)
+    assert head.layer.out_features == 17
+    actions = head.choose(np.zeros((2000, 17), np.float32), np.random.default_rng(0))
+    assert actions.shape == (2000, 1, 2)
+    assert np.unique(actions[:, 0, 0]).tolist() == list(range(10))
+    assert np.unique(actions[:, 0, 1]).tolist() == list(range(-3, 4))
+    log_prob = head.distribution(torch.zeros(2000, 17)).log_prob(torch.from_numpy(actions))
+    torch.testing.assert_close(log_prob, torch.full((2000,), -float(np.log(70))))
+    assert policy_head(8, spaces.Box(0, 1, (3,), np.bool_)).layer.out_features == 6
+
+
+def test_the_probability_of_a_product():
+    """log p = log 0.75 (kind) + log N(1; 0, 1) (where) + log 0.5 (bit), computed by hand."""
+    space = spaces.Dict(
+        kind=spaces.Discrete(2, start=7),
+        where=spaces.Box(-np.inf, np.inf, (1,), np.float32),
+        bits=spaces.Tuple([spaces.MultiBinary(1)]),
+    )
+    head = policy_head(8, space)
+    assert head.layer.out_features == 4
+    action = {"kind": np.array([8]), "where": np.float32([[1]]), "bits": (np.int8([[1]]),)}
+    row = head.stored(action)
+    # Parts by the order of their keys: bits, kind, where.
+    assert row.dtype == np.float32 and row.tolist() == [[1, 1, 1]]
+    policy = head.distribution(torch.tensor([[0.0, 0.0, np.log(3), 0.0]]))
+    normal = -0.5 - 0.5 * np.log(2 * np.pi)
+    assert policy.log_prob(torch.from_numpy(row)).item() == pytest.approx(np.log(0.75) + normal + np.log(0.5))
+    kind = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
+    entropy = kind + 0.5 * np.log(2 * np.pi * np.e) + np.log(2)
+    assert policy.entropy().item() == pytest.approx(entropy)
+    best = head.choose(np.float32([[-1, 0, 1, 0.25]]), None)
+    assert best["kind"].tolist() == [8] and best["where"].tolist() == [[0.25]]
+    assert best["bits"][0].tolist() == [[0]] and best["bits"][0].dtype == np.int8
+
+
+def test_more_choices_than_a_layer_can_have():
+    with pytest.raises(
+        ValueError, match=r"needs 2,000,000 outputs of a policy, of which it can have 100,000"
+    ):
+        policy_head(8, spaces.Discrete(2_000_000))
+
+
 @pytest.mark.parametrize(
     "space",
     [
-        spaces.Box(0, 255, (2,), np.uint8),
-        spaces.MultiDiscrete([[2, 2], [3, 3]]),
-        spaces.MultiBinary([2, 2]),
-        spaces.Dict({"a": spaces.Discrete(2)}),
+        spaces.Box(0, 200_000, (2,), np.int64),
+        spaces.Box(np.iinfo(np.int64).min, np.iinfo(np.int64).max, (2,), np.int64),
+        spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Text(3)}),
+        spaces.Tuple([]),
         spaces.Text(3),
     ],
     ids=str,

@@ -43,7 +43,7 @@ def test_a_joint_action_is_allowed_where_all_its_choices_are(convert, space):
     mask = actions.allowed({"action_mask": obs})
     assert mask.shape == (2, 6)
     for row, (first, second) in enumerate(zip(*parts, strict=True)):
-        expected = [bool(first[i] and second[j]) for i, j in actions.table]
+        expected = [bool(first[i] and second[j]) for i, j in actions.action(np.arange(actions.count))]
         assert mask[row].tolist() == expected
     # Any leading axes.
     again = {"action_mask": tuple(part[None] for part in obs) if isinstance(obs, tuple) else obs[None]}

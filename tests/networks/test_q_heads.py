@@ -197,8 +197,39 @@ def test_numbers_and_actions_belong_together(space):
     assert actions.count == (space.n if isinstance(space, spaces.Discrete) else space.nvec.prod())
 
 
+def test_numbers_of_nested_actions():
+    space = spaces.Dict(
+        b=spaces.MultiDiscrete([[2, 3]], start=[[1, 0]]),
+        a=spaces.Tuple([spaces.Discrete(2, start=-1), spaces.Box(3, 4, (1,), np.uint8)]),
+    )
+    actions = JointActions(space)
+    assert actions.count == 24
+    every = actions.action(np.arange(24))
+    # The last part, "b", counts fastest.
+    assert every["a"][0].tolist() == [-1] * 12 + [0] * 12
+    assert every["a"][1].tolist() == ([[3]] * 6 + [[4]] * 6) * 2
+    assert every["b"].tolist()[:4] == [[[1, 0]], [[1, 1]], [[1, 2]], [[2, 0]]]
+    np.testing.assert_array_equal(actions.index(dict(reversed(every.items()))), np.arange(24))
+
+
+def test_many_dimensions_of_one_choice():
+    assert JointActions(spaces.MultiDiscrete([1] * 100 + [3])).action(np.array([2])).tolist() == [
+        [0] * 100 + [2]
+    ]
+
+
+def test_too_many_combinations_are_one_line():
+    """Their number fits into no integer of NumPy."""
+    with pytest.raises(
+        ValueError, match=rf"^MultiDiscrete.* has {256**8} joint actions; at most 10000 can be valued$"
+    ):
+        JointActions(spaces.MultiDiscrete([256] * 8))
+    with pytest.raises(ValueError, match="has 200000 joint actions; at most 100000"):
+        JointActions(spaces.Discrete(200_000))
+
+
 def test_other_actions_are_refused():
-    with pytest.raises(TypeError, match=r"no action values for Box\(.*only for Discrete and MultiDiscrete"):
+    with pytest.raises(TypeError, match=r"no action values for Box\(.*only for Discrete, MultiDiscrete"):
         JointActions(spaces.Box(-1, 1, (2,)))
     with pytest.raises(ValueError, match="has 1048576 joint actions; at most 10000"):
         JointActions(spaces.MultiDiscrete([2] * 20))

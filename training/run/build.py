@@ -13,6 +13,7 @@ import torch
 from gymnasium import spaces
 
 from ...agents.agent import Agent
+from ...envs.goals import goal_rule
 from ...envs.machine import usable_cores
 from ...envs.make import EnvSpec
 from ...envs.registry import find_environment
@@ -206,6 +207,9 @@ def build_agent(config: RunConfig, observation_space: spaces.Space, action_space
     """Build the agent of a run; its initial weights depend on the run's seed alone."""
     agent_class = find_component("agent", config.agent)
     check_actions(config.agent, agent_class, action_space)
+    # An agent from outside need not have it.
+    hindsight = getattr(config.agent_config, "hindsight", 0) > 0
+    more = {"goal_rule": goal_rule(env_spec(config), observation_space)} if hindsight else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return agent_class(
@@ -216,4 +220,5 @@ def build_agent(config: RunConfig, observation_space: spaces.Space, action_space
             total_steps=schedule_total(config),
             device=choose_device(config.device),
             compile=config.compile == "on",
+            **more,
         )

@@ -13,6 +13,7 @@ from ...agents.agent import Transition
 from ...envs.make import EnvSpec, make_envs
 from ...envs.vector import Envs
 from ...envs.vector import Episode as Ended
+from ...networks.tree import tree_map
 from ...world_models.datasets import EpisodeDataset, EpisodeRecorder, RecordedEpisode
 from .evaluate import Actor
 
@@ -91,9 +92,9 @@ class RandomActor:
 
     def act(
         self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Any, np.ndarray]:
         """Draw `[B, ...]`; an agent's memory goes through as it was, for the agent to go on with."""
-        return np.asarray(self.space.sample()), state
+        return tree_map(np.asarray, self.space.sample()), state
 
 
 def collect_episodes(

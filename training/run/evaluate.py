@@ -30,7 +30,7 @@ class Actor(Protocol):
 
     def act(
         self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Any, np.ndarray]:
         """Choose actions."""
         ...
 

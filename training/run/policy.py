@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ...networks.tree import tree_leaves, tree_map
+from ...envs.actions import action_clipper
+from ...networks.tree import copy_in_order, read_row, tree_leaves, tree_map
+from ...networks.vectors import leaf_spaces
 from ..settings.trust import trusting
 from .evaluate import Actor
 from .loaded import load_run
@@ -28,30 +30,32 @@ class LoadedPolicy:
         state: np.ndarray | None = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Any, np.ndarray]:
         """Choose actions for one observation or a batch `[B, ...]`.
 
         Args:
-            observation: as the environment (or a vector of them) gives it.
+            observation: as the environment (or a vector of them) gives it, keys in any order.
             state: what the last call returned, None at the start.
             episode_start: `[B]`, where an episode begins; None means only where `state` is None.
             deterministic: take the best action instead of exploring.
 
         Returns:
-            Actions within the action space's bounds, and the state for the next call.
+            Actions of the action space (dicts and tuples of arrays where it nests), within its bounds, and the state
+            for the next call.
         """
-        example = tree_leaves(self.observation_space.sample())[0]
-        single = np.ndim(tree_leaves(observation)[0]) == np.ndim(example)
-        obs = tree_map(lambda x: np.asarray(x)[None], observation) if single else observation
+        obs = copy_in_order(self.observation_space, observation)
+        leaf, shape = tree_leaves(obs)[0], leaf_spaces(self.observation_space)[0].shape
+        single = leaf.ndim == len(shape or ())
+        if single:
+            obs = tree_map(lambda x: x[None], obs)
         num_envs = len(tree_leaves(obs)[0])
         begins = (
             np.full(num_envs, state is None) if episode_start is None else np.asarray(episode_start, bool)
         )
         memory = self.agent.initial_state(num_envs) if state is None else state
         action, memory = self.agent.act(obs, memory, begins.reshape(num_envs), explore=not deterministic)
-        if isinstance(self.action_space, spaces.Box):
-            action = np.clip(action, self.action_space.low, self.action_space.high)
-        return (action[0] if single else action), memory
+        action = action_clipper(self.action_space, num_envs)(action)
+        return (read_row(action, 0) if single else action), memory
 
 
 def load_policy(run_dir: Path | str, trust: bool = False) -> LoadedPolicy:

@@ -33,6 +33,10 @@ RUNS = {
         *["--agent.replay-capacity", "1000", "--agent.learning-starts", "500", "--agent.gradient-steps", "1"],
     ],
     "pqn": ["pqn", "--env", "CartPole-v1", "--steps", "12k"],
+    "hindsight in a ring that goes round": [
+        *["dqn", "--env", "palaestra/BitFlip-v0", "--steps", "5k", "--agent.replay-capacity", "1000"],
+        *["--agent.learning-starts", "500", "--agent.train-every", "16"],
+    ],
     "episodes under way": ["reinforce", "--env", "CartPole-v1", "--steps", "20k"],
     "targets, delayed actor, persistent noise": [
         *["ddpg", "--env", "Pendulum-v1", "--config", "td3", "--steps", "5k", "--num-envs", "2"],

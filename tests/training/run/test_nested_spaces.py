@@ -1,0 +1,85 @@
+"""Environments with Dict and Tuple actions, and keys in an order of their own: trained, resumed exactly, loaded."""
+
+import shutil
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from palaestra.training.run.checkpoint import TENSORS, latest_checkpoint, list_checkpoints
+from palaestra.training.run.policy import load_policy
+from palaestra.training.run.start import resume_run, start_run
+from palaestra.training.settings.config import run_config
+
+CHOICES = {"kind": spaces.Discrete(3, start=5), "deep": spaces.Tuple([spaces.MultiDiscrete([[2, 3]])])}
+WHERE = {"where": spaces.Box(-1, 1, (2,), np.float32)}
+
+
+class Nested(gymnasium.Env):
+    """Fails unless an action is one of its space; what it shows depends on all actions before."""
+
+    def __init__(self, choices: bool = False):
+        # By keywords: in this order.
+        self.action_space = spaces.Dict(**({} if choices else WHERE), **CHOICES)
+        self.observation_space = spaces.Dict(
+            zoom=spaces.Box(-np.inf, np.inf, (2, 2), np.float32), angle=spaces.Box(-1, 1, (1,), np.float32)
+        )
+
+    def _obs(self):
+        return {"zoom": np.full((2, 2), self.x, np.float32), "angle": np.float32([np.sin(self.x)])}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t, self.x = 0, self.np_random.uniform()
+        return self._obs(), {}
+
+    def step(self, action):
+        assert action in self.action_space, action
+        self.t += 1
+        self.x = 0.9 * self.x + 0.1 * action["kind"] + action["deep"][0].sum() + sum(action.get("where", [0]))
+        return self._obs(), float(self.x), self.t >= 13, False, {}
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    before = dict(gymnasium.registry)
+    gymnasium.register("Nested-v0", Nested)
+    yield
+    gymnasium.registry.clear()
+    gymnasium.registry.update(before)
+
+
+@pytest.mark.parametrize(
+    ("agent", "choices", "more"),
+    [
+        ({"name": "ppo", "rollout_length": 20}, False, {"backend": "sync", "show_previous": True}),
+        ({"name": "ppo", "rollout_length": 20, "squash": True}, False, {"backend": "async"}),
+        ({"name": "reinforce"}, False, {"backend": "sync", "memory": "gru"}),
+        ({"name": "dqn", "learning_starts": 50, "replay_capacity": 150}, True, {"backend": "async"}),
+        ({"name": "pqn", "rollout_length": 20}, True, {"backend": "sync"}),
+    ],
+)
+def test_a_run_goes_on_exactly(agent, choices, more, tmp_path):
+    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
+    clocks = {"steps": 400, "num_envs": 2, "checkpoint_every": 101, "evaluate_episodes": 1, "track": "none"}
+    config = run_config(
+        {"agent": agent, "env": "Nested-v0", "env_kwargs": {"choices": choices}, **clocks, **more}
+    )
+    start_run(config, straight)
+    shutil.copytree(straight, resumed)
+    shutil.rmtree(list_checkpoints(resumed)[-1])
+    resume_run(resumed)
+    ends = [(latest_checkpoint(run) / TENSORS).read_bytes() for run in (straight, resumed)]
+    assert ends[0] == ends[1]
+
+    policy = load_policy(straight)
+    obs = {"zoom": np.full((2, 2), 0.3, np.float32), "angle": np.float32([0.1])}
+    if "show_previous" in more:
+        return
+    one, _ = policy.predict(obs, deterministic=True)
+    turned, _ = policy.predict(dict(reversed(obs.items())), deterministic=True)
+    assert one in Nested(choices).action_space
+    both, _ = policy.predict({key: np.stack([part, part]) for key, part in obs.items()}, deterministic=True)
+    for action in (turned, {"kind": both["kind"][1], "deep": (both["deep"][0][1],)}):
+        assert action["kind"] == one["kind"] and (action["deep"][0] == one["deep"][0]).all()
