@@ -29,10 +29,19 @@ from ..networks.q_heads import (
 from ..networks.stateful import Stateful
 from ..networks.torso import Torso, pick
 from ..networks.tree import tree_map
-from .agent import Agent, Counter, Metrics, Obstacle, Transition, mean_metrics, named_generator
-from .exploration import with_random_rows
+from .agent import (
+    Agent,
+    Counter,
+    Metrics,
+    Obstacle,
+    Transition,
+    mean_metrics,
+    named_generator,
+    replay_obstacle,
+)
 from .hindsight import GoalRule, goal_sampler
-from .replay import Replay, replay_obstacle
+from .noise import with_random_rows
+from .replay import Replay
 from .replay_batches import Sample, TransitionBatch, WindowBatch, sample_windows
 from .schedules import Schedule, check_schedules, scheduled
 from .sequences import to_tensor, to_tensors

@@ -1,4 +1,4 @@
-"""Noise of exploration, for each environment its own: on deterministic actions, and of a Gaussian policy."""
+"""Exploration: noise on deterministic actions and of a Gaussian policy, and random actions (epsilon-greedy)."""
 
 from __future__ import annotations
 
@@ -109,3 +109,14 @@ class CorrelatedNormal:
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Go on from there."""
         self.value = state["value"]
+
+
+def with_random_rows(values: np.ndarray, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Values `[B, A]` with random ones where `rows [B]` is true: so the best of them is a random action.
+
+    A mask that is applied afterwards holds for random actions, too.
+    """
+    if count := np.count_nonzero(rows):
+        values = values.copy()
+        values[rows] = generator.random((count, values.shape[1]))
+    return values

@@ -22,7 +22,7 @@ from ..networks.stateful import Stateful
 from ..networks.torso import Torso
 from ..networks.tree import tree_map
 from .agent import Agent, Counter, Metrics, Obstacle, Transition, mean_metrics, named_generator
-from .exploration import with_random_rows
+from .noise import with_random_rows
 from .returns import generalized_advantages
 from .rollout import Rollout, rollout_obstacle
 from .schedules import Schedule, check_schedules, scheduled

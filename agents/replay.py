@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..networks.tree import tree_leaves, tree_map, write_rows
-from .agent import Obstacle, StepStore, Store, Transition
+from .agent import StepStore, Store, Transition
 from .sequences import storage_dtype
 from .sum_tree import CHILDREN, SumTree
 
@@ -330,25 +330,3 @@ class Pool:
             write_rows(wider, slice(0, self.capacity), self.rows)
         self.free += range(capacity - 1, self.capacity - 1, -1)
         self.rows, self.capacity = wider, capacity
-
-
-def replay_obstacle(
-    learning_starts: int, train_every: int, total_steps: int, num_envs: int
-) -> Obstacle | None:
-    """Whether a run of `total_steps` is over before the first update that comes after `learning_starts`."""
-    last = -(-total_steps // num_envs) * num_envs
-
-    def reached(multiple: int) -> int:
-        """Step that is the first to reach a multiple of `train_every`."""
-        return -(-multiple * train_every // num_envs) * num_envs
-
-    latest = reached(last // train_every)
-    if latest > 0 and learning_starts < latest:
-        return None
-    # The warm-up ends with the first step beyond it; an update may be due in that very step.
-    after = (learning_starts // num_envs + 1) * num_envs
-    multiple = max(1, (after - num_envs) // train_every + 1)
-    needed = max(after, reached(multiple))
-    if not latest:
-        return Obstacle("train_every", last, needed)
-    return Obstacle("learning_starts", latest - 1, needed)

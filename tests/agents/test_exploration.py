@@ -1,6 +1,6 @@
 import numpy as np
 
-from palaestra.agents.exploration import with_random_rows
+from palaestra.agents.noise import with_random_rows
 
 
 def test_only_the_rows_that_explore_become_random():
