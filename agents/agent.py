@@ -51,17 +51,6 @@ class Transition(NamedTuple):
         return len(self.reward) if self.valid is None else int(self.valid.sum())
 
 
-class Obstacle(NamedTuple):
-    """Why an agent would learn nothing in a run."""
-
-    option: str
-    """Field of its config."""
-    largest: int | None
-    """Largest value with which it learns; None where none does."""
-    steps_needed: int
-    """Environment steps in which it learns with the value that there is."""
-
-
 class Store(NamedTuple):
     """Memory that an agent keeps steps in."""
 
@@ -201,25 +190,3 @@ def mean_metrics(steps: list[dict[str, Tensor]]) -> Metrics:
         return dict(steps[0])
     names = dict.fromkeys(name for step in steps for name in step)
     return {name: torch.stack([step[name] for step in steps if name in step]).mean() for name in names}
-
-
-def replay_obstacle(
-    learning_starts: int, train_every: int, total_steps: int, num_envs: int
-) -> Obstacle | None:
-    """Whether a run of `total_steps` is over before the first update that comes after `learning_starts`."""
-    last = -(-total_steps // num_envs) * num_envs
-
-    def reached(multiple: int) -> int:
-        """Step that is the first to reach a multiple of `train_every`."""
-        return -(-multiple * train_every // num_envs) * num_envs
-
-    latest = reached(last // train_every)
-    if latest > 0 and learning_starts < latest:
-        return None
-    # The warm-up ends with the first step beyond it; an update may be due in that very step.
-    after = (learning_starts // num_envs + 1) * num_envs
-    multiple = max(1, (after - num_envs) // train_every + 1)
-    needed = max(after, reached(multiple))
-    if not latest:
-        return Obstacle("train_every", last, needed)
-    return Obstacle("learning_starts", latest - 1, needed)

@@ -23,21 +23,12 @@ from ..networks.optimizer import FlatAdam, make_target
 from ..networks.q_value import ActionBounds, Actor, Critic
 from ..networks.stateful import Stateful
 from ..networks.torso import Torso
-from .agent import (
-    Agent,
-    Counter,
-    Metrics,
-    Obstacle,
-    Transition,
-    mean_metrics,
-    named_generator,
-    replay_obstacle,
-)
+from .agent import Agent, Counter, Metrics, Transition, mean_metrics, named_generator
 from .hindsight import GoalRule, goal_sampler
 from .noise import NoiseName, make_noise
 from .replay import Replay
 from .replay_batches import TransitionBatch, WindowBatch, sample_windows
-from .schedules import Schedule, check_schedules, scheduled
+from .schedules import Obstacle, Schedule, check_schedules, replay_obstacle, scheduled
 from .sequences import to_tensors
 from .torsos import Normalizers, initial_state, make_joint_step
 

@@ -21,11 +21,11 @@ from ..networks.optimizer import FlatAdam
 from ..networks.stateful import Stateful
 from ..networks.torso import Torso
 from ..networks.tree import tree_map
-from .agent import Agent, Counter, Metrics, Obstacle, Transition, mean_metrics, named_generator
+from .agent import Agent, Counter, Metrics, Transition, mean_metrics, named_generator
 from .noise import CorrelatedNormal
 from .returns import generalized_advantages
 from .rollout import Rollout, rollout_obstacle
-from .schedules import Schedule, check_schedules, scheduled
+from .schedules import Obstacle, Schedule, check_schedules, scheduled
 from .sequences import Sequence, cut_windows, to_tensor, to_tensors
 from .torsos import Normalizers, initial_state, make_joint_step
 

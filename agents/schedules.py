@@ -1,9 +1,10 @@
-"""Numbers that change over a run."""
+"""Values that change over a run, and whether a run is long enough to learn anything."""
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import NamedTuple
 
 # A number, or "linear(start, end)" over the whole run, or "linear(start, end, fraction)" over its first part.
 Schedule = float | str
@@ -56,3 +57,36 @@ def check_schedules(config: object, *names: str, minimum: float = 0.0) -> None:
                 raise ValueError(f"{name}: {error}") from None
             if not value >= minimum:
                 raise ValueError(f"{name}: must stay >= {minimum:g}, got {getattr(config, name)}")
+
+
+class Obstacle(NamedTuple):
+    """Why an agent would learn nothing in a run."""
+
+    option: str
+    """Field of its config."""
+    largest: int | None
+    """Largest value with which it learns; None where none does."""
+    steps_needed: int
+    """Environment steps in which it learns with the value that there is."""
+
+
+def replay_obstacle(
+    learning_starts: int, train_every: int, total_steps: int, num_envs: int
+) -> Obstacle | None:
+    """Whether a run of `total_steps` is over before the first update that comes after `learning_starts`."""
+    last = -(-total_steps // num_envs) * num_envs
+
+    def reached(multiple: int) -> int:
+        """Step that is the first to reach a multiple of `train_every`."""
+        return -(-multiple * train_every // num_envs) * num_envs
+
+    latest = reached(last // train_every)
+    if latest > 0 and learning_starts < latest:
+        return None
+    # The warm-up ends with the first step beyond it; an update may be due in that very step.
+    after = (learning_starts // num_envs + 1) * num_envs
+    multiple = max(1, (after - num_envs) // train_every + 1)
+    needed = max(after, reached(multiple))
+    if not latest:
+        return Obstacle("train_every", last, needed)
+    return Obstacle("learning_starts", latest - 1, needed)

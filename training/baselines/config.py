@@ -14,9 +14,8 @@ from typing import Annotated, Any, Literal
 import tyro
 from annotated_types import Gt
 
-from ...agents.agent import Obstacle
 from ...agents.rollout import rollout_obstacle
-from ...agents.schedules import Schedule, scheduled
+from ...agents.schedules import Obstacle, Schedule, scheduled
 
 # What the run itself decides, and what cannot be written in a file.
 _NOT_OPTIONS = {"self", "policy", "policy_kwargs", "env", "seed", "device", "verbose", "tensorboard_log"}
