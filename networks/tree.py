@@ -12,6 +12,10 @@ import numpy as np
 from gymnasium import spaces
 
 
+class UnfitValueError(ValueError):
+    """An environment returned what does not fit; the message ends the sentence `environment 0 returned ...`."""
+
+
 def tree_map(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     """Apply `function` to every leaf of `tree` (dicts and tuples nest) and the matching leaves of `rest`."""
     if isinstance(tree, dict):
@@ -111,7 +115,7 @@ def row_writer(space: spaces.Space, key: str = "") -> Callable[[Any, int, Any], 
     def write_leaf(batch: Any, index: int, row: Any) -> None:
         row = row if type(row) is np.ndarray else np.asarray(row)
         if row.shape != shape:
-            raise ValueError(f"an observation{key} of shape {row.shape}; its space says {shape}")
+            raise UnfitValueError(f"an observation{key} of shape {row.shape}; its space says {shape}")
         batch[index] = row if row.dtype == dtype else cast(row, dtype, key)
 
     return write_leaf
@@ -121,7 +125,7 @@ def cast(values: np.ndarray, dtype: np.dtype, key: str = "") -> np.ndarray:
     """An observation's `values` in another type. Floats may be rounded; whole numbers and booleans are the same after.
 
     Raises:
-        ValueError: 256 as a byte would be 0, 0.9 as a whole number 0, -1 without a sign 255.
+        UnfitValueError: 256 as a byte would be 0, 0.9 as a whole number 0, -1 without a sign 255.
     """
     with np.errstate(invalid="ignore", over="ignore"):  # infinity is looked for afterwards
         if dtype.kind == "f" and np.can_cast(values.dtype, dtype, "same_kind"):
@@ -131,7 +135,7 @@ def cast(values: np.ndarray, dtype: np.dtype, key: str = "") -> np.ndarray:
     if len(lost):
         where = tuple(lost[0].tolist())
         at = f" at {list(where)}" if where else ""
-        raise ValueError(
+        raise UnfitValueError(
             f"an observation{key} with {values[where]!s}{at}, which its space's type, {dtype}, makes "
             f"{cast_values[where]!s}"
         )

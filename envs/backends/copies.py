@@ -10,9 +10,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from ...networks.tree import read_row, row_writer, tree_leaves
+from ...networks.tree import UnfitValueError, read_row, row_writer, tree_leaves
 from ..seeds import episode_seed
-from .failure import Failure, failed
+from .failure import Failure, failed, failure_of
 
 # An environment that wants to end the whole program is one that has failed.
 FAULTS = (Exception, SystemExit)
@@ -49,7 +49,7 @@ class EnvCopies:
             first_obs, _ = self.envs[row].reset(seed=self.seed_of(row))
             self.write_obs(obs, row, first_obs)
         except FAULTS as error:
-            return [Failure(self.first + row, failed(error), error, in_reset=True, seed=self.seed_of(row))]
+            return [failure_of(self.first + row, error, in_reset=True, seed=self.seed_of(row))]
         return []
 
     def step(
@@ -66,7 +66,7 @@ class EnvCopies:
                 write(obs, i, row)
                 infos.append(info)
             except FAULTS as error:
-                failures.append(Failure(self.first + i, failed(error), error))
+                failures.append(failure_of(self.first + i, error))
                 infos.append({})
                 reward[i], terminated[i], truncated[i] = 0.0, False, False
         return infos, failures
@@ -123,7 +123,7 @@ def scalar_reward(reward: Any) -> Any:
     if shape == ():
         return reward
     if math.prod(shape) != 1:
-        raise ValueError(f"a reward of shape {shape}; {ONE_NUMBER}")
+        raise UnfitValueError(f"a reward of shape {shape}; {ONE_NUMBER}")
     return np.asarray(reward).item()
 
 

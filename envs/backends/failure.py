@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
-from ...networks.tree import tree_leaves
+from ...networks.tree import UnfitValueError, tree_leaves
 
 # Networks, replay and rollouts hold float32: what is beyond it is infinite to them.
 LARGEST = float(np.finfo(np.float32).max)
@@ -38,6 +38,15 @@ def failed(error: BaseException) -> str:
     """An exception as the end of the sentence `environment 3 ...`, in one line."""
     first_line = str(error).strip().partition("\n")[0]
     return f"failed: {type(error).__name__}" + (f": {first_line}" if first_line else "")
+
+
+def failure_of(
+    env_index: int, error: BaseException, in_reset: bool = False, seed: int | None = None
+) -> Failure:
+    """What an exception of a copy is; where it returned what does not fit, there is no traceback to show."""
+    if isinstance(error, UnfitValueError):
+        return Failure(env_index, f"returned {error}", None, in_reset, seed)
+    return Failure(env_index, failed(error), error, in_reset, seed)
 
 
 def finite_checker(obs: Any) -> Callable[[Any, np.ndarray], bool]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...networks.tree import tree_map
 from .copies import FAULTS, EnvCopies, action_rows, picture
-from .failure import Failure, RemoteError, failed
+from .failure import Failure, RemoteError, failure_of
 from .shared import Board, map_board, receive, send
 
 
@@ -140,7 +140,7 @@ def _replay(copies: EnvCopies, board: Board, row: int, episode: int, actions: An
         board.reward[row] = reward
     except FAULTS as error:
         board.reward[row] = 0.0
-        return [Failure(copies.first + row, failed(error), error)]
+        return [failure_of(copies.first + row, error)]
     return []
 
 

@@ -119,7 +119,7 @@ BOTH = [
     (nan_obs, "environment 1 returned an observation with NaN or infinity ({})"),
     (infinite_obs, "environment 1 returned an observation with NaN or infinity ({})"),
     (nan_reward, "environment 1 returned the reward nan ({})"),
-    (short_obs, "environment 1 failed: ValueError: an observation of shape (1,); its space says (2,) ({})"),
+    (short_obs, "environment 1 returned an observation of shape (1,); its space says (2,) ({})"),
 ]
 PROCESS = [
     (exit_process, "environment 1 took its worker process down (SIGKILL) ({})"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from palaestra.training.run.runs import start_run
+from palaestra.training.run.start import start_run
 from palaestra.training.settings.config import run_config
 
 

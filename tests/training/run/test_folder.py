@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from palaestra.training.run.folder import check_new, check_still_there, new_folder, write_errors
-from palaestra.training.settings.usage import RunEndedError, UsageError
+from palaestra.training.settings.usage import RunFailedError, UsageError
 
 
 def test_a_folder_that_was_only_half_made_is_begun_again(tmp_path):
@@ -26,10 +26,10 @@ def test_a_folder_that_is_gone_ends_the_run(tmp_path):
     (tmp_path / "config.yaml").touch()
     check_still_there(tmp_path, "config.yaml")
     (tmp_path / "config.yaml").unlink()
-    with pytest.raises(RunEndedError, match="removed or moved"):
+    with pytest.raises(RunFailedError, match="removed or moved"):
         check_still_there(tmp_path, "config.yaml")
 
 
 def test_a_full_disk_is_one_line():
-    with pytest.raises(RunEndedError, match=r"No space left.*make room, then go on"), write_errors("go on"):
+    with pytest.raises(RunFailedError, match=r"No space left.*make room, then go on"), write_errors("go on"):
         raise OSError(errno.ENOSPC, "No space left on device")
