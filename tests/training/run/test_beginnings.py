@@ -33,7 +33,7 @@ class Curriculum(gymnasium.Env):
 @pytest.mark.parametrize("harder", [True, False])
 def test_a_run_says_that_its_episodes_depend_on_those_before(harder, tmp_path, capsys):
     gymnasium.register("Curriculum-v0", Curriculum)
-    values = {"agent": "ppo", "env": "Curriculum-v0", "env_kwargs": {"harder": harder}, "steps": 64}
+    values = {"agent": "ppo", "env": "Curriculum-v0", "env_kwargs": {"harder": harder}, "steps": 256}
     start_run(run_config(values | {"num_envs": 2, "track": "none", "evaluate_episodes": 1}), tmp_path / "run")
     said = "note: the same seeds begin other episodes in Curriculum-v0: the run cannot be reproduced"
     assert (said in capsys.readouterr().err) == harder
