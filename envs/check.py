@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import re
 import time
@@ -93,10 +94,14 @@ def check_environment(
             "action_space": str(env.action_space),
             "render_modes": tuple((env.metadata or {}).get("render_modes") or ()),
         }
+        # As training keeps it: an environment may change its own later.
+        action_space = copy.deepcopy(env.action_space)
         speed = check_single(spec, registered, env, checkers or {}, findings)
         if findings.trains:
             findings.attempt(
-                "stepping copies", lambda: check_backends(spec, env, processes, findings), quiet=True
+                "stepping copies",
+                lambda: check_backends(spec, env, action_space, processes, findings),
+                quiet=True,
             )
         if agents is not None and findings.trains:
             found = findings.attempt("agents", lambda: check_agents(agents(spec), findings), quiet=True)
@@ -256,9 +261,11 @@ def first_difference(one: Iterable[Any], other: Iterable[Any]) -> int | None:
     return next((t for t, (here, there) in pairs if not same_leaves(here, there)), None)
 
 
-def check_backends(spec: EnvSpec, env: gymnasium.Env, processes: bool, findings: Findings) -> None:
+def check_backends(
+    spec: EnvSpec, env: gymnasium.Env, action_space: gymnasium.Space, processes: bool, findings: Findings
+) -> None:
     """Step it as training does, and in a worker process, too: it must get there, and do the same as here."""
-    act = RandomActions(env.action_space)
+    act = RandomActions(action_space)
     try:
         here = list(play_through(replace(spec, backend="sync"), act, findings.seconds))
     except EnvironmentFailedError as failure:

@@ -407,6 +407,18 @@ class ObeysMask(Sound):
         return super().step(action)
 
 
+class LargerSpace(Sound):
+    """Has more actions from its first reset on: training goes by those it had when it was made."""
+
+    def __init__(self):
+        super().__init__()
+        self.action_space = spaces.Discrete(2)
+
+    def reset(self, **options):
+        self.action_space = spaces.Discrete(9)
+        return super().reset(**options)
+
+
 class FirstObjective(gymnasium.Wrapper):
     def step(self, action):
         obs, reward, *rest = self.env.step(action)
@@ -427,6 +439,7 @@ def weighed():
         ChangesActions,
         RoundedBeyond,
         ObeysMask,
+        LargerSpace,
         weighed,
     ],
     ids=lambda sound: sound.__name__,
