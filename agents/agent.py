@@ -56,8 +56,8 @@ class Store(NamedTuple):
 
     option: str
     """Field of its config that says how many."""
-    count: int
-    """Steps, summed over environments."""
+    steps: int
+    """Steps that it holds, summed over environments."""
     num_bytes: int
     """Bytes of all of them."""
 

@@ -319,7 +319,7 @@ class DQN(Agent):
             for index in range(number):
                 rows = slice(index * size, (index + 1) * size)
                 parts = tree_map(lambda x, rows=rows: to_tensor(x[rows], self.device), data)
-                batch = TransitionBatch(*parts, noise=to_tensor(noise[index], self.device))
+                batch = TransitionBatch(*parts)._replace(noise=to_tensor(noise[index], self.device))
                 yield Sample(batch, indices[rows], slice(None))
 
     def _windows(self, count: int, beta: float) -> Iterator[Sample]:

@@ -43,11 +43,11 @@ class SupportCheck:
                 self.rewards[i] = []
         if self.steps > self.silence and (self.smallest < self.low or self.largest > self.high):
             self.silence = None
-            low, high = outward(min(self.smallest, self.low)), outward(max(self.largest, self.high))
+            fitting = outward(min(self.smallest, self.low)), outward(max(self.largest, self.high))
             warnings.warn(
                 f"C51 can express returns from {self.low:g} to {self.high:g}, but there are some from "
                 f"{self.smallest:.4g} to {self.largest:.4g}, which it takes for the nearest end; what fits, as long as "
-                f"they do not grow: --agent.value-min {low} --agent.value-max {high}",
+                f"they do not grow: --agent.value-min {fitting[0]} --agent.value-max {fitting[1]}",
                 RuntimeWarning,
                 stacklevel=3,
             )

@@ -178,23 +178,25 @@ class ProductHead(PolicyHead):
         leaves = leaf_spaces(space)
         rows = [_as_row(leaf) for leaf in leaves]
         super().__init__(size, output_count(space), gain)
-        self.parts = nn.ModuleList(_leaf_head(None, row, gain, log_std, squash) for row in rows)
+        heads = [_leaf_head(None, row, gain, log_std, squash) for row in rows]
+        self.parts = nn.ModuleList(heads)
+        self.heads: tuple[PolicyHead, ...] = tuple(heads)
         self.space = space
         self.shapes = [leaf.shape or () for leaf in leaves]
         self.starts = [np.asarray(getattr(leaf, "start", 0)) for leaf in leaves]
-        self.widths = [part.outputs for part in self.parts]
+        self.widths = [head.outputs for head in heads]
         self.sizes = [math.prod(shape) for shape in self.shapes]
 
     def distribution(self, outputs: Tensor) -> Policy:
         """Product of the distributions of all parts, over rows `[..., D]`."""
-        pairs = zip(self.parts, outputs.split(self.widths, -1), strict=True)
+        pairs = zip(self.heads, outputs.split(self.widths, -1), strict=True)
         return Product([part.distribution(own) for part, own in pairs], self.sizes)
 
     def choose(self, outputs: np.ndarray, generator: np.random.Generator | None) -> Any:
         """Dicts and tuples of actions `[B, ...]`."""
         columns = np.split(outputs, np.cumsum(self.widths)[:-1], -1)
         chosen = []
-        for part, own, shape, start in zip(self.parts, columns, self.shapes, self.starts, strict=True):
+        for part, own, shape, start in zip(self.heads, columns, self.shapes, self.starts, strict=True):
             action = part.choose(own, generator).reshape(len(own), *shape)
             chosen.append(action + start if start.any() else action)
         return from_leaves(self.space, chosen)

@@ -197,12 +197,15 @@ class JointActions:
             name = " ".join(str(space).split())
             raise ValueError(f"{name} has {self.count} joint actions; at most {limit} can be valued")
         self.strides = np.array([math.prod(sizes[i + 1 :]) for i in range(len(sizes))], np.int64)
-        self.starts = np.concatenate([np.ravel(leaf.start) for leaf in self.leaves]).astype(np.int64)
+        self.starts = np.concatenate([np.ravel(getattr(leaf, "start", 0)) for leaf in self.leaves]).astype(
+            np.int64
+        )
         # [A, D]: what each combination chooses in every dimension.
         choices = np.arange(self.count)[:, None] // self.strides % sizes + self.starts
-        ends = np.cumsum([math.prod(leaf.shape) for leaf in self.leaves])[:-1]
-        parts = zip(self.leaves, np.split(choices, ends, axis=-1), strict=True)
-        self.table = [part.reshape(self.count, *leaf.shape) for leaf, part in parts]
+        shapes = [leaf.shape or () for leaf in self.leaves]
+        ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+        parts = zip(shapes, np.split(choices, ends, axis=-1), strict=True)
+        self.table = [part.reshape(self.count, *shape) for shape, part in parts]
         self.allowed = ActionMask(mask_space, space, joint=True)
 
     def action(self, index: np.ndarray) -> Any:

@@ -137,5 +137,5 @@ class PointReach(GoalEnv):
 
 def register_goals() -> None:
     """Make them known to Gymnasium."""
-    gymnasium.register("palaestra/BitFlip-v0", BitFlip)
-    gymnasium.register("palaestra/PointReach-v0", PointReach, max_episode_steps=50)
+    gymnasium.register("palaestra/BitFlip-v0", f"{__name__}:BitFlip")
+    gymnasium.register("palaestra/PointReach-v0", f"{__name__}:PointReach", max_episode_steps=50)

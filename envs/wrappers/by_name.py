@@ -46,7 +46,7 @@ def find_wrapper(wrapper: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     except ImportError as error:
         raise ValueError(f"wrapper '{wrapper}': {error}") from error
     found = getattr(module, name, None)
-    if not _can_wrap(found):
+    if found is None or not _can_wrap(found):
         known = [key for key, value in vars(module).items() if _can_wrap(value)]
         nearest = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean '{module_name}:{nearest[0]}'?" if nearest else ""

@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector.utils import batch_space
 
+from ...envs.autoreset import BackendEnvs
 from ...envs.backends.backend import DISABLED, Backend
 from ...envs.backends.copies import action_rows
 from ...envs.backends.native import VectorBackend
@@ -73,6 +74,7 @@ def measure(spec: EnvSpec, seconds: float) -> dict[str, float]:
     layer is the difference in processor time of this thread, which waits for no pool and for no other program.
     """
     envs = make_envs(spec)
+    assert isinstance(envs, BackendEnvs)
     actions = batch_space(envs.action_space, envs.num_envs)
     actions.seed(0)
     plan = [actions.sample() for _ in range(8)]

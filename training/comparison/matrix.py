@@ -87,7 +87,7 @@ def command_of(config: RunConfig) -> list[str]:
         # Named where it is not what this environment gets anyway, for its options hang on it.
         if named.get(block) != getattr(config, block):
             words += [f"--{block}", getattr(config, block)]
-    chosen = {block: getattr(config, block) for block in BLOCKS}
+    chosen: dict[str, str] = {block: getattr(config, block) for block in BLOCKS}
     defaults = plain_config(merge(for_components(preset, chosen), {"env": config.env}))
     asked, found = (flat(to_dict(each)) for each in (defaults, config))
     for name, value in found.items():

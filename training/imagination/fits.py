@@ -87,7 +87,7 @@ def resume_fit(run_dir: Path) -> dict[str, Any]:
     config = load_model_config(run_dir)
     check_links(run_dir)
     with locked(run_dir):
-        return _fit_in(run_dir, replace(config, device=available(config.device, run_dir)))
+        return _fit_in(run_dir, replace(config, device=available(config.device, run_dir)))  # type: ignore[arg-type]
 
 
 def _fit_in(run_dir: Path, config: WorldModelConfig) -> dict[str, Any]:
@@ -253,7 +253,7 @@ def load_world_model(
 
 def _load_fitted(run_dir: Path, device: torch.device | None) -> FittedModel:
     kept = load_model_config(run_dir)
-    config = replace(kept, device=device.type if device else available(kept.device, run_dir))
+    config = replace(kept, device=device.type if device else available(kept.device, run_dir))  # type: ignore[arg-type]
     not_done = (
         f"{run_dir} has not been fitted to the end; go on with: palaestra world-model fit --resume {run_dir}"
     )

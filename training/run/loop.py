@@ -85,7 +85,7 @@ def footprint(config: RunConfig, agent: Agent, envs: Envs) -> Footprint:
     one = step_bytes(envs.observation_space, envs.action_space)
     stores = agent.stores(one, envs.num_envs)
     networks = num_bytes(agent.parts())
-    filled = sum(round(store.num_bytes * min(1.0, config.steps / store.count)) for store in stores)
+    filled = sum(round(store.num_bytes * min(1.0, config.steps / store.steps)) for store in stores)
     return Footprint(stores, networks, networks + filled)
 
 

@@ -187,6 +187,6 @@ def _is_installed(module: str) -> bool:
     found = importlib.util.find_spec(parts[0])
     if found is None:
         return False
-    places = found.submodule_search_locations or [found.origin]
+    places: list[str | None] = [*(found.submodule_search_locations or ())] or [found.origin]
     homes = {Path(place).resolve().parent for place in places if place}
     return bool(homes) and Path.cwd().resolve() not in homes
