@@ -20,7 +20,6 @@ def apply_wrappers(env: gymnasium.Env, wrappers: Iterable[str]) -> gymnasium.Env
     for wrapper in wrappers:
         make, arguments = find_wrapper(wrapper)
         around = env
-        refuse_stateful(wrapper, make if inspect.isclass(make) else type(None))
         try:
             env = make(env, **arguments)
         except Exception as error:
@@ -46,6 +45,8 @@ def find_wrapper(wrapper: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     except ImportError as error:
         raise ValueError(f"wrapper '{wrapper}': {error}") from error
     found = getattr(module, name, None)
+    if inspect.isclass(found):
+        refuse_stateful(wrapper, found)
     if found is None or not _can_wrap(found):
         known = [key for key, value in vars(module).items() if _can_wrap(value)]
         nearest = difflib.get_close_matches(name, known, n=1)

@@ -476,7 +476,7 @@ def test_bad_options_are_refused():
     with pytest.raises(ValueError, match="value_learning_rate: must stay >= 0"):
         REINFORCEConfig(value_learning_rate=-1.0)
     with pytest.raises(TypeError, match="no policy for"):
-        make_agent(spaces.Dict({"a": TWO}))
+        make_agent(spaces.Dict({"a": spaces.Text(3)}))
 
 
 # -- Probes ------------------------------------------------------------------------------------------------------
