@@ -94,8 +94,7 @@ def check_environment(
             "action_space": str(env.action_space),
             "render_modes": tuple((env.metadata or {}).get("render_modes") or ()),
         }
-        # As training keeps it: an environment may change its own later.
-        action_space = copy.deepcopy(env.action_space)
+        action_space = copy.deepcopy(env.action_space)  # as training keeps it
         speed = check_single(spec, registered, env, checkers or {}, findings)
         if findings.trains:
             findings.attempt(

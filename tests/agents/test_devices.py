@@ -141,7 +141,14 @@ ROUNDS += [
 ]
 
 
-@pytest.mark.parametrize(("name", "memory", "action"), ROUNDS)
+@pytest.mark.parametrize(
+    ("name", "memory", "action"),
+    [
+        # The same losses as DDPG's, over two critics.
+        pytest.param(*each, marks=pytest.mark.slow) if each[0] == "td3" and each[1] != "none" else each
+        for each in ROUNDS
+    ],
+)
 def test_everything_happens_on_the_agents_device(name, memory, action):
     """Acting, statistics, losses, gradients, optimisers and targets; episodes end in both ways."""
     agent_class, config, options = CASES[name]

@@ -437,6 +437,7 @@ def test_a_child_is_named_by_its_module_and_gets_what_its_machine_lacks(tmp_path
     given = {"HERE": "driver's", "ONLY_THERE": "driver's"}
     log = tmp_path / "log"
     monkeypatch.setattr(processes, "COMMAND_LINE", "print_environment")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # the working directory is not searched
     (tmp_path / "print_environment.py").write_text(
         "import os; print(os.environ['HERE'], os.environ['ONLY_THERE'])"
     )

@@ -55,8 +55,13 @@ def registered():
     [
         ({"name": "ppo", "rollout_length": 20}, False, {"backend": "sync", "show_previous": True}),
         ({"name": "ppo", "rollout_length": 20, "squash": True}, False, {"backend": "async"}),
-        ({"name": "reinforce"}, False, {"backend": "sync", "memory": "gru"}),
-        ({"name": "dqn", "learning_starts": 50, "replay_capacity": 150}, True, {"backend": "async"}),
+        ({"name": "reinforce", "steps_per_update": 100}, False, {"backend": "sync", "memory": "gru"}),
+        pytest.param(
+            {"name": "dqn", "learning_starts": 50, "replay_capacity": 150},
+            True,
+            {"backend": "async"},
+            marks=pytest.mark.slow,
+        ),
         ({"name": "pqn", "rollout_length": 20}, True, {"backend": "sync"}),
     ],
 )
