@@ -43,7 +43,7 @@ def train_baseline(
             # It never writes its log: what it holds is read, and forgotten, where our rows are due.
             try:
                 model.learn(config.steps, callback=callback, log_interval=sys.maxsize)
-            except ValueError:  # it tests some of its own numbers; ours say what has become of the policy
+            except (ValueError, RuntimeError):  # what it says of NaN; ours says what has become of the policy
                 session.check({"policy": model.policy}, log.meter)
                 raise
         session.check_folder()

@@ -1,5 +1,8 @@
 """What an environment returns and an agent chooses stays the number that it was, or is named."""
 
+import sys
+
+import cloudpickle
 import gymnasium
 import numpy as np
 import pytest
@@ -12,6 +15,9 @@ from palaestra.envs.backends.failure import EnvironmentFailedError
 from palaestra.envs.backends.native import VectorBackend
 from palaestra.envs.backends.processes import AsyncBackend
 from palaestra.envs.backends.sync import SyncBackend
+
+# Worker processes cannot import a test module.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 BYTES = spaces.Box(0, 255, (2,), np.uint8)
 
