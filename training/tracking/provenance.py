@@ -98,7 +98,7 @@ def _sessions(run_dir: Path) -> list[dict[str, Any]]:
     """Lines of a run's sessions, without those that a kill has cut short."""
     path = run_dir / SESSIONS_FILE
     sessions = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
         try:
             session = json.loads(line)
         except ValueError:

@@ -1,0 +1,16 @@
+"""The sessions of a run, as far as they can be read."""
+
+from palaestra.training.tracking.provenance import SESSIONS_FILE, last_session, record_session
+
+
+def test_sessions_that_cannot_be_read_are_passed_over(tmp_path):
+    record_session(tmp_path, 0, device="cpu", threads=2)
+    with (tmp_path / SESSIONS_FILE).open("ab") as file:
+        file.write(b'\x90\xe9 noise\n{"cut')
+    assert last_session(tmp_path) == {"device": "cpu", "threads": 2}
+
+
+def test_a_folder_without_sessions_says_nothing(tmp_path):
+    assert last_session(tmp_path) == {}
+    (tmp_path / SESSIONS_FILE).mkdir()
+    assert last_session(tmp_path) == {}
