@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector.utils import create_empty_array
 
-from ..networks.tree import read_row, row_writer, tree_map, write_row
+from ..networks.tree import read_row, row_writer, tree_map, write_rows
 from .actions import action_clipper
 from .backends.backend import DISABLED, NEXT_STEP, SAME_STEP, Backend
 from .backends.failure import (
@@ -211,7 +211,7 @@ class BackendEnvs(Envs):
         for failure in failures:
             self._replace(failure, action)
             i = failure.env_index
-            write_row(obs, i, read_row(before, i))
+            write_rows(obs, i, read_row(before, i))
             reward[i], terminated[i], truncated[i] = 0.0, False, True
         return obs
 

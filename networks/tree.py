@@ -37,7 +37,7 @@ def tree_leaves(tree: Any) -> list[Any]:
 
 
 def write_rows(tree: Any, rows: Any, values: Any) -> None:
-    """Set `rows` (whatever indexes an array) of every leaf of `tree` to the matching leaf of `values`."""
+    """Set `rows` (whatever indexes an array) of every leaf of `tree` to that of `values`, cast to the leaf's type."""
     if isinstance(tree, dict):
         for key, part in tree.items():
             write_rows(part, rows, values[key])
@@ -52,18 +52,6 @@ def tree_like(tree: Any, leaves: Iterable[Any]) -> Any:
     """A tree of the shape of `tree` with other leaves, as `tree_leaves` orders them."""
     remaining = iter(leaves)
     return tree_map(lambda _: next(remaining), tree)
-
-
-def write_row(batch: Any, index: int, row: Any) -> None:
-    """Set row `index` of every leaf `[N, ...]` of `batch`; values are cast to the batch's type."""
-    if isinstance(batch, dict):
-        for key, part in batch.items():
-            write_row(part, index, row[key])
-    elif isinstance(batch, tuple):
-        for part, value in zip(batch, row, strict=True):
-            write_row(part, index, value)
-    else:
-        batch[index] = row
 
 
 def read_row(batch: Any, index: int) -> Any:
@@ -88,7 +76,7 @@ def copy_in_order(space: spaces.Space, value: Any) -> Any:
 
 
 def row_writer(space: spaces.Space, key: str = "") -> Callable[[Any, int, Any], None]:
-    """Return `write_row` for one space, faster; `key` says in errors which part of an observation it is.
+    """Return `write_rows` for one space, faster; `key` says in errors which part of an observation it is.
 
     What NumPy might change without a word is an error of the writer (`ValueError`): a row of another shape, which would
     be stretched, and a value that the space's type cannot hold (see `cast`).

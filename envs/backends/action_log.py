@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space, create_empty_array
 
-from ...networks.tree import read_row, same_leaves, tree_leaves, tree_like, tree_map, write_row
+from ...networks.tree import read_row, same_leaves, tree_leaves, tree_like, tree_map, write_rows
 
 
 class ActionLog:
@@ -26,7 +26,7 @@ class ActionLog:
         """Append the actions `[B, ...]` of one step."""
         if self.size == self.capacity:
             self._make_room()
-        write_row(self.rows, self.size, action)
+        write_rows(self.rows, self.size, action)
         self.size += 1
 
     def forget(self, mask: np.ndarray) -> None:

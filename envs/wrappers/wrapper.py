@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ...networks.tree import read_row, tree_map, write_row
+from ...networks.tree import read_row, tree_map, write_rows
 from ..vector import Envs, EnvStep
 
 
@@ -119,7 +119,7 @@ class ObservationWrapper(EnvsWrapper):
         if step.failed:
             next_obs = tree_map(np.array, next_obs)
             for i in step.failed:
-                write_row(next_obs, i, read_row(before, i))
+                write_rows(next_obs, i, read_row(before, i))
         elif step.next_obs is step.obs:
             next_obs = obs
         self._obs = obs

@@ -99,11 +99,6 @@ def is_finished(run_dir: Path, config: RunConfig) -> bool:
     return bool(json.loads(path.read_text())["step"] >= config.steps)
 
 
-def is_baseline(agent: type[Any]) -> bool:
-    """Whether a component is one of Stable-Baselines3's algorithms."""
-    return issubclass(agent, Baseline)
-
-
 def baseline_names() -> list[str]:
     """Names such as `sb3/ppo`; none where Stable-Baselines3 is not installed."""
     return sorted(_algorithms()) if importlib.util.find_spec("stable_baselines3") else []

@@ -19,7 +19,7 @@ from ...envs.backends.pools import AleBackend, EnvPoolBackend
 from ...envs.backends.sync import SyncBackend
 from ...envs.make import BackendName, EnvSpec, make_envs
 from ...envs.seeds import episode_seed
-from ...networks.tree import tree_map, write_row
+from ...networks.tree import tree_map, write_rows
 from ..tracking.provenance import surroundings
 
 WARM_UP_STEPS = 20
@@ -139,14 +139,14 @@ def plain_loop(envs: list[gymnasium.Env], example: Any, seed: int) -> Callable[[
         rows = action_rows(action, len(envs))
         for i, env in enumerate(envs):
             row, reward[i], terminated[i], truncated[i], _ = env.step(rows[i])
-            write_row(obs, i, row)
+            write_rows(obs, i, row)
         done = terminated | truncated
         if done.any():
             obs = tree_map(np.copy, obs)
             for i in np.flatnonzero(done).tolist():
                 episode[i] += 1
                 row, _ = envs[i].reset(seed=episode_seed(seed, i, episode[i]))
-                write_row(obs, i, row)
+                write_rows(obs, i, row)
 
     return step
 
