@@ -24,12 +24,12 @@ from ..networks.q_value import ActionBounds, Actor, Critic
 from ..networks.stateful import Stateful
 from ..networks.torso import Torso
 from .agent import Agent, Counter, Metrics, Transition, mean_metrics, named_generator
-from .hindsight import GoalRule, goal_sampler
 from .noise import NoiseName, make_noise
-from .replay import Replay
-from .replay_batches import TransitionBatch, WindowBatch, sample_windows
 from .schedules import Obstacle, Schedule, check_schedules, replay_obstacle, scheduled
-from .sequences import to_tensors
+from .storage.hindsight import GoalRule, goal_sampler
+from .storage.replay import Replay
+from .storage.replay_batches import TransitionBatch, WindowBatch, sample_windows
+from .storage.sequences import to_tensors
 from .torsos import Normalizers, initial_state, make_joint_step
 
 # Whose memory is whose in the state, where there is one.

@@ -30,12 +30,12 @@ from ..networks.stateful import Stateful
 from ..networks.torso import Torso, pick
 from ..networks.tree import tree_map
 from .agent import Agent, Counter, Metrics, Transition, mean_metrics, named_generator
-from .hindsight import GoalRule, goal_sampler
 from .noise import with_random_rows
-from .replay import Replay
-from .replay_batches import Sample, TransitionBatch, WindowBatch, sample_windows
 from .schedules import Obstacle, Schedule, check_schedules, replay_obstacle, scheduled
-from .sequences import to_tensor, to_tensors
+from .storage.hindsight import GoalRule, goal_sampler
+from .storage.replay import Replay
+from .storage.replay_batches import Sample, TransitionBatch, WindowBatch, sample_windows
+from .storage.sequences import to_tensor, to_tensors
 from .support import SupportCheck
 from .torsos import Normalizers, initial_state, make_value_step
 

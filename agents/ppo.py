@@ -24,9 +24,9 @@ from ..networks.tree import tree_map
 from .agent import Agent, Counter, Metrics, Transition, mean_metrics, named_generator
 from .noise import CorrelatedNormal
 from .returns import generalized_advantages
-from .rollout import Rollout, rollout_obstacle
 from .schedules import Obstacle, Schedule, check_schedules, scheduled
-from .sequences import Sequence, cut_windows, to_tensor, to_tensors
+from .storage.rollout import Rollout, rollout_obstacle
+from .storage.sequences import Sequence, cut_windows, to_tensor, to_tensors
 from .torsos import Normalizers, initial_state, make_joint_step
 
 

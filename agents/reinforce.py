@@ -23,10 +23,10 @@ from ..networks.stateful import Stateful
 from ..networks.torso import Torso
 from ..networks.tree import tree_map
 from .agent import Agent, Counter, Metrics, Store, Transition, mean_metrics, named_generator
-from .episode_buffer import EpisodeBuffer
 from .returns import rewards_to_go
 from .schedules import Obstacle, Schedule, check_schedules, scheduled
-from .sequences import Sequence, to_tensor, to_tensors
+from .storage.episode_buffer import EpisodeBuffer
+from .storage.sequences import Sequence, to_tensor, to_tensors
 from .torsos import Normalizers, initial_state
 
 

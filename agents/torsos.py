@@ -14,7 +14,7 @@ from ..networks.numpy_twins.q_heads import values_twin
 from ..networks.q_heads import QNetwork
 from ..networks.torso import Torso
 from ..networks.tree import tree_map
-from .sequences import to_tensor, to_tensors
+from .storage.sequences import to_tensor, to_tensors
 
 # (obs [B, ...], state [B, S], first [B], noise [P]) -> (values [B, A], next state [B, S]); all NumPy
 ValueStep = Callable[[Any, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]

@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 from palaestra.agents.agent import Transition
 from palaestra.agents.ddpg import DDPG, DDPGConfig
-from palaestra.agents.replay_batches import TransitionBatch, sample_windows
+from palaestra.agents.storage.replay_batches import TransitionBatch, sample_windows
 from palaestra.envs.tasks.probes import action, action_observation
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.q_value import ActionBounds, ActionValues

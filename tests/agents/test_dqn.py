@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 from palaestra.agents.agent import Transition
 from palaestra.agents.dqn import DQN, DQNConfig
-from palaestra.agents.replay_batches import TransitionBatch
+from palaestra.agents.storage.replay_batches import TransitionBatch
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.q_heads import categorical_projection
 from palaestra.networks.torso import build_torso

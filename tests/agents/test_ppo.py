@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 from palaestra.agents.agent import Transition
 from palaestra.agents.ppo import PPO, PPOBatch, PPOConfig, explained_variance
-from palaestra.agents.sequences import Sequence
+from palaestra.agents.storage.sequences import Sequence
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.torso import build_torso
 

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 import tyro
 from annotated_types import Gt
 
-from ...agents.rollout import rollout_obstacle
 from ...agents.schedules import Obstacle, Schedule, scheduled
+from ...agents.storage.rollout import rollout_obstacle
 
 # What the run itself decides, and what cannot be written in a file.
 _NOT_OPTIONS = {"self", "policy", "policy_kwargs", "env", "seed", "device", "verbose", "tensorboard_log"}

@@ -179,7 +179,7 @@ def _train_theirs(benchmark: Benchmark, seed: int) -> tuple[Ticks, Callable[[], 
 
 def _draw_ours(benchmark: ReplayBenchmark, seed: int) -> dict[str, float | None]:
     from ...agents.agent import Transition
-    from ...agents.replay import Replay
+    from ...agents.storage.replay import Replay
 
     num_envs, generator = benchmark.num_envs, np.random.default_rng(seed)
     replay = Replay(benchmark.frames)

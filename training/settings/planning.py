@@ -12,7 +12,7 @@ from gymnasium.vector.utils import create_empty_array
 
 from ...agents.agent import Store
 from ...agents.schedules import scheduled
-from ...agents.sequences import storage_dtype
+from ...agents.storage.sequences import storage_dtype
 from ...envs.machine import usable_memory
 from ...networks.tree import tree_leaves
 from .config import RunConfig

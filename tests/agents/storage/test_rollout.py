@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from palaestra.agents.agent import Transition
-from palaestra.agents.rollout import Rollout
-from palaestra.agents.sequences import storage_dtype
+from palaestra.agents.storage.rollout import Rollout
+from palaestra.agents.storage.sequences import storage_dtype
 
 
 def step(t, num_envs=2, truncated=(), terminated=(), valid=None, obs=None, first=()):

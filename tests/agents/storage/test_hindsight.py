@@ -10,13 +10,13 @@ from gymnasium import spaces
 from palaestra.agents.agent import Transition
 from palaestra.agents.ddpg import DDPG, DDPGConfig
 from palaestra.agents.dqn import DQN, DQNConfig
-from palaestra.agents.hindsight import goal_sampler
-from palaestra.agents.replay import Replay
+from palaestra.agents.storage.hindsight import goal_sampler
+from palaestra.agents.storage.replay import Replay
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.torso import build_torso
 
-from .memories import MEMORIES
-from .streams import goes_on_exactly
+from ..memories import MEMORIES
+from ..streams import goes_on_exactly
 
 GAMMA = 0.9
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from palaestra.agents.sum_tree import SumTree
+from palaestra.agents.storage.sum_tree import SumTree
 
 
 @pytest.mark.parametrize("capacity", [1, 2, 15, 16, 17, 255, 257, 5000])

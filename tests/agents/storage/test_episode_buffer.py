@@ -3,9 +3,9 @@ import copy
 import numpy as np
 import pytest
 
-from palaestra.agents import episode_buffer as module
 from palaestra.agents.agent import Transition
-from palaestra.agents.episode_buffer import EpisodeBuffer
+from palaestra.agents.storage import episode_buffer as module
+from palaestra.agents.storage.episode_buffer import EpisodeBuffer
 
 
 def scripted(lengths, steps, truncated=lambda env, episode: episode % 2 == 1, reset_rows=False):

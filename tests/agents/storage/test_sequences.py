@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from palaestra.agents.sequences import Sequence, cut_windows, padded, padding_index, storage_dtype
+from palaestra.agents.storage.sequences import Sequence, cut_windows, padded, padding_index, storage_dtype
 
 
 def sequence(rows, columns):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..networks.tree import tree_map
+from ...networks.tree import tree_map
 
 # A NamedTuple of arrays or tensors `[T, B, ...]`, of which `valid` and perhaps other flags tell what the rows are.
 Steps = TypeVar("Steps", bound=Any)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..networks.tree import tree_leaves, tree_map, write_rows
-from .agent import Transition
+from ...networks.tree import tree_leaves, tree_map, write_rows
+from ..agent import Transition
 from .sequences import Sequence, padded, storage_dtype
 
 # An episode that never ends would fill the memory.

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from palaestra.agents.replay import Replay
-from palaestra.agents.replay_batches import sample_windows
+from palaestra.agents.storage.replay import Replay
+from palaestra.agents.storage.replay_batches import sample_windows
 from palaestra.networks.memories.lstm import LSTM, LSTMConfig
 
 from .test_replay import World

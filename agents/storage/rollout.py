@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..networks.tree import tree_leaves, tree_map, write_rows
-from .agent import StepStore, Store, Transition
-from .schedules import Obstacle
+from ...networks.tree import tree_leaves, tree_map, write_rows
+from ..agent import StepStore, Store, Transition
+from ..schedules import Obstacle
 from .sequences import Sequence, storage_dtype
 
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..networks.tree import tree_leaves, tree_map, write_rows
-from .agent import StepStore, Store, Transition
+from ...networks.tree import tree_leaves, tree_map, write_rows
+from ..agent import StepStore, Store, Transition
 from .sequences import storage_dtype
 from .sum_tree import CHILDREN, SumTree
 

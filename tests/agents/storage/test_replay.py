@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from palaestra.agents.agent import Transition
-from palaestra.agents.replay import Pool, Replay
+from palaestra.agents.storage.replay import Pool, Replay
 
 
 class Step(NamedTuple):

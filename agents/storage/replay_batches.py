@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..networks.torso import Torso, pick
-from ..networks.tree import tree_map, write_rows
+from ...networks.torso import Torso, pick
+from ...networks.tree import tree_map, write_rows
 from .replay import Replay
 from .sequences import padding_index, to_tensor, to_tensors
 
