@@ -216,7 +216,9 @@ def make_single(spec: EnvSpec, registered: registration.EnvSpec) -> gymnasium.En
             raise ValueError(f"environment '{spec.id}' has no {name}: its constructor has to set one")
     check_spaces(spec.id, env.observation_space, env.action_space)
     modes = (env.metadata or {}).get("render_modes") or []
-    if spec.render_mode is not None and spec.render_mode not in modes:
+    # Gymnasium opens a window for whatever gives pictures.
+    drawn = {*modes, "human"} if "rgb_array" in modes else modes
+    if spec.render_mode is not None and spec.render_mode not in drawn:
         raise ValueError(f"environment '{spec.id}' has no render mode '{spec.render_mode}'; it has {modes}")
     return env
 

@@ -23,10 +23,12 @@ USAGE = """usage: palaestra COMMAND ...
   train AGENT --env ID      train an agent, for example: palaestra train ppo --env CartPole-v1
   train --resume RUN_DIR    go on with a run that was stopped
   evaluate RUN_DIR          play full episodes with what a run has learned
+  watch RUN_DIR             the same in the environment's own window
   runs [DIR]                what has been trained here
   matrix DIR ...            what each agent, encoder and memory has reached, as a page
   sweep SPACE               search an agent's options
   compare SUITE             agents against baselines, with statistics; or compare RUN_DIR ...
+  wandb DIR                 what W&B will show of what was logged offline
   world-model COMMAND       fit a world model, judge it, train in its dreams
   bench [NAME ...]          throughput and memory, side by side with Stable-Baselines3
   bench envs ID             which backend steps this environment fastest
@@ -42,10 +44,12 @@ palaestra COMMAND --help says more; palaestra --version."""
 COMMANDS = (
     "train",
     "evaluate",
+    "watch",
     "runs",
     "matrix",
     "compare",
     "sweep",
+    "wandb",
     "bench",
     "envs",
     "world-model",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
@@ -92,9 +92,18 @@ def evaluate(
 
 
 def play(
-    agent: Actor, envs: Envs, quota: list[int], *, explore: bool, signals: Sequence[int] = ()
+    agent: Actor,
+    envs: Envs,
+    quota: list[int],
+    *,
+    explore: bool,
+    signals: Sequence[int] = (),
+    ended: Callable[[Episode], None] = lambda episode: None,
+    quiet: float = QUIET_SECONDS,
 ) -> list[list[Episode]]:
     """Step all copies until each has finished its quota; later episodes of a copy are not counted.
+
+    Each episode that counts is handed to `ended` as it ends; how far all are is said after `quiet` seconds.
 
     This is the one place where episodes are played to be judged: `envs` cut off what is too long, and signals are
     looked at between steps.
@@ -105,7 +114,7 @@ def play(
     """
     obs, first, state = envs.reset(), np.ones(envs.num_envs, bool), agent.initial_state(envs.num_envs)
     played: list[list[Episode]] = [[] for _ in quota]
-    steps, started, quiet = 0, time.perf_counter(), QUIET_SECONDS
+    steps, started = 0, time.perf_counter()
     while any(len(done) < wanted for done, wanted in zip(played, quota, strict=True)):
         if signals:
             raise StoppedError(signals[0])
@@ -118,6 +127,7 @@ def play(
         for episode in step.episodes:
             if len(played[episode.env_index]) < quota[episode.env_index]:
                 played[episode.env_index].append(episode)
+                ended(episode)
         steps += 1
         if time.perf_counter() - started > quiet:
             quiet *= 2

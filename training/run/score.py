@@ -1,14 +1,21 @@
-"""How good is what a run has learned? Full episodes with it, for `palaestra evaluate`."""
+"""How good is what a run has learned? Full episodes with it, for `palaestra evaluate` and `palaestra watch`."""
 
 from __future__ import annotations
 
+import math
+import os
+import sys
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..settings.usage import as_usage_errors
+from ...envs.make import make_envs
+from ...envs.vector import Episode
+from ..settings.usage import UsageError, as_usage_errors
 from .build import evaluation_spec
-from .evaluate import evaluate
+from .evaluate import evaluate, play
 from .loaded import load_run
 from .video import check_video, film_run
 
@@ -41,3 +48,40 @@ def evaluate_run(
             files = film_run(run.agent, run.step, spec, video, video_copies, gif)
         report |= {"video": str(files[0])} | ({"gif": str(files[1])} if gif else {})
     return report
+
+
+def watch_run(
+    run_dir: Path,
+    episodes: int,
+    seed: int | None = None,
+    explore: bool = False,
+    device: str | None = None,
+    ended: Callable[[Episode], None] = lambda episode: None,
+) -> None:
+    """Play full episodes in the environment's own window, at its own speed; each is handed to `ended` as it ends.
+
+    Raises:
+        UsageError: there is no window to be had here, or the environment has none.
+    """
+    check_display(run_dir)
+    run = load_run(run_dir, device=device)
+    spec = evaluation_spec(run.config, seed)
+    # Pools and native vector environments have no windows: copies of their own kind have.
+    window = replace(spec, backend="sync", render_mode="human")
+    with as_usage_errors(), closing(make_envs(window)) as envs:
+        if envs.observation_space != run.observation_space:
+            raise UsageError(
+                f"{run.config.env} shows something else in a window than what {run_dir} was trained on; film it: "
+                f"palaestra evaluate {run_dir} --video videos"
+            )
+        play(run.agent, envs, [episodes], explore=explore, ended=ended, quiet=math.inf)
+
+
+def check_display(run_dir: Path) -> None:
+    """Raise `UsageError` where no window can be opened, as over SSH."""
+    on_x11 = sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
+    # A driver of SDL's that the user names may draw to anything.
+    if on_x11 and "SDL_VIDEODRIVER" not in os.environ:
+        raise UsageError(
+            f"there is no display here to open a window on; film instead: palaestra evaluate {run_dir} --video videos"
+        )

@@ -21,7 +21,7 @@ from .yaml_files import load_yaml, save_yaml
 
 CONFIG_FILE = "config.yaml"
 # Options that tell of a run and decide nothing in it.
-TELLING = {"track", "video", "log_every"}
+TELLING = {"track", "project", "entity", "group", "tag", "notes", "video", "log_every"}
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,16 @@ class RunConfig:
     """Environment steps between checkpoints; 0 chooses twenty a run."""
     track: Literal["auto", "wandb", "tensorboard", "none"] = "auto"
     """Where metrics go besides the run folder; auto is W&B for whoever is logged in."""
+    project: str = ""
+    """W&B project; by default WANDB_PROJECT, or palaestra."""
+    entity: str = ""
+    """W&B user or team; by default WANDB_ENTITY, or the user's own."""
+    group: str = ""
+    """W&B group; by default WANDB_RUN_GROUP, or the environment."""
+    tag: tuple[str, ...] = ()
+    """W&B tags, beside agent, environment and version."""
+    notes: str = ""
+    """W&B notes: what the run is for."""
     video: bool = False
     """Film an episode at the end, into the run's videos/; W&B shows it, and keeps it as an artifact."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -39,12 +39,16 @@ class WandbTracker(Tracker):
         resumed = id_file.exists()
         if not resumed:
             id_file.write_text(uuid.uuid4().hex[:8] + "\n")
+        tags = (agent, env, f"v{version('palaestra')}", *config.get("tag", ()))
         self._run = start_wandb(
-            project=wandb_project(),
-            group=env,
+            project=config.get("project") or wandb_project(),
+            # What is None here wandb takes from the environment variables.
+            entity=config.get("entity") or None,
+            group=config.get("group") or os.environ.get("WANDB_RUN_GROUP", env),
+            notes=config.get("notes") or None,
             job_type=agent,
             name=f"{agent}-seed{seed}",
-            tags=[tag[:64] for tag in (agent, env, f"v{version('palaestra')}")],  # 64 is W&B's limit
+            tags=[tag[:64] for tag in tags],  # 64 is W&B's limit
             config=config,
             allow_val_change=True,  # a resumed run may have more steps
             dir=str(run_dir),

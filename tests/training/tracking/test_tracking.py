@@ -16,8 +16,9 @@ from palaestra.training.tracking.metrics_file import read_metrics
 from palaestra.training.tracking.tracker import Tracker
 from palaestra.training.tracking.trackers import JsonlTracker, Trackers, open_tracker
 from palaestra.training.tracking.wandb_login import wandb_login, wandb_wanted
+from palaestra.training.tracking.wandb_offline import WandbRun, read_run
 
-from ..wandb_file import WandbRun, finished_run, read_run
+from ..wandb_file import finished_run
 from .wandb_server import WandbServer
 
 RUN = {"env": "CartPole-v1", "agent": "ppo", "seed": 3, "config": {"gamma": 0.99, "agent": {"epochs": 4}}}
