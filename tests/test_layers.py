@@ -10,7 +10,12 @@ ROOT = Path(__file__).parent.parent
 LEAVES = {"networks"}
 BELOW_SETTINGS = LEAVES | {"agents", "configs", "envs", "world_models"}
 BELOW_RUN = BELOW_SETTINGS | {"training/settings", "training/tracking"}
-BELOW_COMPARISON = BELOW_RUN | {"training/run", "training/baselines", "training/imagination"}
+BELOW_COMPARISON = BELOW_RUN | {
+    "training/run",
+    "training/baselines",
+    "training/imagination",
+    "training/sharing",
+}
 ALLOWED = {
     "networks": set(),
     "configs": set(),
@@ -21,6 +26,7 @@ ALLOWED = {
     "training/tracking": BELOW_SETTINGS | {"training/settings"},
     "training/run": BELOW_RUN,
     "training/baselines": BELOW_RUN | {"training/run"},
+    "training/sharing": BELOW_RUN | {"training/run"},
     "training/imagination": BELOW_RUN | {"training/run"},
     "training/comparison": BELOW_COMPARISON,
     "training/benchmarks": BELOW_COMPARISON,
@@ -34,6 +40,7 @@ CONFINED = {
     "stable_baselines3": "training/baselines/",
     "sb3_contrib": "training/baselines/",
     "ray": "training/comparison/",
+    "huggingface_hub": "training/sharing/",
 }
 # Files that are found by name; they import what their folder shares, never each other.
 COMPONENTS = {

@@ -24,6 +24,7 @@ USAGE = """usage: palaestra COMMAND ...
   train --resume RUN_DIR    go on with a run that was stopped
   evaluate RUN_DIR          play full episodes with what a run has learned
   watch RUN_DIR             the same in the environment's own window
+  share RUN_DIR --out DIR   a folder to give away: weights, model card, curve, film
   runs [DIR]                what has been trained here
   matrix DIR ...            what each agent, encoder and memory has reached, as a page
   sweep SPACE               search an agent's options
@@ -45,6 +46,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "watch",
+    "share",
     "runs",
     "matrix",
     "compare",

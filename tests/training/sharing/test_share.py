@@ -1,0 +1,162 @@
+"""Folders to give away."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from palaestra.training.cli.main import run
+from palaestra.training.run.score import evaluate_run
+
+from .hub_server import HubServer
+
+TINY = ["--steps", "256", "--num-envs", "2", "--evaluate-episodes", "1", "--track", "none"]
+SHORT = ["--env-kwargs", "max_episode_steps=20"]
+
+
+@pytest.fixture
+def train(tmp_path):
+    def trained(agent, *words):
+        folder = tmp_path / "run"
+        assert run(["train", agent, *words, *TINY, "--out", str(folder)]) == 0
+        return folder
+
+    return trained
+
+
+def share(run_dir, out, *words):
+    return run(["share", str(run_dir), "--out", str(out), "--episodes", "3", *words])
+
+
+def files_of(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {".lock"}
+
+
+def metadata(card):
+    return yaml.safe_load(card.read_text().split("---\n")[1])
+
+
+def test_a_shared_folder_acts_as_the_run_did_and_says_how_well(train, tmp_path, capsys):
+    run_dir, out = (
+        train("dqn", "--env", "CartPole-v1", "--agent.learning-starts", "200", *SHORT),
+        tmp_path / "out",
+    )
+    capsys.readouterr()
+    assert share(run_dir, out, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"folder": str(out), "card": str(out / "README.md")}
+    expected = evaluate_run(run_dir, 3)
+    assert evaluate_run(out, 3) == expected
+    (found,) = metadata(out / "README.md")["model-index"]
+    (result,) = found["results"]
+    assert result["dataset"] == {"type": "CartPole-v1", "name": "CartPole-v1"}
+    value = f"{expected['return_mean']:.2f} +/- {expected['return_std']:.2f}"
+    assert result["metrics"][0]["value"] == value and result["metrics"][0]["type"] == "mean_reward"
+    assert {"config.yaml", "learning_curve.png", "replay.mp4", "results.json", "metrics.jsonl"} < files_of(
+        out
+    )
+    assert (
+        f"palaestra evaluate FOLDER --episodes 3 --seed {expected['seed']}" in (out / "README.md").read_text()
+    )
+
+
+def test_the_hub_can_read_the_card(train, tmp_path):
+    hub = pytest.importorskip("huggingface_hub")
+    out = tmp_path / "out"
+    assert share(train("ppo", "--env", "CartPole-v1", *SHORT), out, "--no-video") == 0
+    data = hub.ModelCard.load(out / "README.md").data
+    (result,) = data.eval_results
+    assert (data.library_name, result.dataset_type, result.metric_type) == (
+        "palaestra",
+        "CartPole-v1",
+        "mean_reward",
+    )
+
+
+def test_what_only_training_needs_stays_at_home(train, tmp_path, capsys):
+    run_dir, out = (
+        train("dqn", "--env", "CartPole-v1", "--agent.learning-starts", "200", *SHORT),
+        tmp_path / "out",
+    )
+    assert share(run_dir, out, "--no-video") == 0
+    (tensors,) = out.rglob("tensors.safetensors")
+    replay = {key for key in safetensors_keys(tensors) if "replay" in key}
+    assert not replay, replay
+    assert not [name for name in files_of(out) if name.endswith((".pt", ".pkl", ".zip")) or "replay" in name]
+    assert str(tmp_path) not in "".join(path.read_text() for path in out.glob("*.[ymj]*"))
+    capsys.readouterr()
+    assert run(["train", "--resume", str(out), "--steps", "1k"]) == 2
+    assert "not go on learning" in capsys.readouterr().err
+    assert "steps: 256\n" in (out / "config.yaml").read_text()
+
+
+def safetensors_keys(path):
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return list(file.keys())
+
+
+def test_an_environment_without_pictures_is_shared_without_a_film(train, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert share(train("ppo", "--env", "palaestra/Recall-v0"), out) == 0
+    assert "note: no film" in capsys.readouterr().err
+    assert not (out / "replay.mp4").exists() and "film" not in (out / "README.md").read_text()
+
+
+def test_a_folder_that_is_taken_is_left_alone(train, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    assert share(train("ppo", "--env", "CartPole-v1", *SHORT), out) == 2
+    assert "is not empty" in capsys.readouterr().err and files_of(out) == {"thesis.txt"}
+
+
+def test_code_from_outside_is_not_run_without_trust(train, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert share(train("ppo", "--env", "CartPole-v1", *SHORT), out, "--no-video") == 0
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    (out / "config.yaml").write_text(yaml.safe_dump(config | {"env": "antigravity:Flight-v0"}))
+    assert run(["evaluate", str(out)]) == 2
+    assert "antigravity:Flight-v0" in capsys.readouterr().err
+    assert "antigravity" not in sys.modules
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    pytest.importorskip("huggingface_hub")
+    server = HubServer()
+    settings = {"HF_ENDPOINT": server.address, "HF_TOKEN": "hf_x", "HF_HUB_DISABLE_XET": "1"}
+    for name, value in (
+        settings | {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    ).items():
+        monkeypatch.setenv(name, value)
+    yield server
+    server.close()
+
+
+def push(run_dir, out, repository):
+    """In a process of its own: the hub's client reads its settings when it is imported."""
+    words = ["share", str(run_dir), "--out", str(out), "--episodes", "2", "--no-video", "--push", repository]
+    command = [sys.executable, "-m", "palaestra.training.cli.main", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False, timeout=120)
+
+
+def test_push_uploads_every_file(train, tmp_path, hub):
+    run_dir, out = train("ppo", "--env", "CartPole-v1", *SHORT), tmp_path / "out"
+    done = push(run_dir, out, "me/cartpole")
+    assert done.returncode == 0, done.stderr
+    assert hub.created[0]["name"] == "cartpole" and "me/cartpole" in done.stdout
+    assert hub.files == {name: (out / name).read_bytes() for name in files_of(out)}
+    hub.refuse = True
+    refused = push(run_dir, tmp_path / "again", "me/cartpole")
+    assert refused.returncode == 1 and "was not uploaded" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()[-1:]) == 1 and (tmp_path / "again/README.md").exists()
+
+
+def test_push_without_a_login_says_how(train, tmp_path, hub, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN")
+    done = push(train("ppo", "--env", "CartPole-v1", *SHORT), tmp_path / "out", "me/cartpole")
+    assert done.returncode == 2 and "hf auth login" in done.stderr and not (tmp_path / "out").exists()

@@ -1,0 +1,117 @@
+"""A folder to give away: what a run has learned, how good it is, a film, a curve and a model card.
+
+The folder is a run folder itself, so that whatever reads one reads it: `palaestra evaluate`, `palaestra watch`,
+`palaestra.load_policy`. It holds no pickles and names no folder of the machine that it was made on.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from ...agents.agent import Agent, StepStore
+from ...world_models.dream_config import DreamConfig
+from ..run.build import build_agent, evaluation_spec
+from ..run.checkpoint import Part, save_checkpoint
+from ..run.evaluate import Evaluation, evaluate
+from ..run.folder import check_links, new_folder
+from ..run.loaded import LoadedRun, load_run
+from ..run.loop import AgentLoop, loop_of
+from ..run.video import check_video, film_run
+from ..settings.config import RunConfig, save_config
+from ..settings.providers import provider_of
+from ..settings.usage import UsageError
+from ..tracking.evaluations_file import EVALUATIONS_FILE
+from ..tracking.metrics_file import METRICS_FILE
+from ..tracking.plots import plot_learning_curve
+from ..tracking.progress import say
+from ..tracking.provenance import versions
+from .card import Card, model_card
+
+CARD_FILE, RESULTS_FILE = "README.md", "results.json"
+
+
+def share_run(run_dir: Path, out: Path, episodes: int, video: bool = True) -> Path:
+    """Make a folder to give away of what a run has learned; returns its model card.
+
+    Args:
+        run_dir: folder of the run.
+        out: folder to make; it must be new or empty.
+        episodes: full episodes that say how good it is.
+        video: whether one more episode is filmed, where the environment can be drawn.
+
+    Raises:
+        UsageError: it is no run, it needs a folder that is not part of it, or something lies at `out` already.
+    """
+    check_links(run_dir)
+    run = load_run(run_dir)
+    check_complete(run_dir, run.config)
+    with new_folder(out):
+        spec = evaluation_spec(run.config)
+        say(f"playing {episodes} episodes")
+        evaluation = evaluate(run.agent, spec, episodes)
+        save_config(out, replace(run.config, dream=DreamConfig(), project="", entity="", group="", notes=""))
+        copy_learned(run_dir, out, run)
+        for name in (METRICS_FILE, EVALUATIONS_FILE):
+            if (run_dir / name).is_file():
+                shutil.copyfile(run_dir / name, out / name)
+        plot_learning_curve(out)
+        film = film_of(run, out) if video else None
+        results = evaluation.to_dict() | {"seed": spec.seed, "steps_trained": run.step}
+        (out / RESULTS_FILE).write_text(json.dumps(results, indent=2) + "\n")
+        return write_card(out, run, evaluation, spec.seed, film)
+
+
+def check_complete(run_dir: Path, config: RunConfig) -> None:
+    """Raise `UsageError` where what was learned acts through files that do not lie in the run's folder."""
+    model = config.show_model_memory or config.encoder.partition(":")[2]
+    if model and (config.show_model_memory or provider_of("encoder", config.encoder)):
+        raise UsageError(
+            f"{run_dir} acts through the world model in {model}, which a shared folder does not hold"
+        )
+
+
+def copy_learned(run_dir: Path, out: Path, run: LoadedRun) -> None:
+    """Put what was learned into `out`; of our own agents without the steps that they keep to learn from."""
+    loop = loop_of(run.config)
+    if loop is not AgentLoop:
+        for path in loop.learned(run_dir).values():
+            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, out / path.name)
+        return
+    assert isinstance(run.agent, Agent)
+    # A replay memory may take gigabytes, and nobody acts by it: in its place stands an empty one.
+    fresh = build_agent(replace(run.config, compile="off"), run.observation_space, run.action_space).parts()
+    parts: dict[str, Part] = {
+        f"agent.{name}": fresh[name] if isinstance(part, StepStore) else part
+        for name, part in run.agent.parts().items()
+    }
+    save_checkpoint(out, run.step, parts)
+
+
+def film_of(run: LoadedRun, out: Path) -> Path | None:
+    """Film an episode; None, and a line that says why, where that cannot be done."""
+    spec = evaluation_spec(run.config)
+    try:
+        check_video(spec)
+        film = film_run(run.agent, run.step, spec, out)[0]
+    except ValueError as error:
+        say(f"note: no film: {error}")
+        return None
+    return film.rename(out / "replay.mp4")
+
+
+def write_card(out: Path, run: LoadedRun, evaluation: Evaluation, seed: int, film: Path | None) -> Path:
+    """Write the model card."""
+    card = Card(
+        config=run.config,
+        step=run.step,
+        summary=evaluation.summary(),
+        seed=seed,
+        film=None if film is None else film.name,
+        versions=versions(),
+    )
+    path = out / CARD_FILE
+    path.write_text(model_card(card))
+    return path
