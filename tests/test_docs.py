@@ -20,6 +20,7 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     ROOT / "SECURITY.md",
     *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "tutorials").glob("*.md")),
 ]
 WRITTEN_BY_COMMANDS = {"survey.md", "survey-installed.md", "matrix.md"}
 LONGEST_LINE = 100
@@ -145,7 +146,8 @@ def all_options() -> set[str]:
     ]
     asked += [("world-model", "evaluate"), ("bench", "envs"), ("bench", "dream"), ("envs", "list")]
     asked += [("envs", "check"), ("envs", "survey")]
-    asked += [(name,) for name in ("evaluate", "runs", "matrix", "sweep", "compare", "bench", "doctor")]
+    others = "evaluate watch share runs matrix sweep compare wandb bench doctor"
+    asked += [(name,) for name in others.split()]
     return {"--help", "--version", *OF_DREAM, *UNLISTED}.union(*(options_of(*words) for words in asked))
 
 

@@ -46,7 +46,7 @@ def test_all_has_every_extra_that_users_may_want():
     (everything,) = extras["all"]
     named = set(everything.removeprefix("palaestra[").removesuffix("]").split(","))
     # dm_control would hold everybody back at an older MuJoCo.
-    assert named == set(extras) - {"dev", "all", "dm-control"}
+    assert named == set(extras) - {"dev", "docs", "all", "dm-control"}
 
 
 def test_the_package_says_its_version_and_loads_what_is_asked_for():
