@@ -75,6 +75,13 @@ def run(arguments: list[str]) -> int:
     except RunFailedError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILURE
+    except RuntimeError as error:
+        from ...envs.backends.failure import EnvironmentFailedError, where
+
+        if not isinstance(error, EnvironmentFailedError):
+            raise
+        print(f"error: {error}{where(error)}", file=sys.stderr)
+        return FAILURE
     except OSError as error:
         # The user's files and folders; an environment's own errors have been reported already.
         if error.filename is None and error.errno == errno.ENOSPC:
@@ -84,12 +91,12 @@ def run(arguments: list[str]) -> int:
             raise
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return FAILURE if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else BAD_INPUT
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return exit_code(signal.SIGINT)
     except StoppedError as stop:
         print("stopped", file=sys.stderr)
         return exit_code(stop.number)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return exit_code(signal.SIGINT)
 
 
 def _dispatch(command: str, arguments: list[str]) -> int:

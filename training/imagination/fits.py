@@ -187,9 +187,7 @@ def run_fit(
     def report(metrics: dict[str, float], update: int) -> None:
         log(metrics, update)
         progress.update(update)
-        broken = broken_part({**fit.parts()})
-        what = f"{broken} holds NaN or infinity" if broken else broken_metric(metrics)
-        if what:
+        if what := broken_part({**fit.parts()}) or broken_metric(metrics):
             raise RunFailedError(f"the world model has diverged at update {update:,}: {what}")
 
     with caught_signals() as caught:

@@ -103,7 +103,7 @@ class Session:
         if broken := broken_metric(meter.sums):
             raise self.failed(f"it has diverged: {broken}")
         if broken := broken_part(parts):
-            raise self.failed(f"it has diverged: {broken.removeprefix('agent.')} holds NaN or infinity")
+            raise self.failed(f"it has diverged: {broken.removeprefix('agent.')}")
 
     @contextmanager
     def acting(self) -> Iterator[None]:

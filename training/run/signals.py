@@ -16,8 +16,8 @@ STOPPING = (
 )
 
 
-class StoppedError(BaseException):
-    """A signal stopped what can be done again. Like KeyboardInterrupt, nothing takes it for a failure of its own."""
+class StoppedError(KeyboardInterrupt):
+    """A signal stopped what can be done again; as with Ctrl-C, nothing takes it for a failure of its own."""
 
     def __init__(self, number: int):
         super().__init__(number)
