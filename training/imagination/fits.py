@@ -115,7 +115,7 @@ def _fit_to_the_end(run_dir: Path, config: WorldModelConfig, go_on: str) -> dict
         try:
             with stopping_signals():
                 report = _fit(config, run_dir, checkpoint, opened.tracker.log)
-        except (KeyboardInterrupt, StoppedError) as stop:
+        except KeyboardInterrupt as stop:
             say(f"stopped; go on with: {go_on}")
             raise SystemExit(
                 128 + (stop.number if isinstance(stop, StoppedError) else signal.SIGINT)

@@ -165,7 +165,7 @@ def test_lists_mappings_and_numbers_are_taken():
     assert (step.reward[0], step.terminated[0], step.info) == (1.0, False, {"infos": [{}]})
 
 
-class Unsayable(Exception):
+class UnsayableError(Exception):
     def __str__(self):
         raise RuntimeError("no")
 
@@ -173,7 +173,7 @@ class Unsayable(Exception):
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (Unsayable(), r"failed: Unsayable \("),
+        (UnsayableError(), r"failed: UnsayableError \("),
         (ValueError("\x1b[31mred\nand more"), r"failed: ValueError: \[31mred \("),
     ],
 )
