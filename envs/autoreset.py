@@ -16,6 +16,7 @@ from .backends.failure import (
     EnvironmentFailedError,
     Failure,
     failed,
+    failure_of,
     finite_checker,
     in_range,
     not_sound,
@@ -261,7 +262,14 @@ class BackendEnvs(Envs):
 
     def render(self, index: int = 0) -> np.ndarray:
         """Picture `[height, width, 3]` of one environment; needs `render_mode="rgb_array"`."""
-        return self._backend.render(index)
+        try:
+            return self._backend.render(index)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            failure = failure_of(index, error)
+            stopped = EnvironmentFailedError(f"environment {index} {failure.what} (in render)")
+            raise stopped from failure.cause
 
     def close(self) -> None:
         """Release windows, processes and files."""

@@ -12,7 +12,7 @@ import numpy as np
 from ...networks.tree import read_row, row_writer, tree_leaves
 from ..seeds import episode_seed
 from .failure import Failure, failed, failure_of
-from .returned import as_info, first_of_two, five, flag, scalar_reward
+from .returned import as_info, as_picture, first_of_two, five, flag, scalar_reward
 
 
 class EnvCopies:
@@ -99,10 +99,19 @@ class EnvCopies:
         close_env(self.envs[row])
 
 
-def picture(env: Any) -> Any:
-    """Draw an environment; of a list of frames the last one."""
+def drawn(env: Any) -> Any:
+    """What an environment draws; of a list of frames the last one."""
     frame = env.render()
     return frame[-1] if isinstance(frame, list) and frame else frame
+
+
+def picture(env: Any) -> np.ndarray:
+    """Draw an environment: uint8 `[height, width, 3]`.
+
+    Raises:
+        UnfitValueError: what it draws is no picture.
+    """
+    return as_picture(drawn(env))
 
 
 def close_env(env: Any) -> None:

@@ -89,3 +89,32 @@ def flag(value: Any, name: str) -> bool:
 def as_info(info: Any) -> dict[str, Any]:
     """What `step` returned as its info: a dict, whatever mapping it is; nothing depends on what is none."""
     return dict(info) if isinstance(info, Mapping) else {}
+
+
+def as_picture(frame: Any) -> np.ndarray:
+    """What `render` returned as uint8 `[height, width, 3]`: grey ones, transparent ones and floats up to 1 are taken.
+
+    Raises:
+        UnfitValueError: it is no picture.
+    """
+    if type(frame) is np.ndarray and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3:
+        values = frame
+    else:
+        values = np.asarray(frame)
+        grey = values.ndim == 2
+        if values.dtype.kind not in "biuf" or not (
+            grey or (values.ndim == 3 and values.shape[2] in (1, 3, 4))
+        ):
+            kind = f"{values.dtype} of shape {values.shape}" if values.ndim else type(frame).__name__
+            raise UnfitValueError(f"{kind} from render; pictures are uint8 of shape (height, width, 3)")
+        if values.dtype.kind == "f":
+            if not np.isfinite(values).all():
+                raise UnfitValueError("a picture with NaN or infinity from render")
+            values = values * 255 if values.max(initial=0) <= 1 else values
+        values = np.clip(values[..., None] if grey else values[..., :3], 0, 255).astype(np.uint8)
+        values = np.broadcast_to(values, (*values.shape[:2], 3))
+    if min(values.shape[:2]) < 2:
+        raise UnfitValueError(
+            f"a picture of {values.shape[0]} by {values.shape[1]} from render; that is too small"
+        )
+    return values

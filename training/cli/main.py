@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-from ..run.signals import StoppedError
+from ..run.signals import StoppedError, stopping_signals
 from ..settings.trust import names_outside, trusting
 from ..settings.usage import RunFailedError, UsageError, nearest
 from .output import BAD_INPUT, DONE, FAILURE, exit_code, only_results
@@ -67,7 +67,8 @@ def run(arguments: list[str]) -> int:
         sys.path.insert(0, str(Path.cwd()))
     try:
         json = JSON in arguments and not {"-h", "--help"} & set(arguments)
-        with trusting(arguments), only_results() if json else nullcontext():
+        # From here on a signal ends the command in order, also while nothing is there yet that could be saved.
+        with trusting(arguments), only_results() if json else nullcontext(), stopping_signals():
             return _dispatch(arguments[0], arguments[1:])
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)

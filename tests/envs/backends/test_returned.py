@@ -15,7 +15,7 @@ from gymnasium import spaces
 from palaestra.envs.autoreset import BackendEnvs
 from palaestra.envs.backends.failure import EnvironmentFailedError, where
 from palaestra.envs.backends.processes import AsyncBackend
-from palaestra.envs.backends.returned import flag, scalar_reward
+from palaestra.envs.backends.returned import as_picture, flag, scalar_reward
 from palaestra.envs.backends.sync import SyncBackend
 from palaestra.networks.tree import UnfitValueError
 
@@ -193,3 +193,48 @@ def test_a_failure_knows_its_line_of_code(backend):
     # What a worker gets as a value has a file of that name.
     assert re.fullmatch(r", in (test_returned\.py|<dynamic-code>):\d+", where(failure.value))
     envs.close()
+
+
+@pytest.mark.parametrize(
+    ("drawn", "pixel"),
+    [
+        (np.full((4, 5, 3), 7, np.uint8), [7, 7, 7]),
+        (np.full((4, 5), 7, np.uint8), [7, 7, 7]),
+        (np.full((4, 5, 1), 300), [255, 255, 255]),
+        (np.full((4, 5, 4), [1, 2, 3, 9], np.uint8), [1, 2, 3]),
+        (np.full((4, 5, 3), 0.5), [127, 127, 127]),
+        (np.full((4, 5, 3), 20.0), [20, 20, 20]),
+    ],
+)
+def test_pictures_however_they_are_drawn(drawn, pixel):
+    picture = as_picture(drawn)
+    assert picture.shape == (4, 5, 3) and picture.dtype == np.uint8
+    assert picture[0, 0].tolist() == pixel
+
+
+@pytest.mark.parametrize(
+    ("drawn", "said"),
+    [
+        (None, "NoneType from render; pictures are uint8"),
+        ("ansi", "str from render"),
+        (np.zeros((2, 3, 4, 5)), r"float64 of shape \(2, 3, 4, 5\) from render"),
+        (np.zeros((0, 0, 3), np.uint8), "a picture of 0 by 0 from render"),
+        (np.full((4, 4), np.nan), "a picture with NaN or infinity"),
+    ],
+)
+def test_what_is_no_picture_is_one_line(drawn, said):
+    with pytest.raises(UnfitValueError, match=f"^{said}"):
+        as_picture(drawn)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "said"),
+    [
+        (lambda: None, r"^environment 0 returned NoneType from render; .* \(in render\)$"),
+        (lambda: sys.exit(3), r"^environment 0 failed: SystemExit: 3 \(in render\)$"),
+    ],
+)
+def test_an_environment_that_cannot_be_drawn_has_failed(drawn, said, monkeypatch):
+    monkeypatch.setattr(Returns, "render", lambda self: drawn())
+    with pytest.raises(EnvironmentFailedError, match=said):
+        envs_of("sync").render()
