@@ -164,7 +164,7 @@ def check_one_step(env: gymnasium.Env, findings: Findings) -> bool:
     findings.returned("reset", obs_problems(env.observation_space, obs))
     result = lines.watch(lambda: env.step(act(obs)))
     findings.returned("step", result_problems(env.observation_space, result))
-    return isinstance(result, tuple) and len(result) == 5
+    return isinstance(result, (tuple, list)) and len(result) == 5
 
 
 def gymnasium_checker(env: gymnasium.Env) -> None:

@@ -147,7 +147,11 @@ class Checkpoints:
             self.session.check_folder()
             meter = self.parts.get("meter")
             self.session.check(self.parts, meter if isinstance(meter, Meter) else Meter())
-            save_checkpoint(self.session.run_dir, step, self.parts)
+            try:
+                save_checkpoint(self.session.run_dir, step, self.parts)
+            except OSError:
+                self.session.check_folder()  # it may have gone meanwhile, which is another matter
+                raise
             self.saved_step = step
 
     def save_if_due(self, before: int) -> None:
