@@ -14,23 +14,37 @@ from ..networks.optimizer import FlatAdam
 
 
 def broken_part(parts: Mapping[str, Any]) -> str | None:
-    """Name of the first of `parts` whose parameters or moments hold NaN or infinity; None where all are finite.
+    """The first of `parts` that is lost, as `policy holds NaN or infinity`; None where all are sound.
 
-    A sum for each tensor, and no look at single numbers where it is finite: 10 us for a small network.
+    Parameters are lost, too, where the sum of their squares is beyond their type: what they are multiplied by
+    overflows, or saturates so that nothing is learned any more. One reduction for each tensor, and no look at single
+    numbers where it is finite: 10 us for a small network.
     """
     for name, part in parts.items():
-        for tensor in learned(part):
+        for tensor in parameters(part):
+            flat = tensor.reshape(-1)
+            if not math.isfinite(flat.dot(flat)):
+                finite = bool(torch.isfinite(flat).all())
+                return f"{name} holds {f'numbers up to {float(flat.abs().max()):.0e}' if finite else 'NaN or infinity'}"
+        for tensor in statistics(part):
             if not math.isfinite(tensor.sum()) and not bool(torch.isfinite(tensor).all()):
-                return name
+                return f"{name} holds NaN or infinity"
     return None
 
 
-def learned(part: Any) -> Iterator[Tensor]:
-    """What changes in a part by learning: an optimiser's flat vectors, a module's parameters and running statistics."""
+def parameters(part: Any) -> Iterator[Tensor]:
+    """What a part's gradients change."""
     if isinstance(part, FlatAdam):
-        yield from (part.vector, part.mean, part.square)
+        yield part.vector
     elif isinstance(part, nn.Module):
         yield from (tensor.detach() for tensor in part.parameters())
+
+
+def statistics(part: Any) -> Iterator[Tensor]:
+    """What else changes in a part by learning: an optimiser's moments, a module's running statistics."""
+    if isinstance(part, FlatAdam):
+        yield from (part.mean, part.square)
+    elif isinstance(part, nn.Module):
         for module in part.modules():
             # Of buffers no others: bounds of spaces, for instance, may be infinite.
             if isinstance(module, RunningNormalizer):

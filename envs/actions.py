@@ -38,6 +38,9 @@ def action_clipper(space: spaces.Space, num_envs: int, key: str = "") -> Callabl
             return choice_checker(
                 np.asarray(space.start), np.asarray(space.nvec), num_envs, np.dtype(dtype), key
             )
+        case spaces.MultiBinary():
+            bits = np.full(space.shape, 2)
+            return choice_checker(np.zeros_like(bits), bits, num_envs, np.dtype(dtype), key)
     # A copy: environments may keep what they are given, or change it.
     return lambda action: np.array(action, dtype)
 

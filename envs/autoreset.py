@@ -16,6 +16,7 @@ from .backends.failure import (
     EnvironmentFailedError,
     Failure,
     failed,
+    failure_of,
     finite_checker,
     in_range,
     not_sound,
@@ -59,7 +60,7 @@ class BackendEnvs(Envs):
         self.observation_space = backend.observation_space
         self.action_space = backend.action_space
         self.exact_resume = backend.exact_resume
-        self.frames_per_second = int(backend.metadata.get("render_fps") or 30)
+        self.frames_per_second = int((backend.metadata or {}).get("render_fps") or 30)
         self._begin()
 
     def _begin(self) -> None:
@@ -239,7 +240,11 @@ class BackendEnvs(Envs):
             raise self._stopped(failure, action)
         warnings.warn(self._message(failure, action) + "; restarted", RuntimeWarning, stacklevel=4)
         self.restarts += 1
-        self._backend.replace(i)
+        try:
+            self._backend.replace(i)
+        except (ValueError, OSError, EOFError) as error:
+            what = str(error) or "its worker process has ended"
+            raise EnvironmentFailedError(f"environment {i} cannot be made anew: {what}") from None
 
     def _stopped(self, failure: Failure, action: Any) -> EnvironmentFailedError:
         error = EnvironmentFailedError(self._message(failure, action))
@@ -257,7 +262,14 @@ class BackendEnvs(Envs):
 
     def render(self, index: int = 0) -> np.ndarray:
         """Picture `[height, width, 3]` of one environment; needs `render_mode="rgb_array"`."""
-        return self._backend.render(index)
+        try:
+            return self._backend.render(index)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            failure = failure_of(index, error)
+            stopped = EnvironmentFailedError(f"environment {index} {failure.what} (in render)")
+            raise stopped from failure.cause
 
     def close(self) -> None:
         """Release windows, processes and files."""

@@ -19,7 +19,7 @@ from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
 from ..networks.tree import read_row, same_leaves, tree_map
 from .autoreset import BackendEnvs
-from .backends.copies import close_env, picture
+from .backends.copies import close_env, drawn
 from .backends.failure import EnvironmentFailedError
 from .backends.native import VectorBackend
 from .findings import MAX_SECONDS, Findings
@@ -94,12 +94,13 @@ def check_environment(
             "action_space": str(env.action_space),
             "render_modes": tuple((env.metadata or {}).get("render_modes") or ()),
         }
-        action_space = copy.deepcopy(env.action_space)  # as training keeps it
+        # As training keeps them; environments may have others later.
+        env.observation_space, env.action_space = copy.deepcopy((env.observation_space, env.action_space))
         speed = check_single(spec, registered, env, checkers or {}, findings)
         if findings.trains:
             findings.attempt(
                 "stepping copies",
-                lambda: check_backends(spec, env, action_space, processes, findings),
+                lambda: check_backends(spec, env, processes, findings),
                 quiet=True,
             )
         if agents is not None and findings.trains:
@@ -163,7 +164,7 @@ def check_one_step(env: gymnasium.Env, findings: Findings) -> bool:
     findings.returned("reset", obs_problems(env.observation_space, obs))
     result = lines.watch(lambda: env.step(act(obs)))
     findings.returned("step", result_problems(env.observation_space, result))
-    return isinstance(result, tuple) and len(result) == 5
+    return isinstance(result, (tuple, list)) and len(result) == 5
 
 
 def gymnasium_checker(env: gymnasium.Env) -> None:
@@ -260,11 +261,9 @@ def first_difference(one: Iterable[Any], other: Iterable[Any]) -> int | None:
     return next((t for t, (here, there) in pairs if not same_leaves(here, there)), None)
 
 
-def check_backends(
-    spec: EnvSpec, env: gymnasium.Env, action_space: gymnasium.Space, processes: bool, findings: Findings
-) -> None:
+def check_backends(spec: EnvSpec, env: gymnasium.Env, processes: bool, findings: Findings) -> None:
     """Step it as training does, and in a worker process, too: it must get there, and do the same as here."""
-    act = RandomActions(action_space)
+    act = RandomActions(env.action_space)
     try:
         here = list(play_through(replace(spec, backend="sync"), act, findings.seconds))
     except EnvironmentFailedError as failure:
@@ -322,7 +321,7 @@ def check_render(spec: EnvSpec, registered: registration.EnvSpec, findings: Find
     env = make_single(replace(spec, render_mode="rgb_array"), registered)
     try:
         env.reset(seed=SEED)
-        frame = np.asarray(picture(env))
+        frame = np.asarray(drawn(env))
     finally:
         close_env(env)
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:

@@ -14,7 +14,6 @@ from typing import Any
 
 import gymnasium
 
-from .backends.copies import FAULTS
 from .validation import Problem
 
 MAX_SECONDS = 3.0
@@ -118,7 +117,9 @@ class Findings:
             warnings.simplefilter("always")
             try:
                 return check()
-            except FAULTS as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 telling = isinstance(error, (ValueError, TypeError, AssertionError)) and str(error)
                 parts = [what] if telling else [what, type(error).__name__]
                 parts += [first_line(error)] if str(error) else []

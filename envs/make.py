@@ -19,6 +19,7 @@ from gymnasium.vector import VectorEnv
 
 from .autoreset import BackendEnvs
 from .backends.backend import Backend
+from .backends.failure import innermost
 from .backends.native import VectorBackend
 from .backends.pools import AleBackend, EnvPoolBackend, envpool_maker
 from .backends.processes import AsyncBackend
@@ -201,8 +202,11 @@ def make_single(spec: EnvSpec, registered: registration.EnvSpec) -> gymnasium.En
         os.environ.setdefault("MUJOCO_GL", "egl")
     quieten_mujoco(registered.entry_point)
     try:
-        env = gymnasium.make(registered, **_arguments(spec))
-    except Exception as error:
+        # Without Gymnasium's checker, which asserts more than agents need, and warns in every worker process.
+        env = gymnasium.make(registered, **{"disable_env_checker": True} | _arguments(spec))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # one that wants to end the whole program has failed
         raise _explained(spec, registered.entry_point, error) from error
     for beginning, repair in REPAIRS.items():
         if registered.id.startswith(beginning):
@@ -259,8 +263,8 @@ def _arguments(spec: EnvSpec) -> dict[str, Any]:
     return spec.kwargs if spec.render_mode is None else spec.kwargs | {"render_mode": spec.render_mode}
 
 
-def _explained(spec: EnvSpec, entry_point: Any, error: Exception) -> Exception:
-    """Return what to raise: one line where the request is to blame, the environment's own error otherwise."""
+def _explained(spec: EnvSpec, entry_point: Any, error: BaseException) -> ValueError:
+    """Return what to raise: one line, with the line of code where the environment is to blame."""
     message = str(error).partition("\n")[0]
     unexpected = re.search(r"unexpected keyword argument '(\w+)'", message)
     if unexpected and unexpected[1] == "render_mode":
@@ -277,11 +281,10 @@ def _explained(spec: EnvSpec, entry_point: Any, error: Exception) -> Exception:
     spaces_missing = isinstance(error, AttributeError) and "must specify an" in message
     if spaces_missing or isinstance(error, (gymnasium.error.Error, ImportError)):
         return ValueError(f"environment '{spec.id}' cannot be made: {message}")
-    if spec.kwargs:
-        return ValueError(
-            f"environment '{spec.id}' cannot be made with {spec.kwargs}: {type(error).__name__}: {message}"
-        )
-    return error
+    given = f" with {spec.kwargs}" if spec.kwargs else ""
+    said = f": {message}" if message else ""
+    at = innermost(traceback.extract_tb(error.__traceback__))
+    return ValueError(f"environment '{spec.id}' cannot be made{given}: {type(error).__name__}{said}{at}")
 
 
 def _raised_by_gymnasium(error: Exception) -> bool:

@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from ..networks.tree import tree_map
+from ..networks.tree import copy_in_order
 
 STEPS = 200
 SEED = 123
@@ -63,8 +63,9 @@ def play(env: gymnasium.Env, act: Callable[[Any], Any], seconds: float) -> Itera
 
     Actions end with `StopIteration` where there are no more of them.
     """
+    space = env.observation_space
     obs, _ = env.reset(seed=SEED)
-    yield tree_map(np.copy, obs), 0.0, False, False
+    yield copy_in_order(space, obs), 0.0, False, False
     started = time.perf_counter()
     for t in range(STEPS):
         try:
@@ -72,9 +73,9 @@ def play(env: gymnasium.Env, act: Callable[[Any], Any], seconds: float) -> Itera
         except StopIteration:
             return
         obs, reward, terminated, truncated, _ = env.step(action)
-        yield tree_map(np.copy, obs), np.array(reward), terminated, truncated
+        yield copy_in_order(space, obs), np.array(reward), terminated, truncated
         if terminated or truncated:
             obs, _ = env.reset(seed=SEED + t)
-            yield tree_map(np.copy, obs), 0.0, False, False
+            yield copy_in_order(space, obs), 0.0, False, False
         if time.perf_counter() - started > seconds:
             return

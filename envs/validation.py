@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
 
-from .backends.copies import ONE_NUMBER, scalar_reward
+from ..networks.tree import NUMERIC, UnfitValueError
+from .backends.returned import ONE_NUMBER, described, flag, scalar_reward
 
 # How far a number may lie outside a bound, in units of what float32 can tell apart there: bounds and observations
 # are often computed in different ways.
@@ -30,24 +31,34 @@ class Problem(NamedTuple):
 
 def result_problems(space: spaces.Space, result: Any) -> Iterator[Problem]:
     """What is wrong with what `step` returned."""
-    if not isinstance(result, tuple) or len(result) != 5:
-        size = f"{len(result)} values" if isinstance(result, tuple) else type(result).__name__
-        yield Problem(f"{size} instead of (obs, reward, terminated, truncated, info)")
+    if not isinstance(result, (tuple, list)) or len(result) != 5:
+        yield Problem(f"{described(result)} instead of (obs, reward, terminated, truncated, info)")
         return
+    if not isinstance(result, tuple):
+        yield Problem(f"a {type(result).__name__}; make it a tuple", stops=False)
     obs, reward, terminated, truncated, info = result
     yield from obs_problems(space, obs)
     yield from reward_problems(reward)
-    for name, flag in (("terminated", terminated), ("truncated", truncated)):
-        if not isinstance(flag, (bool, np.bool_)):
-            yield Problem(f"{name} of type {type(flag).__name__}; make it a bool", stops=False)
+    for name, value in (("terminated", terminated), ("truncated", truncated)):
+        if not isinstance(value, (bool, np.bool_)):
+            yield Problem(f"{name} of type {type(value).__name__}; make it a bool", stops=not is_flag(value))
     if not isinstance(info, dict):
         yield Problem(f"an info of type {type(info).__name__}; make it a dict", stops=False)
+
+
+def is_flag(value: Any) -> bool:
+    """Whether training takes a value for True or False."""
+    try:
+        flag(value, "terminated")
+    except UnfitValueError:
+        return False
+    return True
 
 
 def reward_problems(reward: Any) -> Iterator[Problem]:
     """What is wrong with a reward; an array of one element and what float() reads are taken."""
     try:
-        number = float(scalar_reward(reward))
+        number = scalar_reward(reward)
     except Exception:
         if np.shape(reward) != ():
             yield Problem(f"a reward of shape {np.shape(reward)}; {ONE_NUMBER}")
@@ -65,19 +76,21 @@ def obs_problems(space: spaces.Space, obs: Any, path: str = "") -> Iterator[Prob
     name = f"the observation{path}"
     match space:
         case spaces.Dict():
-            found = sorted(map(str, obs)) if isinstance(obs, dict) else type(obs).__name__
+            found = sorted(map(str, obs)) if isinstance(obs, Mapping) else type(obs).__name__
             named = f"its space has the keys {sorted(map(str, space))}"
-            if not isinstance(obs, dict) or not obs.keys() >= space.keys():
+            if not isinstance(obs, Mapping) or not obs.keys() >= space.keys():
                 yield Problem(f"{name} with {found}; {named}")
                 return
-            if obs.keys() != space.keys():
+            if obs.keys() != space.keys() or not isinstance(obs, dict):
                 yield Problem(f"{name} with {found}; {named}", stops=False)
             for key, part in space.items():
                 yield from obs_problems(part, obs[key], f"{path}['{key}']")
         case spaces.Tuple():
-            if not isinstance(obs, tuple) or len(obs) != len(space):
+            if not isinstance(obs, (tuple, list)) or len(obs) != len(space):
                 yield Problem(f"{name} as {type(obs).__name__}; its space is a tuple of {len(space)}")
                 return
+            if not isinstance(obs, tuple):
+                yield Problem(f"{name} as {type(obs).__name__}; make it a tuple", stops=False)
             for i, part in enumerate(space):
                 yield from obs_problems(part, obs[i], f"{path}[{i}]")
         case _:
@@ -94,7 +107,9 @@ def array_problems(space: spaces.Space, obs: Any, name: str) -> Iterator[Problem
     except Exception:
         yield Problem(f"{name} of type {type(obs).__name__}; no {space.dtype} can be made of it")
         return
-    if values.shape != (space.shape or ()):
+    if values.dtype.kind not in NUMERIC:
+        yield Problem(f"{name} of dtype {values.dtype}; its space says {space.dtype}")
+    elif values.shape != (space.shape or ()):
         yield Problem(f"{name} of shape {values.shape}; its space says {space.shape or ()}")
     elif values.dtype.kind == "f" and np.isnan(values).any():
         yield Problem(f"{name} with NaN in it", at(np.isnan(values)))

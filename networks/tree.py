@@ -5,11 +5,14 @@ A leaf of the house that every folder imports; worker processes too, so it impor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+
+# Kinds of NumPy types that are numbers.
+NUMERIC = "biufc"
 
 
 class UnfitValueError(ValueError):
@@ -87,13 +90,24 @@ def row_writer(space: spaces.Space, key: str = "") -> Callable[[Any, int, Any], 
 
             def write_dict(batch: Any, index: int, row: Any) -> None:
                 for name, write in writers:
-                    write(batch[name], index, row[name])
+                    try:
+                        value = row[name]
+                    except (TypeError, LookupError):
+                        found = sorted(map(str, row)) if isinstance(row, Mapping) else type(row).__name__
+                        raise UnfitValueError(
+                            f"an observation{key} with {found}; its space has the keys {sorted(map(str, space))}"
+                        ) from None
+                    write(batch[name], index, value)
 
             return write_dict
         case spaces.Tuple():
             parts = [row_writer(part, f"{key}[{number}]") for number, part in enumerate(space)]
 
             def write_tuple(batch: Any, index: int, row: Any) -> None:
+                if not isinstance(row, (tuple, list)) or len(row) != len(parts):
+                    raise UnfitValueError(
+                        f"an observation{key} as {type(row).__name__}; its space is a tuple of {len(parts)}"
+                    )
                 for write, part, value in zip(parts, batch, row, strict=True):
                     write(part, index, value)
 
@@ -101,7 +115,12 @@ def row_writer(space: spaces.Space, key: str = "") -> Callable[[Any, int, Any], 
     shape, dtype = space.shape or (), np.dtype(space.dtype)
 
     def write_leaf(batch: Any, index: int, row: Any) -> None:
-        row = row if type(row) is np.ndarray else np.asarray(row)
+        if type(row) is not np.ndarray:
+            try:
+                row = np.asarray(row)
+            except Exception:
+                what = f"an observation{key} of type {type(row).__name__}"
+                raise UnfitValueError(f"{what}; no {dtype} can be made of it") from None
         if row.shape != shape:
             raise UnfitValueError(f"an observation{key} of shape {row.shape}; its space says {shape}")
         batch[index] = row if row.dtype == dtype else cast(row, dtype, key)
@@ -115,6 +134,8 @@ def cast(values: np.ndarray, dtype: np.dtype, key: str = "") -> np.ndarray:
     Raises:
         UnfitValueError: 256 as a byte would be 0, 0.9 as a whole number 0, -1 without a sign 255.
     """
+    if values.dtype.kind not in NUMERIC:
+        raise UnfitValueError(f"an observation{key} of type {values.dtype}; its space says {dtype}")
     with np.errstate(invalid="ignore", over="ignore"):  # infinity is looked for afterwards
         if dtype.kind == "f" and np.can_cast(values.dtype, dtype, "same_kind"):
             return values.astype(dtype)

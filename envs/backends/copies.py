@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -10,15 +9,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from ...networks.tree import UnfitValueError, read_row, row_writer, tree_leaves
+from ...networks.tree import read_row, row_writer, tree_leaves
 from ..seeds import episode_seed
 from .failure import Failure, failed, failure_of
-
-# An environment that wants to end the whole program is one that has failed.
-FAULTS = (Exception, SystemExit)
-ONE_NUMBER = (
-    "it must be one number: weigh several objectives with --env.wrappers mo_gymnasium.wrappers:LinearReward"
-)
+from .returned import as_info, as_picture, first_of_two, five, flag, scalar_reward
 
 
 class EnvCopies:
@@ -46,9 +40,10 @@ class EnvCopies:
         """Begin the next episode of one copy and write its observation; returns a failure if there was one."""
         self.episode[row] += 1
         try:
-            first_obs, _ = self.envs[row].reset(seed=self.seed_of(row))
-            self.write_obs(obs, row, first_obs)
-        except FAULTS as error:
+            self.write_obs(obs, row, first_of_two(self.envs[row].reset(seed=self.seed_of(row))))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             return [failure_of(self.first + row, error, in_reset=True, seed=self.seed_of(row))]
         return []
 
@@ -61,11 +56,17 @@ class EnvCopies:
         write = self.write_obs
         for i, env in enumerate(self.envs):
             try:
-                row, value, terminated[i], truncated[i], info = env.step(rows[i])
+                result = env.step(rows[i])
+                known = type(result) is tuple and len(result) == 5
+                row, value, over, cut, info = result if known else five(result)
                 reward[i] = value if type(value) is float else scalar_reward(value)
+                terminated[i] = over if type(over) is bool else flag(over, "terminated")
+                truncated[i] = cut if type(cut) is bool else flag(cut, "truncated")
                 write(obs, i, row)
-                infos.append(info)
-            except FAULTS as error:
+                infos.append(info if type(info) is dict else as_info(info))
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 failures.append(failure_of(self.first + i, error))
                 infos.append({})
                 reward[i], terminated[i], truncated[i] = 0.0, False, False
@@ -78,11 +79,11 @@ class EnvCopies:
             Observation, reward, terminated and truncated of the last step, or of the reset where there is none.
         """
         self.episode[row] = episode
-        obs, _ = self.envs[row].reset(seed=self.seed_of(row))
+        obs = first_of_two(self.envs[row].reset(seed=self.seed_of(row)))
         reward, terminated, truncated = 0.0, False, False
         for t in range(len(tree_leaves(actions)[0])):
-            obs, reward, terminated, truncated, _ = self.envs[row].step(read_row(actions, t))  # type: ignore[assignment]
-        return obs, scalar_reward(reward), terminated, truncated
+            obs, reward, terminated, truncated, _ = five(self.envs[row].step(read_row(actions, t)))
+        return obs, scalar_reward(reward), flag(terminated, "terminated"), flag(truncated, "truncated")
 
     def replace(self, row: int) -> None:
         """Make a copy anew; it has to be reset next."""
@@ -98,33 +99,30 @@ class EnvCopies:
         close_env(self.envs[row])
 
 
-def picture(env: Any) -> Any:
-    """Draw an environment; of a list of frames the last one."""
+def drawn(env: Any) -> Any:
+    """What an environment draws; of a list of frames the last one."""
     frame = env.render()
     return frame[-1] if isinstance(frame, list) and frame else frame
+
+
+def picture(env: Any) -> np.ndarray:
+    """Draw an environment: uint8 `[height, width, 3]`.
+
+    Raises:
+        UnfitValueError: what it draws is no picture.
+    """
+    return as_picture(drawn(env))
 
 
 def close_env(env: Any) -> None:
     """Close an environment that is needed no more; where that fails, warn once and go on."""
     try:
         env.close()
-    except FAULTS as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         # Without the index of a copy and from here, so that Python shows it once.
         warnings.warn(f"closing an environment {failed(error)}", RuntimeWarning, stacklevel=1)
-
-
-def scalar_reward(reward: Any) -> Any:
-    """The one number that a reward is; arrays of one element are taken.
-
-    Raises:
-        ValueError: it is a vector.
-    """
-    shape = np.shape(reward)
-    if shape == ():
-        return reward
-    if math.prod(shape) != 1:
-        raise UnfitValueError(f"a reward of shape {shape}; {ONE_NUMBER}")
-    return np.asarray(reward).item()
 
 
 def action_rows(action: Any, count: int) -> Any:

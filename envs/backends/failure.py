@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,10 +37,27 @@ class RemoteError(Exception):
     """The traceback of an exception in a worker process, as text."""
 
 
+def where(failure: EnvironmentFailedError) -> str:
+    """The line of code that has failed, as `, in sensors.py:51`; empty where nothing was raised."""
+    cause = failure.__cause__
+    if isinstance(cause, RemoteError):
+        lines = re.findall(r'File "(.*)", line (\d+)', str(cause))
+        return f", in {Path(lines[-1][0]).name}:{lines[-1][1]}" if lines else ""
+    return "" if cause is None else innermost(traceback.extract_tb(cause.__traceback__))
+
+
+def innermost(frames: traceback.StackSummary) -> str:
+    """The last line of a traceback, as `, in sensors.py:51`."""
+    return f", in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
+
 def failed(error: BaseException) -> str:
     """An exception as the end of the sentence `environment 3 ...`, in one line."""
-    first_line = str(error).strip().partition("\n")[0]
-    return f"failed: {type(error).__name__}" + (f": {first_line}" if first_line else "")
+    try:
+        said = "".join(letter for letter in str(error).strip().partition("\n")[0] if letter.isprintable())
+    except Exception:  # an exception of the environment's own, which cannot be said
+        said = ""
+    return f"failed: {type(error).__name__}" + (f": {said}" if said else "")
 
 
 def failure_of(

@@ -10,9 +10,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector.utils import create_empty_array
 
-from ...networks.tree import tree_map
+from ...networks.tree import copy_in_order, tree_map
 from ..seeds import episode_seed
 from ..tasks.task import colored
 from .action_log import ActionLog, episodes_state, warn_unless_same
@@ -87,8 +88,13 @@ class EnvPoolBackend(Backend):
         self.pool = self.make(episode_seed(self.seed, 0, self.starts))
         self.starts += 1
         with ROUNDED():
-            self.obs, _ = self.pool.reset()
+            self.obs = self._in_order(self.pool.reset()[0])
         return self.obs
+
+    def _in_order(self, obs: Any) -> Any:
+        """Observations with the keys of their space in its order, which are not those of EnvPool's dicts."""
+        nested = isinstance(self.observation_space, (spaces.Dict, spaces.Tuple))
+        return copy_in_order(self.observation_space, obs) if nested else obs
 
     def restart(self, mask: np.ndarray) -> Any:
         """The pool does it by itself."""
@@ -96,7 +102,8 @@ class EnvPoolBackend(Backend):
 
     def step(self, action: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step the pool, which returns new arrays each time."""
-        self.obs, reward, terminated, truncated, info = self.pool.step(action)
+        obs, reward, terminated, truncated, info = self.pool.step(action)
+        self.obs = self._in_order(obs)
         return self.obs, reward.astype(np.float64), terminated, truncated, info
 
     def render(self, index: int) -> np.ndarray:

@@ -73,8 +73,7 @@ class SyncBackend(Backend):
 
     def render(self, index: int) -> np.ndarray:
         """Picture of one environment."""
-        frame: Any = picture(self.copies.envs[index])
-        return frame
+        return picture(self.copies.envs[index])
 
     def close(self) -> None:
         """Close every environment."""

@@ -15,7 +15,7 @@ import cloudpickle
 import numpy as np
 
 from ...networks.tree import tree_map
-from .copies import FAULTS, EnvCopies, action_rows, picture
+from .copies import EnvCopies, action_rows, picture
 from .failure import Failure, RemoteError, failure_of
 from .shared import Board, map_board, receive, send
 
@@ -138,7 +138,9 @@ def _replay(copies: EnvCopies, board: Board, row: int, episode: int, actions: An
         for target in (board.obs, board.reset_obs):
             copies.write_obs(target, row, obs)
         board.reward[row] = reward
-    except FAULTS as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         board.reward[row] = 0.0
         return [failure_of(copies.first + row, error)]
     return []

@@ -1,6 +1,7 @@
 import inspect
 import sys
 import threading
+import types
 
 import cloudpickle
 import gymnasium
@@ -465,17 +466,47 @@ def test_bounds_are_reported_with_key_place_and_value(register):
 
 
 def test_what_stops_training_later_is_found(register):
+    made = []
+
     class Hidden(gymnasium.Wrapper):
-        """Raises only where Gymnasium's own checks are on, as they are in training."""
+        """Raises only in the copy that is stepped as training does it, after three that the checks step."""
+
+        def __init__(self, env):
+            super().__init__(env)
+            self.number = len(made)
 
         def step(self, action):
-            *rest, _ = self.env.step(action)
-            return *rest, None
+            if self.number > 3:
+                raise RuntimeError("no licence for so many")
+            return self.env.step(action)
 
-    register("Checked-v0", lambda: Hidden(Sound()))
+    def make():
+        made.append(None)
+        return Hidden(Sound())
+
+    register("Checked-v0", make)
     report = check_environment("Checked-v0", processes=False)
     (error,) = report.errors
-    assert error.startswith("training in it stops: environment 0 failed: AssertionError: The `info` returned")
+    assert error.startswith("training in it stops: environment 0 failed: RuntimeError: no licence")
+
+
+def test_what_training_takes_is_a_warning(register):
+    """Lists, mappings and flags of other types end as what they must be; see test_returned.py."""
+
+    class Loose(Sound):
+        observation_space = spaces.Dict(a=spaces.Tuple([spaces.Box(-1, 1, (2,))]))
+
+        def obs(self):
+            return types.MappingProxyType({"a": [super().obs()], "more": 1})
+
+        def step(self, action):
+            obs, reward, terminated, truncated, _ = super().step(action)
+            return [obs, np.array([reward]), int(terminated), np.array([truncated]), None]
+
+    register("Checked-v0", Loose)
+    report = check_environment("Checked-v0", processes=False)
+    assert report.errors == []
+    assert any("a list; make it a tuple" in line for line in report.warnings)
 
 
 @pytest.mark.parametrize(

@@ -108,8 +108,16 @@ def test_errors_of_the_environment_itself_are_not_hidden(register):
         raise KeyError("a bug")
 
     register("Broken-v0", broken)
-    with pytest.raises(KeyError, match="a bug"):
+    said = r"^environment 'Broken-v0' cannot be made: KeyError: 'a bug', in test_make\.py:\d+$"
+    with pytest.raises(ValueError, match=said) as error:
         make_envs(EnvSpec("Broken-v0"))
+    assert isinstance(error.value.__cause__, KeyError)
+
+
+def test_an_environment_that_ends_the_program_is_not_done(register):
+    register("Leaving-v0", lambda: sys.exit(0))
+    with pytest.raises(ValueError, match=r"^environment 'Leaving-v0' cannot be made: SystemExit: 0, in "):
+        make_envs(EnvSpec("Leaving-v0"))
 
 
 def test_bad_specs():

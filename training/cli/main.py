@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-from ..run.signals import StoppedError
+from ..run.signals import StoppedError, stopping_signals
 from ..settings.trust import names_outside, trusting
 from ..settings.usage import RunFailedError, UsageError, nearest
 from .output import BAD_INPUT, DONE, FAILURE, exit_code, only_results
@@ -73,13 +73,21 @@ def run(arguments: list[str]) -> int:
         sys.path.insert(0, str(Path.cwd()))
     try:
         json = JSON in arguments and not {"-h", "--help"} & set(arguments)
-        with trusting(arguments), only_results() if json else nullcontext():
+        # From here on a signal ends the command in order, also while nothing is there yet that could be saved.
+        with trusting(arguments), only_results() if json else nullcontext(), stopping_signals():
             return _dispatch(arguments[0], arguments[1:])
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except RunFailedError as error:
         print(f"error: {error}", file=sys.stderr)
+        return FAILURE
+    except RuntimeError as error:
+        from ...envs.backends.failure import EnvironmentFailedError, where
+
+        if not isinstance(error, EnvironmentFailedError):
+            raise
+        print(f"error: {error}{where(error)}", file=sys.stderr)
         return FAILURE
     except OSError as error:
         # The user's files and folders; an environment's own errors have been reported already.
@@ -90,12 +98,12 @@ def run(arguments: list[str]) -> int:
             raise
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return FAILURE if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else BAD_INPUT
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return exit_code(signal.SIGINT)
     except StoppedError as stop:
         print("stopped", file=sys.stderr)
         return exit_code(stop.number)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return exit_code(signal.SIGINT)
 
 
 def _dispatch(command: str, arguments: list[str]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +39,7 @@ def sweep(arguments: list[str]) -> int:
     from ..comparison.search_space import read_space
     from ..comparison.sweep import Sweep, format_sweep
     from ..comparison.sweep_export import wandb_sweep
+    from ..run.signals import StoppedError
 
     space, ranges = read_space(options.space)
     if options.export_wandb is not None:
@@ -50,8 +50,8 @@ def sweep(arguments: list[str]) -> int:
     search = Sweep(space, ranges, out, options.track)
     try:
         search.run(options.trials, options.workers)
-    except KeyboardInterrupt:
+    except StoppedError as stop:
         print("stopped; go on with the same command", file=sys.stderr)
-        return exit_code(signal.SIGINT)
+        return exit_code(stop.number)
     print_result(search.report(), options.json, format_sweep)
     return FAILURE if search.failures else DONE

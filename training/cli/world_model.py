@@ -83,6 +83,10 @@ class EvaluateOptions:
 def evaluate(arguments: list[str]) -> int:
     """Judge a world model."""
     options = read_options(EvaluateOptions, arguments, "world-model evaluate")
+    if options.policy is None and option_value(arguments, "episodes") is not None:
+        raise UsageError(
+            "--episodes: counts those of a comparison; say of which agent, with --policy RUN_DIR"
+        )
     from ..imagination.fits import evaluate_model
     from ..imagination.gap import dream_to_real
     from ..imagination.model_report import model_publication

@@ -50,6 +50,8 @@ class RayLauncher(Launcher):
                         done.append(Outcome(job.folder, str(error).splitlines()[0]))
                 watch(done)
             return done
+        except StoppedError:
+            raise
         except KeyboardInterrupt:
             raise StoppedError(signal.SIGINT) from None
         finally:

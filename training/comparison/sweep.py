@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..run.listing import describe_run, evaluations
 from ..run.lock import only_mine
-from ..run.signals import handled_signals
+from ..run.signals import StoppedError, handled_signals
 from ..settings.config import RunConfig, load_plain_config
 from ..settings.presets import nested
 from ..settings.trust import trusts_everything
@@ -86,17 +86,17 @@ class Sweep:
         """
         workers = worker_count(workers)
         self._take_up_lost_trials()
-        interrupted = threading.Event()
+        interrupted: list[int] = []
 
         def interrupt(number: int) -> None:
-            interrupted.set()
+            interrupted.append(number)
             self.stopping.set()
 
         with ThreadPoolExecutor(workers) as pool, handled_signals(interrupt):
             for future in [pool.submit(self._work, trials) for _ in range(workers)]:
                 future.result()
-        if interrupted.is_set():
-            raise KeyboardInterrupt
+        if interrupted:
+            raise StoppedError(interrupted[0])
 
     def finished(self) -> list[optuna.trial.FrozenTrial]:
         """Trials that came to their end, or were pruned."""

@@ -115,7 +115,7 @@ def _fit_to_the_end(run_dir: Path, config: WorldModelConfig, go_on: str) -> dict
         try:
             with stopping_signals():
                 report = _fit(config, run_dir, checkpoint, opened.tracker.log)
-        except (KeyboardInterrupt, StoppedError) as stop:
+        except KeyboardInterrupt as stop:
             say(f"stopped; go on with: {go_on}")
             raise SystemExit(
                 128 + (stop.number if isinstance(stop, StoppedError) else signal.SIGINT)
@@ -187,9 +187,7 @@ def run_fit(
     def report(metrics: dict[str, float], update: int) -> None:
         log(metrics, update)
         progress.update(update)
-        broken = broken_part({**fit.parts()})
-        what = f"{broken} holds NaN or infinity" if broken else broken_metric(metrics)
-        if what:
+        if what := broken_part({**fit.parts()}) or broken_metric(metrics):
             raise RunFailedError(f"the world model has diverged at update {update:,}: {what}")
 
     with caught_signals() as caught:

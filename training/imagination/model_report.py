@@ -114,6 +114,10 @@ def open_loop(truth: np.ndarray, decoded: np.ndarray, predicted: np.ndarray) -> 
     """Draw observations `[T, ...]` as they were, decoded, and predicted: curves of vectors, strips of pictures."""
     from matplotlib.figure import Figure
 
+    if not 1 < truth.ndim < 6:  # numbers without an axis, or with so many that they are no picture
+        truth, decoded, predicted = (
+            values.reshape(len(values), -1) for values in (truth, decoded, predicted)
+        )
     if truth.ndim > 2:
         moments = np.linspace(0, len(truth) - 1, min(len(truth), MOMENTS)).astype(int)
         figure = Figure(figsize=(1.2 * len(moments), 4), layout="constrained")

@@ -15,8 +15,10 @@ from .session import Result
 def describe_failure(run_dir: Path, failure: EnvironmentFailedError) -> str:
     """The environment's own traceback, what happened in one line, and how to go on."""
     cause = failure.__cause__
-    lines = [] if cause is None else [str(cause).strip()]
-    if cause is not None and not isinstance(cause, RemoteError):
+    lines = []
+    if isinstance(cause, RemoteError):
+        lines = [str(cause).strip()]
+    elif cause is not None:
         lines = ["".join(traceback.format_exception(cause)).strip()]
     lines.append(f"error: {failure}")
     if run_dir.is_dir():

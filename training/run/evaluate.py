@@ -12,7 +12,7 @@ import numpy as np
 from ...envs.actions import ActionError
 from ...envs.make import EnvSpec, make_envs
 from ...envs.vector import Envs, Episode
-from ..settings.usage import RunFailedError
+from ..settings.usage import RunFailedError, as_usage_errors
 from ..tracking.progress import say
 from .signals import StoppedError
 
@@ -76,7 +76,8 @@ def evaluate(
         RunFailedError: the agent chose what is no action.
     """
     copies = min(episodes, MAX_COPIES)
-    envs = make_envs(replace(spec, num_envs=copies))
+    with as_usage_errors():  # it may be made once and not twice
+        envs = make_envs(replace(spec, num_envs=copies))
     try:
         played = play(agent, envs, quotas(episodes, copies), explore=explore, signals=signals)
     finally:

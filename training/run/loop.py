@@ -15,7 +15,7 @@ from ...envs.vector import Envs, Episode
 from ..settings.components import find_component
 from ..settings.config import RunConfig
 from ..settings.planning import check_memory, step_bytes
-from ..settings.usage import UsageError
+from ..settings.usage import UsageError, as_usage_errors
 from ..tracking.progress import Progress, say
 from ..tracking.tracker import Tracker
 from .beginnings import begin_differently
@@ -126,7 +126,9 @@ class AgentLoop(TrainingLoop):
         cls, config: RunConfig, run_dir: Path, tracker: Tracker, progress: Progress, checkpoint: Path | None
     ) -> Result:
         """Train as `config` says."""
-        with closing(make_envs(training_spec(config))) as envs:
+        with as_usage_errors():
+            made = make_envs(training_spec(config))
+        with closing(made) as envs:
             agent = build_agent(config, envs.observation_space, envs.action_space)
             # A resumed run may be on another machine.
             check_memory(config.agent_config, footprint(config, agent, envs).stores)

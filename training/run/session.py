@@ -103,7 +103,7 @@ class Session:
         if broken := broken_metric(meter.sums):
             raise self.failed(f"it has diverged: {broken}")
         if broken := broken_part(parts):
-            raise self.failed(f"it has diverged: {broken.removeprefix('agent.')} holds NaN or infinity")
+            raise self.failed(f"it has diverged: {broken.removeprefix('agent.')}")
 
     @contextmanager
     def acting(self) -> Iterator[None]:
@@ -147,7 +147,11 @@ class Checkpoints:
             self.session.check_folder()
             meter = self.parts.get("meter")
             self.session.check(self.parts, meter if isinstance(meter, Meter) else Meter())
-            save_checkpoint(self.session.run_dir, step, self.parts)
+            try:
+                save_checkpoint(self.session.run_dir, step, self.parts)
+            except OSError:
+                self.session.check_folder()  # it may have gone meanwhile, which is another matter
+                raise
             self.saved_step = step
 
     def save_if_due(self, before: int) -> None:

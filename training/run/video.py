@@ -108,6 +108,7 @@ def play_and_draw(agent: Actor, envs: Envs) -> Iterator[list[np.ndarray]]:
     obs, first, state = envs.reset(), np.ones(envs.num_envs, bool), agent.initial_state(envs.num_envs)
     playing = np.ones(envs.num_envs, bool)
     pictures = [envs.render(i) for i in range(envs.num_envs)]
+    pictures = [of_size(picture, pictures[0].shape) for picture in pictures]
     for _ in range(MAX_STEPS):
         yield pictures
         action, state = agent.act(obs, state, first, explore=False)
@@ -116,7 +117,20 @@ def play_and_draw(agent: Actor, envs: Envs) -> Iterator[list[np.ndarray]]:
         playing &= ~(step.terminated | step.truncated)
         if not playing.any():
             return
-        pictures = [envs.render(i) if playing[i] else pictures[i] for i in range(envs.num_envs)]
+        pictures = [
+            of_size(envs.render(i), pictures[i].shape) if playing[i] else pictures[i]
+            for i in range(envs.num_envs)
+        ]
+
+
+def of_size(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Cut a picture `[height, width, 3]` off, or put black around it: all of a film are as large as the first."""
+    if picture.shape == shape:
+        return picture
+    height, width = (min(sides) for sides in zip(picture.shape[:2], shape[:2], strict=True))
+    fitted = np.zeros(shape, np.uint8)
+    fitted[:height, :width] = picture[:height, :width]
+    return fitted
 
 
 def grid(pictures: list[np.ndarray]) -> np.ndarray:

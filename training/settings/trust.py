@@ -90,9 +90,10 @@ def refusal(kind: str, name: str, where: Path | str) -> UsageError:
     command = _TRUST.get().command
     how = f"palaestra {shlex.join([*command, '--trust'])}" if command else "pass trust=True"
     article = "an" if kind[0] in "aeiou" else "a"
-    return UsageError(
-        f"{where} names {article} {kind} from outside, {name!r}, whose code would be run; if you trust it: {how}"
-    )
+    what = f"{kind} from outside, {name!r}, whose code would be run"
+    if kind == "file":
+        what = f"file, {name!r}, which the environment may read or write"
+    return UsageError(f"{where} names {article} {what}; if you trust it: {how}")
 
 
 def command_for(values: dict[str, Any], *words: object) -> str:
@@ -114,17 +115,34 @@ def named_in(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield kind, str(name)
     if values.get("env") is not None:
         yield "environment", str(values["env"])
+    for path in paths_in(values.get("env_kwargs")):
+        yield "file", path
     options = values.get("env_options")
     wrappers = options.get("wrappers") if isinstance(options, dict) else None
     for wrapper in wrappers if isinstance(wrappers, list | tuple) else ():
         yield "wrapper", str(wrapper)
 
 
+def paths_in(arguments: Any) -> Iterator[str]:
+    """What looks like the path of a file among an environment's arguments, however they nest."""
+    if isinstance(arguments, str):
+        if re.search(r"[/\\]|^~|^file:", arguments):
+            yield arguments
+    elif isinstance(arguments, dict):
+        for part in arguments.values():
+            yield from paths_in(part)
+    elif isinstance(arguments, list | tuple):
+        for part in arguments:
+            yield from paths_in(part)
+
+
 def may_name(kind: str, name: str) -> bool:
-    """Whether a file may name this agent, encoder, memory, dynamics, environment or wrapper."""
+    """Whether a file may name this agent, encoder, memory, dynamics, environment, wrapper or another file."""
     trust = _TRUST.get()
     if trust.everything or name in trust.typed:
         return True
+    if kind == "file":
+        return False
     if kind in ("environment", "wrapper"):
         from ...envs.moved import current_name  # imports every environment of ours
 

@@ -199,6 +199,8 @@ def test_a_copy_that_returns_odd_numbers_is_made_anew():
         (spaces.Discrete(3), [np.nan, 1], "nan in copy 0"),
         (spaces.Discrete(3), [0.5, 1], "0.5 in copy 0"),
         (spaces.MultiDiscrete([2, 3]), [[1, 2], [2, 0]], r"\[2, 0\] in copy 1"),
+        (spaces.MultiBinary(2), [[1, 0], [1, 2]], r"\[1, 2\] in copy 1"),
+        (spaces.MultiBinary([1, 2]), [[[0, 0.5]], [[0, 1]]], r"\[\[0.0, 0.5\]\] in copy 0"),
         (spaces.Dict(go=spaces.Discrete(2)), {"go": [0, 2]}, r"2 as action\['go'\] in copy 1"),
         (spaces.Tuple([spaces.Discrete(2)]), ([0, -1],), r"-1 as action\[0\] in copy 1"),
     ],

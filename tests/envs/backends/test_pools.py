@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from palaestra.envs.autoreset import BackendEnvs
 from palaestra.envs.backends.pools import AleBackend, EnvPoolBackend
@@ -35,8 +36,6 @@ class Pool:
     """Stands in for EnvPool: copy i counts to i + 2, terminates, and resets in the step after."""
 
     def __init__(self, seed):
-        from gymnasium import spaces
-
         self.observation_space, self.action_space = spaces.Box(0, 1e9, (2,), np.float32), spaces.Discrete(2)
         self.seed, self.closed = seed, False
 
@@ -77,6 +76,26 @@ def test_a_pool_by_hand():
     envs.load_state_dict(envs.state_dict())
     assert envs.obs[0, 0] == episode_seed(5, 0, 1) % 1000 and envs.first.all()
     assert all(pool.closed for pool in made[:-1])
+
+
+class DictPool(Pool):
+    """Its dicts are not in the order of their space, as those of EnvPool."""
+
+    def __init__(self, seed):
+        super().__init__(seed)
+        parts = {name: spaces.Box(0, 1e9, (), np.float32) for name in ("seed", "time")}
+        self.observation_space = spaces.Dict(parts)
+
+    def _obs(self):
+        seed, time = super()._obs().T
+        return {"time": time, "seed": seed}
+
+
+def test_dicts_of_a_pool_come_in_the_order_of_their_space():
+    envs = BackendEnvs(EnvPoolBackend(DictPool, 3, seed=5))
+    assert list(envs.reset()) == ["seed", "time"]
+    step = envs.step([1, 1, 0])
+    assert list(step.obs) == ["seed", "time"] and step.obs["time"].tolist() == [1, 1, 1]
 
 
 def test_envpool_that_is_not_installed(monkeypatch):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from palaestra.envs.make import EnvSpec
-from palaestra.training.run.video import BORDER, grid, record_video, shrunk
+from palaestra.training.run.video import BORDER, grid, of_size, record_video, shrunk
 
 
 class Right:
@@ -29,6 +29,14 @@ def test_a_grid_by_hand():
 def test_shrinking():
     assert shrunk(np.zeros((10, 7, 3)), 5).shape == (5, 4, 3)
     assert shrunk(np.zeros((10, 7, 3)), 10).shape == (10, 7, 3)
+
+
+def test_pictures_of_other_sizes_are_made_as_large_as_the_first():
+    """Players and writers of films take one size."""
+    picture = np.full((2, 5, 3), 7, np.uint8)
+    assert of_size(picture, (2, 5, 3)) is picture
+    fitted = of_size(picture, (3, 4, 3))
+    assert fitted.shape == (3, 4, 3) and (fitted[:2] == 7).all() and (fitted[2] == 0).all()
 
 
 # The reader of films leaves its pipes to the garbage collector.

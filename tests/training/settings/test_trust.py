@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -216,6 +217,7 @@ def test_modules_here_do_not_stand_for_others(here, capsys):
         ("agent", "palaestra.agents.ppo:PPO", False),
         ("encoder", "world-model:somewhere", True),  # whose own config is looked at
         ("memory", "a:B", False),
+        ("file", "../ant.xml", False),
     ],
 )
 def test_what_a_file_may_name(kind, name, allowed, capsys):
@@ -239,6 +241,27 @@ def test_the_command_that_is_advised():
         pytest.raises(UsageError, match=r"palaestra evaluate 'a folder' --trust$"),
     ):
         check_names({"env": "a:B"}, "x")
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../ant.xml", "~/ant.xml", "C:\\\\ant.xml", "file:ant.xml"])
+def test_files_among_the_arguments_of_an_environment_take_trust(path):
+    values = {"env": "Ant-v5", "env_kwargs": {"render": {"models": ["ant.xml", path]}, "size": 3}}
+    with pytest.raises(
+        UsageError, match=r"^x names a file, '.*', which the environment may read or write; if you"
+    ):
+        check_names(values, "x")
+    with trusting(["train", "--env-kwargs", f"xml_file={path}"]):
+        check_names(values, "x")
+    assert command_for(values, "evaluate", "a") == "palaestra evaluate a --trust"
+    check_names(values | {"env_kwargs": {"xml_file": "ant.xml", "id": "v2:pen", "size": 3}}, "x")
+
+
+def test_as_a_module_the_command_looks_for_nothing_here(tmp_path):
+    """Python alone would take a folder's own modules for ours, and for those of other packages."""
+    (tmp_path / "numpy.py").write_text("raise SystemExit('planted')")
+    words = [sys.executable, "-W", "ignore", "-m", "palaestra", "envs", "list", "CartPole-v1"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "CartPole-v1" in done.stdout
 
 
 @pytest.mark.parametrize(
