@@ -115,7 +115,8 @@ class JointVectorBackend(VectorBackend, JointBackend):
         whole = take_snapshot(self.env)["attributes"]
         states = []
         for index, rows in enumerate(row_slices(self.copies_each, len(self.run_seeds))):
-            attributes = whole | {"num_envs": self.copies_each}
+            seed = episode_seed(self.run_seeds[index], 0, self.starts - 1)
+            attributes = whole | {"num_envs": self.copies_each, "_np_random_seed": seed}
             for name, axis in self.axes.items():
                 attributes[name] = whole[name][..., rows].copy() if axis else whole[name][rows].copy()
             generator = self.generators.each[index].bit_generator.state

@@ -65,7 +65,9 @@ class Group:
         for member, step in pairs:
             self._unless_it_fails(member, lambda m=member, s=step: m.log_if_due(s))
         paused = time.perf_counter()
-        if any(member.save_due(step) for member, step in pairs):
+        # The clock of one speaks for all: where resets take steps, clocks differ a little.
+        first = next(member for member, wanted in zip(self.members, learning, strict=True) if wanted)
+        if any(member is first and member.save_due(step) for member, step in pairs):
             self.save(index for index, wanted in enumerate(learning) if wanted)
         for member, step in pairs:
             self._unless_it_fails(member, lambda m=member, s=step: m.session.evaluate_if_due(m.agent, s))
