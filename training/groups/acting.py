@@ -14,6 +14,8 @@ from ...agents.dqn import DQN
 from ...agents.ppo import PPO
 from ...agents.pqn import PQN
 from ...agents.reinforce import REINFORCE
+from ...networks.heads import BernoulliHead, CategoricalHead, MultiCategoricalHead
+from ...networks.masks import masked
 from ...networks.numpy_twins.stacked import Stack, stacked_layers, stacked_torso, stacked_values
 from ...networks.tree import tree_map
 
@@ -35,6 +37,7 @@ class JointActing:
         self.rows = rows
         self.stack = Stack()
         self.outputs_of = stacked_outputs(self.stack, agents)
+        self.generators = joint_generators(agents) if self.outputs_of is not None else None
         self.obs: Any = None
         self.outputs: np.ndarray | None = None
         if self.outputs_of is not None:
@@ -59,6 +62,11 @@ class JointActing:
 
     def act(self, obs: Any, state: np.ndarray, first: np.ndarray) -> tuple[Any, np.ndarray]:
         """Actions `[S * B, ...]` and next memory."""
+        if self.generators is not None and self.outputs_of is not None:
+            # What follows from the outputs holds no parameters: one call does it for all.
+            head, outputs = self.agents[0].head, self.outputs_of(obs)
+            outputs = masked(outputs.reshape(len(first), -1), head.allowed(obs))
+            return head.choose(outputs, self.generators), state
         self.obs, self.outputs = obs, None
         try:
             chosen = [
@@ -69,6 +77,39 @@ class JointActing:
             self.obs = self.outputs = None
         actions = [action for action, _ in chosen]
         return tree_map(lambda *leaves: np.concatenate(leaves), actions[0], *actions[1:]), state
+
+
+class JointGenerator:
+    """Random numbers `[S * B, ...]`, the rows of each agent from its own generator, as it would draw them alone."""
+
+    def __init__(self, generators: list[np.random.Generator]):
+        self.generators = generators
+
+    def standard_exponential(self, size: tuple[int, ...]) -> np.ndarray:
+        """Exponential variables."""
+        numbers = np.empty(size)
+        for generator, rows in zip(self.generators, self._shares(numbers), strict=True):
+            generator.standard_exponential(out=rows)
+        return numbers
+
+    def logistic(self, size: tuple[int, ...]) -> np.ndarray:
+        """Logistic variables."""
+        numbers = np.empty(size)
+        for generator, rows in zip(self.generators, self._shares(numbers), strict=True):
+            rows[...] = generator.logistic(size=rows.shape)
+        return numbers
+
+    def _shares(self, numbers: np.ndarray) -> np.ndarray:
+        return numbers.reshape(len(self.generators), -1, *numbers.shape[1:])
+
+
+def joint_generators(agents: Sequence[Any]) -> JointGenerator | None:
+    """What policies without parameters behind their last layer sample with; None for other agents."""
+    if not isinstance(agents[0], PPO | REINFORCE):
+        return None
+    if not isinstance(agents[0].head, CategoricalHead | MultiCategoricalHead | BernoulliHead):
+        return None
+    return JointGenerator([agent.act_generator for agent in agents])
 
 
 def stacked_outputs(stack: Stack, agents: Sequence[Agent]) -> Outputs | None:
