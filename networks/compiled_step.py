@@ -80,9 +80,7 @@ class SharedSteps:
         if name not in self.compiled:
             self.compiled[name] = torch.compile(self._functional(loss, update), **_OPTIONS)
         shared, others = self.compiled[name], self.others[index]
-        return lambda vector, mean, square, scales, batch: shared(
-            vector, mean, square, scales, others, batch
-        )
+        return lambda vector, mean, square, scales, batch: shared(vector, mean, square, scales, others, batch)
 
     def _functional(self, loss: LossFunction, update: Update) -> Callable[..., dict[str, Tensor]]:
         holder = _Loss(self.everything[0], loss)

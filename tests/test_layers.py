@@ -10,7 +10,12 @@ ROOT = Path(__file__).parent.parent
 LEAVES = {"networks"}
 BELOW_SETTINGS = LEAVES | {"agents", "configs", "envs", "world_models"}
 BELOW_RUN = BELOW_SETTINGS | {"training/settings", "training/tracking"}
-BELOW_COMPARISON = BELOW_RUN | {"training/run", "training/baselines", "training/imagination"}
+BELOW_COMPARISON = BELOW_RUN | {
+    "training/run",
+    "training/baselines",
+    "training/imagination",
+    "training/groups",
+}
 ALLOWED = {
     "networks": set(),
     "configs": set(),
@@ -22,6 +27,7 @@ ALLOWED = {
     "training/run": BELOW_RUN,
     "training/baselines": BELOW_RUN | {"training/run"},
     "training/imagination": BELOW_RUN | {"training/run"},
+    "training/groups": BELOW_RUN | {"training/run"},
     "training/comparison": BELOW_COMPARISON,
     "training/benchmarks": BELOW_COMPARISON,
     "training/cli": BELOW_COMPARISON | {"training/comparison", "training/benchmarks"},

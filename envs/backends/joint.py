@@ -1,7 +1,7 @@
 """Backends of several runs at once: the copies of one run after another, each with seeds and state of its own.
 
-What comes out of a run's rows is bit for bit what its own backend would give, and the state of a run is one that its own
-backend takes.
+What comes out of a run's rows is bit for bit what its own backend would give, and its state is one that its own backend
+takes.
 """
 
 from __future__ import annotations

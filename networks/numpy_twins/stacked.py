@@ -122,7 +122,7 @@ def flat_width(encoder: MLP) -> int:
 
 
 def stacked_values(stack: Stack, heads: Sequence[QHead]) -> StackedFunction | None:
-    """Features `[S, N, size]` to action values `[S, N, A]`; None for noisy layers, whose noise is each network's own."""
+    """Features `[S, N, size]` to action values `[S, N, A]`; None for noisy layers, each of which has its own noise."""
     first = heads[0]
     if first.noise_size:
         return None

@@ -42,8 +42,8 @@ def train(arguments: list[str]) -> int:
     from ...envs.backends.failure import EnvironmentFailedError
     from ..run.describe import describe, describe_failure
     from ..run.folder import CYCLE_FILE, default_run_dir
-    from .train_group import resumed_folders, train_seeds, without_seeds
     from ..run.start import plan, resume_run, start_run
+    from .train_group import resumed_folders, train_seeds, without_seeds
 
     if not resume and option_value(arguments, "world-model") is not None:
         from ..imagination.dyna import dream_cycle

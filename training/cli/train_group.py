@@ -115,10 +115,14 @@ def describe_group(result: GroupResult) -> str:
     if returns:
         mean = sum(returns) / len(returns)
         spread = (sum((each - mean) ** 2 for each in returns) / len(returns)) ** 0.5
-        lines.append(f"  return   {mean:.1f} +- {spread:.1f} over seeds ({min(returns):.1f} to {max(returns):.1f})")
+        lines.append(
+            f"  return   {mean:.1f} +- {spread:.1f} over seeds ({min(returns):.1f} to {max(returns):.1f})"
+        )
     if done:
         seconds = max(each.seconds for each in done)
         steps = sum(each.step for each in done)
-        lines.append(f"  trained  {steps:,} steps in {seconds:.1f} s ({steps / max(seconds, 1e-9):,.0f} steps/s)")
+        lines.append(
+            f"  trained  {steps:,} steps in {seconds:.1f} s ({steps / max(seconds, 1e-9):,.0f} steps/s)"
+        )
     lines.append(f"  next     {command_for(to_dict(config), 'compare', *places)}")
     return "\n".join(lines)

@@ -68,7 +68,9 @@ class Member:
     def begin(self, saved_step: int | None) -> None:
         """Be ready to train: called when everything is loaded."""
         self.log = MetricsLog(self.tracker, self.clock, self.meter)
-        self.parts = {"collector": self.place, "meter": self.meter, "clock": self.clock} | parts_of(self.agent)
+        self.parts = {"collector": self.place, "meter": self.meter, "clock": self.clock} | parts_of(
+            self.agent
+        )
         self.checkpoints = Checkpoints(self.session, self.parts, saved_step)
         self.learned = self.agent.parts()
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,26 @@ from ...agents.ppo import PPO
 from ...agents.pqn import PQN
 from ...agents.reinforce import REINFORCE
 from ...envs.together import make_together
-from ..run.build import build_agent, choose_compile, choose_device, on_this_machine, set_threads, training_spec
-from ..run.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
+from ..run.build import (
+    build_agent,
+    choose_compile,
+    choose_device,
+    on_this_machine,
+    set_threads,
+    training_spec,
+)
+from ..run.checkpoint import list_checkpoints, load_checkpoint
 from ..run.clocks import Meter
 from ..run.collect import Collector
-from ..run.folder import CYCLE_FILE, absolute, check_links, check_new, default_run_dir, new_folder, write_errors
+from ..run.folder import (
+    CYCLE_FILE,
+    absolute,
+    check_links,
+    check_new,
+    default_run_dir,
+    new_folder,
+    write_errors,
+)
 from ..run.lock import locked
 from ..run.loop import AgentLoop, footprint, loop_of
 from ..run.session import Result, Session, Tracked
@@ -52,9 +67,7 @@ class GroupResult:
     @property
     def failed(self) -> list[Path]:
         """Folders of runs that could not go on."""
-        return [
-            folder for folder, result in zip(self.folders, self.results, strict=True) if result is None
-        ]
+        return [folder for folder, result in zip(self.folders, self.results, strict=True) if result is None]
 
 
 def why_alone(config: RunConfig) -> str | None:
@@ -286,9 +299,7 @@ class _OneOf:
         self.observation_space, self.action_space = envs.observation_space, envs.action_space
 
 
-def _loaded(
-    members: list[Member], agents: list[Any], envs: Any, checkpoints: list[Path | None]
-) -> Collector:
+def _loaded(members: list[Member], agents: list[Any], envs: Any, checkpoints: list[Path | None]) -> Collector:
     """Put checkpoints back, and join agents and environments."""
     for member, checkpoint in zip(members, checkpoints, strict=True):
         if checkpoint is not None:

@@ -82,9 +82,7 @@ def num_steps(transition: Transition, runs: int) -> list[int]:
 
 def rows_of(transition: Transition, rows: slice) -> Transition:
     """The rows of one run."""
-    return Transition(
-        *(None if part is None else tree_map(lambda x: x[rows], part) for part in transition)
-    )
+    return Transition(*(None if part is None else tree_map(lambda x: x[rows], part) for part in transition))
 
 
 def parts_of(agent: Agent) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from .usage import UsageError, nearest
 from .yaml_files import parse_yaml
 
 SEEDS_HELP = (
-    "Train several seeds in one process, a run each: 8 is 0 to 7, or 10-19, or [3,5]. With --out DIR they go to DIR/seedN."
+    "Train several seeds in one process, a run each: 8 is 0 to 7, or 10-19, or [3,5]. With --out DIR they are "
+    "DIR/seedN."
 )
 
 

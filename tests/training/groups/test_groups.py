@@ -22,7 +22,10 @@ from palaestra.training.tracking.metrics_file import read_metrics
 
 CLOCKS = "--checkpoint-every 400 --log-every 150 --evaluate-every 700 --evaluate-episodes 1 --track none"
 SMALL = "--encoder.hidden 8 --compile off"
-REPLAY = "--agent.learning-starts 200 --agent.replay-capacity 600 --agent.train-every 16 --agent.gradient-steps 1 --compile off"
+REPLAY = (
+    "--agent.learning-starts 200 --agent.replay-capacity 600 --agent.train-every 16 --agent.gradient-steps 1 "
+    "--compile off"
+)
 KINDS = {
     "ppo, native vector with resets in steps": f"ppo --env CartPole-v1 --steps 1600 --agent.rollout-length 20 {SMALL}",
     "ppo, vector of ours": f"ppo --env palaestra/CartPoleNoVel-v0 --steps 1500 --agent.rollout-length 20 {SMALL}",
@@ -214,9 +217,8 @@ def test_what_cannot_be_stepped_together_is_trained_one_after_another(tmp_path, 
 
 
 def test_a_group_learns_the_smallest_problem_that_can_tell(tmp_path):
-    words = "--env palaestra/ProbeAction-v0 --steps 6000 --compile off --track none".split()
+    words = ["--env", "palaestra/ProbeAction-v0", "--steps", "6000", "--compile", "off", "--track", "none"]
     config, _ = read_train_options("ppo", words)
     result = start_group(config, [0, 1, 2], group_folders(config, [0, 1, 2], tmp_path))
     returns = [each.evaluation.summary()["return_mean"] for each in result.results]
     assert np.min(returns) > 0.9
-
