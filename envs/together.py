@@ -19,11 +19,19 @@ from .vector import Envs, EnvStep
 class EnvsTogether(Protocol):
     """Copies of several runs, one run after the other; `split` and `join` speak of one run's state each."""
 
-    obs: Any
-    first: np.ndarray
     num_envs: int
     observation_space: gymnasium.spaces.Space
     action_space: gymnasium.spaces.Space
+
+    @property
+    def obs(self) -> Any:
+        """What to act on next, `[S * B, ...]`."""
+        ...
+
+    @property
+    def first(self) -> np.ndarray:
+        """Where it opens an episode."""
+        ...
 
     def reset(self) -> Any:
         """Begin episode 0 everywhere; returns `obs [S * B, ...]`."""
@@ -144,11 +152,13 @@ class SideBySide:
             for step, rows in zip(steps, self.rows, strict=True)
             for episode in step.episodes
         ]
-        arrays = ("reward", "terminated", "truncated", "first")
         return EnvStep(
             next_obs=_joined([step.next_obs for step in steps]),
+            reward=np.concatenate([step.reward for step in steps]),
+            terminated=np.concatenate([step.terminated for step in steps]),
+            truncated=np.concatenate([step.truncated for step in steps]),
             obs=_joined([step.obs for step in steps]),
-            **{name: np.concatenate([getattr(step, name) for step in steps]) for name in arrays},
+            first=np.concatenate([step.first for step in steps]),
             valid=valid,
             episodes=episodes,
             info={},

@@ -14,6 +14,7 @@ from .output import DONE, FAILURE, exit_code
 
 if TYPE_CHECKING:
     from ..groups.start import GroupResult
+    from ..settings.config import RunConfig
 
 RESUME_OPTIONS = ("resume", "steps", "trust")
 
@@ -52,6 +53,7 @@ def train_seeds(arguments: list[str], resumed: list[Path] | None = None) -> int:
     from ..groups.seeds import parse_seeds
     from ..groups.start import group_folders, resume_group, start_group
 
+    folders = resumed or []
     try:
         if resumed:
             result = resume_group(resumed, _resume_steps(arguments))
@@ -62,9 +64,12 @@ def train_seeds(arguments: list[str], resumed: list[Path] | None = None) -> int:
             config, out = read_train_options(arguments[0], without_seeds(arguments[1:]))
             if {"-h", "--help"} & set(arguments):
                 return DONE
-            result = start_group(config, seeds, group_folders(config, seeds, out))
+            folders = group_folders(config, seeds, out)
+            result = start_group(config, seeds, folders)
     except EnvironmentFailedError as failure:
         print(f"error: {failure}", file=sys.stderr)
+        config = load_plain_config(folders[0])
+        print(f"when it is repaired, go on with: {resume_command(config, folders)}", file=sys.stderr)
         return FAILURE
     print(describe_group(result))
     return FAILURE if result.signal is None and result.failed else exit_code(result.signal)
@@ -93,12 +98,9 @@ def describe_group(result: GroupResult) -> str:
     """A few lines about a group that has just ended."""
     config = load_plain_config(result.folders[0])
     done = [each for each in result.results if each is not None]
-    parents = {folder.parent for folder in result.folders}
-    whole = len(parents) == 1 and all(folder.name.startswith("seed") for folder in result.folders)
-    places = [*parents] if whole else result.folders
     if result.signal is not None:
         steps = sum(each.step for each in done)
-        command = command_for(to_dict(config), "train", "--resume", *places)
+        command = resume_command(config, result.folders)
         return f"stopped after {steps:,} steps of all seeds; go on with: {command}"
     lines = [f"{config.agent} on {config.env}, {len(result.folders)} seeds"]
     returns = []
@@ -124,5 +126,18 @@ def describe_group(result: GroupResult) -> str:
         lines.append(
             f"  trained  {steps:,} steps in {seconds:.1f} s ({steps / max(seconds, 1e-9):,.0f} steps/s)"
         )
-    lines.append(f"  next     {command_for(to_dict(config), 'compare', *places)}")
+    lines.append(f"  next     {command_for(to_dict(config), 'compare', *places_of(result.folders))}")
     return "\n".join(lines)
+
+
+def resume_command(config: RunConfig, folders: list[Path]) -> str:
+    """What goes on with a group."""
+    return command_for(to_dict(config), "train", "--resume", *places_of(folders))
+
+
+def places_of(folders: list[Path]) -> list[Path]:
+    """The folder that holds all runs of a group, where it holds no others; else the runs."""
+    from ..groups.start import is_group, runs_in
+
+    parent = folders[0].parent
+    return [parent] if is_group(parent) and runs_in(parent) == list(folders) else list(folders)

@@ -22,7 +22,13 @@ from ...networks.tree import tree_map
 # Observations `[S * B, ...]` to outputs `[S, B, K]` of what an agent acts by.
 Outputs = Callable[[Any], np.ndarray]
 # Where an agent holds the function that it acts by.
-FORWARD = {PPO: "forward", REINFORCE: "forward", DDPG: "forward", DQN: "values", PQN: "values"}
+FORWARD: dict[type, str] = {
+    PPO: "forward",
+    REINFORCE: "forward",
+    DDPG: "forward",
+    DQN: "values",
+    PQN: "values",
+}
 
 
 class JointActing:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
+from ...agents.divergence import broken_part
+from ...envs.actions import ActionError
 from ...envs.together import EnvsTogether
 from ...envs.vector import Episode
 from ..run.collect import Collector
@@ -36,7 +39,10 @@ class Group:
         signals = self.members[0].session.signals
         learning = [member.active for member in self.members]
         while any(learning) and not signals:
-            transition, episodes = self.collector.step()
+            try:
+                transition, episodes = self.collector.step()
+            except ActionError as error:
+                raise self._at_fault().session.failed(f"it chose {error}") from error
             reports = self.agents.learn(transition, learning)
             before = [member.clock.step for member in self.members]
             steps = num_steps(transition, len(self.members))
@@ -53,6 +59,11 @@ class Group:
         if signals:
             self.save(index for index, member in enumerate(self.members) if member.active)
 
+    def _at_fault(self) -> Member:
+        """The run whose agent has diverged, as far as that shows."""
+        broken = (member for member in self.members if member.active and broken_part(member.learned))
+        return next(broken, self.members[0])
+
     def _look_at_clocks(self, before: list[int], learning: list[bool]) -> None:
         """Rows of metrics, checkpoints and evaluations where they are due; runs that have ended learn no more."""
         pairs = [
@@ -63,19 +74,19 @@ class Group:
         if not pairs:
             return
         for member, step in pairs:
-            self._unless_it_fails(member, lambda m=member, s=step: m.log_if_due(s))
+            self._unless_it_fails(member, partial(member.log_if_due, step))
         paused = time.perf_counter()
         # The clock of one speaks for all: where resets take steps, clocks differ a little.
         first = next(member for member, wanted in zip(self.members, learning, strict=True) if wanted)
         if any(member is first and member.save_due(step) for member, step in pairs):
             self.save(index for index, wanted in enumerate(learning) if wanted)
         for member, step in pairs:
-            self._unless_it_fails(member, lambda m=member, s=step: m.session.evaluate_if_due(m.agent, s))
+            self._unless_it_fails(member, partial(member.session.evaluate_if_due, member.agent, step))
         for index, member in enumerate(self.members):
             if learning[index] and not member.active:
                 learning[index] = False
                 self.save([index])
-                self._unless_it_fails(member, lambda m=member: self.finish(m))
+                self._unless_it_fails(member, partial(self.finish, member))
         for member in self.members:
             member.log.leave_out(time.perf_counter() - paused)
 

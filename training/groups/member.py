@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ...agents.agent import Agent, Metrics
-from ..run.checkpoint import STATE, CheckpointCorruptError, list_checkpoints, verify
+from ..run.checkpoint import STATE, CheckpointCorruptError, Part, list_checkpoints, verify
 from ..run.clocks import Clock, Meter, MetricsLog, due
 from ..run.session import Checkpoints, Result, Session
 from ..settings.usage import RunFailedError
 from ..tracking.progress import say
 from ..tracking.tracker import Tracker
-from .together import parts_of
 
 
 @dataclass
@@ -68,11 +67,13 @@ class Member:
     def begin(self, saved_step: int | None) -> None:
         """Be ready to train: called when everything is loaded."""
         self.log = MetricsLog(self.tracker, self.clock, self.meter)
-        self.parts = {"collector": self.place, "meter": self.meter, "clock": self.clock} | parts_of(
-            self.agent
-        )
-        self.checkpoints = Checkpoints(self.session, self.parts, saved_step)
+        self.checkpoints = Checkpoints(self.session, self.parts(), saved_step)
         self.learned = self.agent.parts()
+
+    def parts(self) -> dict[str, Part]:
+        """What its checkpoints hold: what those of a run alone do."""
+        parts: dict[str, Part] = {"collector": self.place, "meter": self.meter, "clock": self.clock}
+        return parts | {f"agent.{name}": part for name, part in self.agent.parts().items()}
 
     @property
     def active(self) -> bool:

@@ -35,13 +35,13 @@ from ..run.folder import (
     write_errors,
 )
 from ..run.lock import locked
-from ..run.loop import AgentLoop, footprint, loop_of
+from ..run.loop import AgentLoop, loop_of
 from ..run.session import Result, Session, Tracked
 from ..run.signals import caught_signals
 from ..run.start import checked, finish, opened_session, resume_run
 from ..settings.components import find_component
 from ..settings.config import CONFIG_FILE, RunConfig, load_config, save_config, to_dict
-from ..settings.planning import check_learns, check_memory
+from ..settings.planning import check_learns, check_memory, step_bytes
 from ..settings.trust import command_for
 from ..settings.usage import UsageError
 from ..tracking.evaluations_file import repair_evaluations
@@ -50,7 +50,7 @@ from ..tracking.trackers import step_to_resume
 from .loop import Group
 from .member import GroupClock, Member, Place, group_steps
 from .sharing import share_compiled_steps
-from .together import Together, parts_of
+from .together import Together
 
 TOGETHER = (PPO, PQN, REINFORCE, DQN, DDPG)
 
@@ -154,11 +154,24 @@ def train_group(folders: list[Path], steps: int | None = None) -> GroupResult:
         configs = [load_config(path) for path in paths]
         check_alike(folders, configs)
         reason = why_alone(configs[0])
+        done = range(len(paths))
+        results: dict[int, Result] = {}
+        signal = None
         if reason is None:
             configs = with_steps(paths, configs, steps)
-            return _train_together(folders, paths, configs)
-    say(f"note: {len(folders)} seeds one after another: {reason}")
-    return one_after_another(folders, steps)
+            done = [i for i, config in enumerate(configs) if has_its_steps(paths[i], config)]
+            if going := [i for i in range(len(paths)) if i not in done]:
+                trained, signal = _train_members([paths[i] for i in going], [configs[i] for i in going])
+                results = {going[position]: result for position, result in trained.items()}
+    if reason is not None:
+        say(f"note: {len(folders)} seeds one after another: {reason}")
+    for index in done:
+        # What was stopped between its last step and its evaluation comes to its end here, too.
+        if signal is None:
+            say(f"run {index + 1} of {len(folders)}: {folders[index]}")
+            results[index] = resume_run(folders[index], None if reason is None else steps)
+            signal = results[index].signal
+    return GroupResult(folders, [results.get(index) for index in range(len(folders))], signal)
 
 
 def check_alike(folders: Sequence[Path], configs: Sequence[RunConfig]) -> None:
@@ -185,31 +198,6 @@ def with_steps(paths: list[Path], configs: list[RunConfig], steps: int | None) -
         if config != before:
             save_config(path, config)
     return changed
-
-
-def one_after_another(folders: list[Path], steps: int | None) -> GroupResult:
-    """Train run by run; a signal ends the one that is at work, and those after it."""
-    results: list[Result | None] = []
-    for index, folder in enumerate(folders):
-        say(f"run {index + 1} of {len(folders)}: {folder}")
-        result = resume_run(folder, steps)
-        results.append(result)
-        if result.signal is not None:
-            results += [None] * (len(folders) - index - 1)
-            return GroupResult(folders, results, result.signal)
-    return GroupResult(folders, results)
-
-
-def _train_together(folders: list[Path], paths: list[Path], configs: list[RunConfig]) -> GroupResult:
-    """Train what has not its steps yet, and end what has."""
-    done = [has_its_steps(path, config) for path, config in zip(paths, configs, strict=True)]
-    going = [index for index, over in enumerate(done) if not over]
-    results: dict[int, Result] = {}
-    signal = None
-    if going:
-        trained, signal = _train_members([paths[i] for i in going], [configs[i] for i in going])
-        results = {going[position]: result for position, result in trained.items()}
-    return GroupResult(folders, [results.get(index) for index in range(len(folders))], signal)
 
 
 def has_its_steps(path: Path, config: RunConfig) -> bool:
@@ -249,7 +237,8 @@ def _train_members(paths: list[Path], configs: list[RunConfig]) -> tuple[dict[in
         seeds = [config.seed for config in here]
         envs = stack.enter_context(closing(make_together(training_spec(here[0]), seeds)))
         agents = [build_agent(config, envs.observation_space, envs.action_space) for config in here]
-        stores = footprint(here[0], agents[0], _OneOf(envs, len(here))).stores
+        one = step_bytes(envs.observation_space, envs.action_space)
+        stores = agents[0].stores(one, here[0].num_envs)
         check_memory(
             here[0].agent_config,
             [store._replace(num_bytes=store.num_bytes * len(here)) for store in stores],
@@ -291,20 +280,11 @@ def _train_members(paths: list[Path], configs: list[RunConfig]) -> tuple[dict[in
         return results, signals[0] if signals else None
 
 
-class _OneOf:
-    """What `footprint` asks of the environments of one run."""
-
-    def __init__(self, envs: Any, runs: int):
-        self.num_envs = envs.num_envs // runs
-        self.observation_space, self.action_space = envs.observation_space, envs.action_space
-
-
 def _loaded(members: list[Member], agents: list[Any], envs: Any, checkpoints: list[Path | None]) -> Collector:
     """Put checkpoints back, and join agents and environments."""
     for member, checkpoint in zip(members, checkpoints, strict=True):
         if checkpoint is not None:
-            parts = {"collector": member.place, "meter": member.meter, "clock": member.clock}
-            load_checkpoint(checkpoint, parts | parts_of(member.agent))
+            load_checkpoint(checkpoint, member.parts())
     together = Together(agents, envs.num_envs // len(agents))
     collector = Collector(together, envs)
     if checkpoints[0] is not None:
@@ -321,4 +301,7 @@ def _finish(member: Member, tracked: Tracked, results: dict[int, Result], index:
     result = member.result()
     if result.signal is None:
         finish(member.session.run_dir, member.session.config, result, tracked.tracker)
+        if result.signal is not None:
+            # It ends the whole group.
+            member.session.signals.append(result.signal)
     results[index] = result

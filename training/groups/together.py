@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...agents.agent import Agent, Metrics, Transition
+from ...agents.agent import Metrics, Transition
 from ...agents.ppo import PPO
 from ...agents.pqn import PQN
 from ...agents.storage.columns import JointRollout
@@ -82,9 +82,5 @@ def num_steps(transition: Transition, runs: int) -> list[int]:
 
 def rows_of(transition: Transition, rows: slice) -> Transition:
     """The rows of one run."""
-    return Transition(*(None if part is None else tree_map(lambda x: x[rows], part) for part in transition))
-
-
-def parts_of(agent: Agent) -> dict[str, Any]:
-    """What a checkpoint of a run holds of its agent."""
-    return {f"agent.{name}": part for name, part in agent.parts().items()}
+    parts: list[Any] = [None if part is None else tree_map(lambda x: x[rows], part) for part in transition]
+    return Transition(*parts)

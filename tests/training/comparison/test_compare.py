@@ -76,7 +76,7 @@ def no_charts(monkeypatch):
 
 
 def compare(*words):
-    return cli.run(["compare", *map(str, words), "--workers", "1"])
+    return cli.run(["compare", *map(str, words), "--workers", "1", "--group-seeds", "off"])
 
 
 def results(out):

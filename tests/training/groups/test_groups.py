@@ -202,7 +202,7 @@ def test_wrong_requests_are_one_line_and_leave_nothing(tmp_path, monkeypatch, ca
 def test_runs_that_differ_in_more_than_seeds_are_refused(tmp_path):
     for seed, kind in ((1, "dqn"), (2, "dqn, rainbow")):
         start_run(config_of(kind, seed), tmp_path / f"{seed}")
-    with pytest.raises(UsageError, match="differ in agent"):
+    with pytest.raises(UsageError, match="differ in steps: resume them one by one"):
         resume_group([tmp_path / "1", tmp_path / "2"])
     with pytest.raises(UsageError, match="same seed"):
         resume_group([tmp_path / "1", tmp_path / "1/../1"])
