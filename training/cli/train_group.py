@@ -106,7 +106,9 @@ def describe_group(result: GroupResult) -> str:
     returns = []
     for folder, each in zip(result.folders, result.results, strict=True):
         if each is None:
-            lines.append(f"  {folder}: could not go on, see above")
+            lines.append(
+                f"  {folder}: {'could not go on, see above' if folder in result.failed else 'as it was'}"
+            )
             continue
         if each.evaluation is None:
             lines.append(f"  {folder}: {each.step:,} steps")

@@ -34,6 +34,7 @@ from ..run.folder import (
     new_folder,
     write_errors,
 )
+from ..run.listing import describe_run
 from ..run.lock import locked
 from ..run.loop import AgentLoop, loop_of
 from ..run.session import Result, Session, Tracked
@@ -61,13 +62,10 @@ class GroupResult:
 
     folders: list[Path]
     results: list[Result | None]
-    """None of a run that could not go on, or was not begun."""
+    """None of a run that has failed, that was not begun, or that had ended before."""
+    failed: list[Path]
+    """Folders of runs that could not go on."""
     signal: int | None = None
-
-    @property
-    def failed(self) -> list[Path]:
-        """Folders of runs that could not go on."""
-        return [folder for folder, result in zip(self.folders, self.results, strict=True) if result is None]
 
 
 def why_alone(config: RunConfig) -> str | None:
@@ -156,6 +154,7 @@ def train_group(folders: list[Path], steps: int | None = None) -> GroupResult:
         reason = why_alone(configs[0])
         done = range(len(paths))
         results: dict[int, Result] = {}
+        failed: list[Path] = []
         signal = None
         if reason is None:
             configs = with_steps(paths, configs, steps)
@@ -163,15 +162,17 @@ def train_group(folders: list[Path], steps: int | None = None) -> GroupResult:
             if going := [i for i in range(len(paths)) if i not in done]:
                 trained, signal = _train_members([paths[i] for i in going], [configs[i] for i in going])
                 results = {going[position]: result for position, result in trained.items()}
+                failed = [] if signal else [folders[i] for i in going if i not in results]
     if reason is not None:
         say(f"note: {len(folders)} seeds one after another: {reason}")
     for index in done:
         # What was stopped between its last step and its evaluation comes to its end here, too.
-        if signal is None:
+        over = reason is not None and steps is None and describe_run(paths[index]).finished
+        if signal is None and not over:
             say(f"run {index + 1} of {len(folders)}: {folders[index]}")
             results[index] = resume_run(folders[index], None if reason is None else steps)
             signal = results[index].signal
-    return GroupResult(folders, [results.get(index) for index in range(len(folders))], signal)
+    return GroupResult(folders, [results.get(index) for index in range(len(folders))], failed, signal)
 
 
 def check_alike(folders: Sequence[Path], configs: Sequence[RunConfig]) -> None:
