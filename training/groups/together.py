@@ -82,5 +82,11 @@ def num_steps(transition: Transition, runs: int) -> list[int]:
 
 def rows_of(transition: Transition, rows: slice) -> Transition:
     """The rows of one run."""
-    parts: list[Any] = [None if part is None else tree_map(lambda x: x[rows], part) for part in transition]
-    return Transition(*parts)
+    return Transition(*(_rows(part, rows) for part in transition))
+
+
+def _rows(part: Any, rows: slice) -> Any:
+    # Mostly it is an array, which needs no walk through a tree.
+    if part is None or isinstance(part, np.ndarray):
+        return None if part is None else part[rows]
+    return tree_map(lambda x: x[rows], part)

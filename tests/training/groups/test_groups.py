@@ -28,7 +28,8 @@ REPLAY = (
 )
 KINDS = {
     "ppo, native vector with resets in steps": f"ppo --env CartPole-v1 --steps 1600 --agent.rollout-length 20 {SMALL}",
-    "ppo, vector of ours": f"ppo --env palaestra/CartPoleNoVel-v0 --steps 1500 --agent.rollout-length 20 {SMALL}",
+    "ppo, vector of ours": "ppo --env palaestra/CartPoleNoVel-v0 --memory none --steps 1500 "
+    f"--agent.rollout-length 20 {SMALL}",
     "ppo, sync, normalisers, noise": "ppo --env Pendulum-v1 --steps 1500 --num-envs 3 --agent.rollout-length 40 "
     f"--agent.normalize-reward --encoder.normalize --agent.noise-correlation 0.5 {SMALL}",
     "ppo, wrappers": "ppo --env CartPole-v1 --steps 1200 --num-envs 2 --frame-stack 2 --show-previous "
@@ -209,8 +210,8 @@ def test_runs_that_differ_in_more_than_seeds_are_refused(tmp_path):
 
 
 def test_what_cannot_be_stepped_together_is_trained_one_after_another(tmp_path, capfd):
-    words = f"--env palaestra/Recall-v0 --steps 600 --memory gru --memory.hidden 4 {SMALL} {CLOCKS}".split()
-    config, _ = read_train_options("ppo", [*words, "--agent.rollout-length", "20"])
+    words = f"--env palaestra/Recall-v0 --steps 600 --num-envs 4 --agent.rollout-length 20 {SMALL} {CLOCKS}"
+    config, _ = read_train_options("ppo", [*words.split(), "--memory", "gru", "--memory.hidden", "4"])
     result = start_group(config, [0, 1], group_folders(config, [0, 1], tmp_path))
     assert "one after another: a memory (gru)" in capfd.readouterr().err
     assert [each.step for each in result.results] == [600, 600]
