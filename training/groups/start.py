@@ -22,7 +22,7 @@ from ..run.build import (
     set_threads,
     training_spec,
 )
-from ..run.checkpoint import list_checkpoints, load_checkpoint
+from ..run.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from ..run.clocks import Meter
 from ..run.collect import Collector
 from ..run.folder import (
@@ -152,15 +152,22 @@ def train_group(folders: list[Path], steps: int | None = None) -> GroupResult:
         configs = [load_config(path) for path in paths]
         check_alike(folders, configs)
         reason = why_alone(configs[0])
-        done = range(len(paths))
+        done = list(range(len(paths)))
         results: dict[int, Result] = {}
         failed: list[Path] = []
         signal = None
         if reason is None:
             configs = with_steps(paths, configs, steps)
-            done = [i for i, config in enumerate(configs) if has_its_steps(paths[i], config)]
-            if going := [i for i in range(len(paths)) if i not in done]:
-                trained, signal = _train_members([paths[i] for i in going], [configs[i] for i in going])
+            going = [i for i, config in enumerate(configs) if not has_its_steps(paths[i], config)]
+            points = starting_points([paths[i] for i in going], configs[0]) if going else []
+            if points is None:
+                reason = "their checkpoints are not of one moment"
+            else:
+                done = [i for i in range(len(paths)) if i not in going]
+            if points:
+                trained, signal = _train_members(
+                    [paths[i] for i in going], [configs[i] for i in going], points
+                )
                 results = {going[position]: result for position, result in trained.items()}
                 failed = [] if signal else [folders[i] for i in going if i not in results]
     if reason is not None:
@@ -207,26 +214,28 @@ def has_its_steps(path: Path, config: RunConfig) -> bool:
     return bool(saved) and int(saved[-1].name) >= config.steps
 
 
-def common_checkpoints(paths: list[Path]) -> list[Path | None]:
-    """The newest checkpoints that were written at one step of the group; None of each where there are none."""
+def starting_points(paths: list[Path], config: RunConfig) -> list[Path | None] | None:
+    """Checkpoints to go on from, None for the beginning; None of all where runs cannot go on together.
+
+    Agents that fill rollouts have to stand at one place of theirs: those go on from the newest step of the group at
+    which each has a checkpoint. All others go on from wherever they are.
+    """
+    saved = [list_checkpoints(path) for path in paths]
+    if find_component("agent", config.agent) not in (PPO, PQN):
+        return [latest_checkpoint(path) if own else None for path, own in zip(paths, saved, strict=True)]
     found = [group_steps(path) for path in paths]
-    common = set.intersection(*(set(steps) for steps in found))
-    if not common:
-        if all(len(list_checkpoints(path)) > 1 for path in paths):
-            raise UsageError(
-                f"{paths[0]} and the others have no checkpoints of one moment: some have gone on alone; resume them "
-                "one by one"
-            )
-        return [None] * len(paths)
-    newest = max(common)
-    return [steps[newest] for steps in found]
+    if common := set.intersection(*(set(steps) for steps in found)):
+        return [steps[max(common)] for steps in found]
+    # Killed before each had written its first one: all begin again.
+    return [None] * len(paths) if min(map(len, saved)) == 0 and max(map(len, saved)) <= 1 else None
 
 
-def _train_members(paths: list[Path], configs: list[RunConfig]) -> tuple[dict[int, Result], int | None]:
+def _train_members(
+    paths: list[Path], configs: list[RunConfig], checkpoints: list[Path | None]
+) -> tuple[dict[int, Result], int | None]:
     """Train runs side by side; returns the results of those that ended, and the signal that stopped them."""
     here = [on_this_machine(config, path) for path, config in zip(paths, configs, strict=True)]
     set_threads(here[0].threads)
-    checkpoints = common_checkpoints(paths)
     for path in paths:
         repair_evaluations(path)
     command = command_for(to_dict(configs[0]), "train", "--resume", *paths)
@@ -266,8 +275,8 @@ def _train_members(paths: list[Path], configs: list[RunConfig]) -> tuple[dict[in
             lambda member: _finish(member, opened[members.index(member)], results, members.index(member)),
         )
         try:
-            if checkpoints[0] is not None:
-                for member in members:
+            for member, checkpoint in zip(members, checkpoints, strict=True):
+                if checkpoint is not None:
                     member.session.evaluate_if_missed(member.agent)
             group.learn()
         finally:
@@ -288,8 +297,9 @@ def _loaded(members: list[Member], agents: list[Any], envs: Any, checkpoints: li
             load_checkpoint(checkpoint, member.parts())
     together = Together(agents, envs.num_envs // len(agents))
     collector = Collector(together, envs)
-    if checkpoints[0] is not None:
-        envs.join([member.place.state["envs"] for member in members])
+    if any(checkpoints):
+        fresh = envs.split()
+        envs.join([member.place.state.get("envs", fresh[i]) for i, member in enumerate(members)])
         collector.obs, collector.first = envs.obs, envs.first
     for member, checkpoint in zip(members, checkpoints, strict=True):
         member.begin(None if checkpoint is None else member.clock.step)

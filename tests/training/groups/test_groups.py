@@ -136,14 +136,26 @@ def test_a_run_of_a_group_goes_on_alone(tmp_path, monkeypatch):
     assert (tmp_path / "group/seed2/summary.json").is_file()
 
 
-def test_a_finished_group_goes_on_to_more_steps(tmp_path):
-    start("dqn", tmp_path / "group")
+@pytest.mark.parametrize("kind", ["dqn", "ppo, native vector with resets in steps"])
+def test_a_finished_group_goes_on_to_more_steps(kind, tmp_path):
+    """Rollouts that end at steps of their own cannot go on side by side; one by one they do."""
+    start(kind, tmp_path / "group")
     folders = [tmp_path / "group/seed1", tmp_path / "group/seed2"]
     resume_group(folders, steps=2000)
-    assert [latest_checkpoint(folder).name for folder in folders] == ["000002000"] * 2
-    start_run(config_of("dqn", 2), tmp_path / "alone")
+    assert all(int(latest_checkpoint(folder).name) >= 2000 for folder in folders)
+    start_run(config_of(kind, 2), tmp_path / "alone")
     resume_run(tmp_path / "alone", steps=2000)
     check_same(folders[1], tmp_path / "alone")
+
+
+def test_runs_that_were_begun_alone_go_on_together(tmp_path):
+    for seed in (1, 2):
+        start_run(config_of("dqn", seed), tmp_path / f"alone{seed}")
+        start_run(config_of("dqn", seed), tmp_path / f"seed{seed}")
+        resume_run(tmp_path / f"alone{seed}", steps=1900)
+    result = resume_group([tmp_path / "seed1", tmp_path / "seed2"], steps=1900)
+    assert not result.failed
+    check_same(tmp_path / "seed2", tmp_path / "alone2")
 
 
 def test_a_run_that_fails_leaves_the_others_alone(tmp_path, monkeypatch, capfd):
