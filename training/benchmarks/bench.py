@@ -176,10 +176,10 @@ def _train_together(benchmark: Benchmark, seed: int) -> tuple[Ticks, Callable[[]
         run_dirs = [Path(folder) / f"seed{each}" for each in seeds]
         done = start_group(_config_of(benchmark, seed), seeds, run_dirs)
         each = [_ticks(run_dir) for run_dir in run_dirs]
-    # Rows that belong together are written within a few steps of each other.
-    rows = [
-        (sum(step for step, _ in row), max(second for _, second in row)) for row in zip(*each, strict=False)
-    ]
+    # Rows that belong together are written within a few steps of each other; at the last ones some runs have ended,
+    # and been evaluated.
+    together = list(zip(*each, strict=False))[:-1]
+    rows = [(sum(step for step, _ in row), max(second for _, second in row)) for row in together]
     returns = [result.evaluation.returns for result in done.results if result and result.evaluation]
     return rows, lambda: float(np.mean(returns))
 

@@ -47,6 +47,7 @@ from ..settings.trust import command_for
 from ..settings.usage import UsageError
 from ..tracking.evaluations_file import repair_evaluations
 from ..tracking.progress import GroupProgress, say
+from ..tracking.tracker import Tracker
 from ..tracking.trackers import step_to_resume
 from .loop import Group
 from .member import GroupClock, Member, Place, group_steps
@@ -246,21 +247,12 @@ def _train_members(
         ]
         seeds = [config.seed for config in here]
         envs = stack.enter_context(closing(make_together(training_spec(here[0]), seeds)))
-        agents = [build_agent(config, envs.observation_space, envs.action_space) for config in here]
-        one = step_bytes(envs.observation_space, envs.action_space)
-        stores = agents[0].stores(one, here[0].num_envs)
-        check_memory(
-            here[0].agent_config,
-            [store._replace(num_bytes=store.num_bytes * len(here)) for store in stores],
-        )
-        if here[0].compile == "on":
-            share_compiled_steps(agents)
+        agents = _agents(here, envs)
         signals = stack.enter_context(caught_signals())
-        members = []
-        for path, config, agent, tracked in zip(paths, here, agents, opened, strict=True):
-            clock = GroupClock()
-            session = Session(config, path, tracked.tracker, clock, signals)
-            members.append(Member(session, agent, clock, Meter(), Place(), tracked.tracker))
+        members = [
+            _member(config, path, agent, tracked.tracker, signals)
+            for path, config, agent, tracked in zip(paths, here, agents, opened, strict=True)
+        ]
         collector = _loaded(members, agents, envs, checkpoints)
         progress = GroupProgress(
             sum(config.steps for config in here), len(here), sum(member.clock.step for member in members)
@@ -288,6 +280,24 @@ def _train_members(
                 results[index] = member.result()
                 tracked.exit_code = results[index].exit_code
         return results, signals[0] if signals else None
+
+
+def _agents(here: list[RunConfig], envs: Any) -> list[Any]:
+    """An agent for each run; they share what is compiled, and all of them have to fit into the memory."""
+    agents = [build_agent(config, envs.observation_space, envs.action_space) for config in here]
+    one = step_bytes(envs.observation_space, envs.action_space)
+    stores = agents[0].stores(one, here[0].num_envs)
+    taken = [store._replace(num_bytes=store.num_bytes * len(here)) for store in stores]
+    check_memory(here[0].agent_config, taken)
+    if here[0].compile == "on":
+        share_compiled_steps(agents)
+    return agents
+
+
+def _member(config: RunConfig, path: Path, agent: Any, tracker: Tracker, signals: list[int]) -> Member:
+    clock = GroupClock()
+    session = Session(config, path, tracker, clock, signals)
+    return Member(session, agent, clock, Meter(), Place(), tracker)
 
 
 def _loaded(members: list[Member], agents: list[Any], envs: Any, checkpoints: list[Path | None]) -> Collector:
