@@ -8,7 +8,7 @@ compiled is found again (`functional_step`). Whoever raises torch's upper limit 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,11 @@ LossFunction = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 Update = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 # (vector, mean, square, scales, batch) -> metrics; updates the first three in place.
 Step = Callable[[Tensor, Tensor, Tensor, Tensor, tuple[Any, ...]], dict[str, Tensor]]
+
+_OPTIONS: dict[str, Any] = {
+    "dynamic": False,
+    "options": {"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe},
+}
 
 
 def functional_step(modules: nn.Module, loss: LossFunction, update: Update) -> Step:
@@ -47,14 +52,76 @@ def functional_step(modules: nn.Module, loss: LossFunction, update: Update) -> S
     return step
 
 
+class SharedSteps:
+    """Compiled steps of agents that differ in their numbers only: one is compiled, and serves them all.
+
+    Everything that the loss may read of an agent, its other networks and statistics too, comes in as an argument.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], everything: Sequence[nn.Module]):
+        """Args:
+        modules: what the optimiser of each agent holds.
+        everything: what holds all networks of each agent, those among them.
+        """
+        self.names = [_names(all_of, own) for all_of, own in zip(everything, modules, strict=True)]
+        self.everything = everything
+        self.others = [
+            {
+                name: tensor
+                for name, tensor in (*all_of.named_parameters(), *all_of.named_buffers())
+                if name not in self.names[index]
+            }
+            for index, all_of in enumerate(everything)
+        ]
+        self.compiled: dict[str, Callable[..., dict[str, Tensor]]] = {}
+
+    def step_of(self, index: int, name: str, loss: LossFunction, update: Update) -> Step:
+        """The step of one agent; the first one's `loss`, of that `name`, and `update` serve all."""
+        if name not in self.compiled:
+            self.compiled[name] = torch.compile(self._functional(loss, update), **_OPTIONS)
+        shared, others = self.compiled[name], self.others[index]
+        return lambda vector, mean, square, scales, batch: shared(vector, mean, square, scales, others, batch)
+
+    def _functional(self, loss: LossFunction, update: Update) -> Callable[..., dict[str, Tensor]]:
+        holder = _Loss(self.everything[0], loss)
+        shapes = self.names[0]
+
+        def loss_of_vector(
+            vector: Tensor, others: dict[str, Tensor], batch: tuple[Any, ...]
+        ) -> tuple[Tensor, dict[str, Tensor]]:
+            parts = vector.split([shape.numel() for shape in shapes.values()])
+            own = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+            given = {f"held.{name}": tensor for name, tensor in (own | others).items()}
+            return functional_call(holder, given, batch, tie_weights=False)
+
+        def step(
+            vector: Tensor,
+            mean: Tensor,
+            square: Tensor,
+            scales: Tensor,
+            others: dict[str, Tensor],
+            batch: tuple[Any, ...],
+        ) -> dict[str, Tensor]:
+            gradient, metrics = grad(loss_of_vector, has_aux=True)(vector, others, batch)
+            return metrics | {"gradient_norm": update(vector, gradient, mean, square, scales)}
+
+        step.__code__ = step.__code__.replace()
+        return step
+
+
+def _names(everything: nn.Module, modules: nn.Module) -> dict[str, torch.Size]:
+    """Names in `everything` of the parameters of `modules`, in their order, and their shapes."""
+    known = {id(parameter): name for name, parameter in everything.named_parameters()}
+    return {known[id(parameter)]: parameter.shape for parameter in modules.parameters()}
+
+
 def compile_step(step: Step) -> Step:
     """Compile a step, which happens in its first call.
 
     Modules and configs do not change while they train, so each call need only check the tensors: checking everything
     costs 60 us.
     """
-    options: dict[str, Any] = {"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe}
-    return torch.compile(step, dynamic=False, options=options)
+    return torch.compile(step, **_OPTIONS)
 
 
 def not_compiled(error: Exception) -> str:

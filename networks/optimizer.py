@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .compiled_step import LossFunction, compile_step, functional_step, not_compiled
+from .compiled_step import LossFunction, Step, compile_step, functional_step, not_compiled
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -52,7 +52,11 @@ class FlatAdam:
         self.square = torch.zeros_like(self.vector)
         self.count = 0
         self.pace = pace_vector(modules)
-        self._compiled: dict[Any, Callable[..., dict[str, Tensor]]] = {}
+        self.make_step: Callable[[LossFunction], Step] = lambda loss: compile_step(
+            functional_step(modules, loss, self.apply)
+        )
+        """Compiles the step for a loss; networks that are alike may share one (see `SharedSteps`)."""
+        self._compiled: dict[Any, Step] = {}
 
     def step(self, loss: LossFunction, batch: tuple[Any, ...], learning_rate: float) -> dict[str, Tensor]:
         """Take one step down the gradient of `loss(*batch)`; returns its metrics and `gradient_norm`."""
@@ -77,7 +81,7 @@ class FlatAdam:
             return self._compiled[loss](*state, scales, batch)
         before = [x.clone() for x in state]
         try:
-            self._compiled[loss] = compile_step(functional_step(self.modules, loss, self.apply))
+            self._compiled[loss] = self.make_step(loss)
             return self._compiled[loss](*state, scales, batch)
         except Exception as error:  # compilers fail in many ways, and training need not
             for x, value in zip(state, before, strict=True):

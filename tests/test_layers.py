@@ -15,6 +15,7 @@ BELOW_COMPARISON = BELOW_RUN | {
     "training/baselines",
     "training/imagination",
     "training/sharing",
+    "training/groups",
 }
 ALLOWED = {
     "networks": set(),
@@ -28,6 +29,7 @@ ALLOWED = {
     "training/baselines": BELOW_RUN | {"training/run"},
     "training/sharing": BELOW_RUN | {"training/run"},
     "training/imagination": BELOW_RUN | {"training/run"},
+    "training/groups": BELOW_RUN | {"training/run"},
     "training/comparison": BELOW_COMPARISON,
     "training/benchmarks": BELOW_COMPARISON,
     "training/cli": BELOW_COMPARISON | {"training/comparison", "training/benchmarks"},

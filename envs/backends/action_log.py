@@ -52,11 +52,12 @@ class ActionLog:
 
         self.rows = tree_map(moved, self.rows)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Lengths `[B]` of the running episodes and their actions, one episode after the other."""
-        episodes = [tree_leaves(self.episode(index)) for index in range(len(self.start))]
+    def state_dict(self, copies: range | None = None) -> dict[str, Any]:
+        """Lengths `[B]` of the running episodes of (some) copies and their actions, one episode after the other."""
+        copies = range(len(self.start)) if copies is None else copies
+        episodes = [tree_leaves(self.episode(index)) for index in copies]
         leaves = [np.concatenate(parts) for parts in zip(*episodes, strict=True)]
-        return {"lengths": self.size - self.start, "actions": leaves}
+        return {"lengths": self.size - self.start[copies.start : copies.stop], "actions": leaves}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the running episodes back; they now end in the same row."""

@@ -29,8 +29,9 @@ class SyncBackend(Backend):
         make: Callable[[int], gymnasium.Env],
         num_envs: int,
         seed: int,
+        copies: EnvCopies | None = None,
     ):
-        self.copies = EnvCopies(make, 0, num_envs, seed)
+        self.copies = copies or EnvCopies(make, 0, num_envs, seed)
         env = self.copies.envs[0]
         self.num_envs = num_envs
         self.observation_space = env.observation_space

@@ -134,9 +134,13 @@ class TaskVectorEnv(VectorEnv):
         super().reset(seed=seed)
         mask = (options or {}).get("reset_mask")
         for index in range(self.num_envs) if mask is None else np.flatnonzero(mask):
-            self.worlds[index] = self.task.draw(self.np_random)
+            self.worlds[index] = self.task.draw(self.generator_of(int(index)))
             self.time[index] = 0
         return self.task.observe(self.worlds), {}
+
+    def generator_of(self, index: int) -> np.random.Generator:
+        """What draws the beginning of a copy's episode."""
+        return self.np_random
 
     def step(
         self, actions: np.ndarray

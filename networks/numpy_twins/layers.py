@@ -44,7 +44,7 @@ def layers_twin(layers: nn.Module) -> ArrayFunction | None:
     for _, layer in layers.named_modules(remove_duplicate=False):
         if isinstance(layer, nn.Sequential):
             continue
-        step = _layer_twin(layer)
+        step = layer_twin(layer)
         if step is None:
             return None
         steps.append(step)
@@ -57,7 +57,8 @@ def layers_twin(layers: nn.Module) -> ArrayFunction | None:
     return run
 
 
-def _layer_twin(layer: nn.Module) -> ArrayFunction | None:
+def layer_twin(layer: nn.Module) -> ArrayFunction | None:
+    """One layer as a NumPy function over the same memory, or None for one that is unknown."""
     match layer:
         case nn.Linear() if layer.bias is not None:
             return affine_twin(layer.weight, layer.bias)

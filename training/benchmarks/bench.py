@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..settings.config import RunConfig, run_config
 from ..settings.seeds import EVALUATION_SEED
 from ..settings.usage import UsageError, nearest
 from ..tracking.metrics_file import read_metrics
@@ -31,8 +32,10 @@ def bench(names: list[str], repeats: int, say: Callable[[str], None]) -> dict[st
         if name not in BENCHMARKS:
             raise UsageError(f"unknown benchmark {name!r}; {nearest(name, BENCHMARKS)}")
     results = []
-    for name in names or list(BENCHMARKS):
+    for name in names or [name for name in BENCHMARKS if seeds_of(name) == 1]:
         runs: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
+        if seeds_of(name) > 1:
+            runs["alone"] = []
         for repeat in range(repeats):
             for side, done in runs.items():
                 done.append(_run_worker(name, side, seed=repeat))
@@ -41,13 +44,28 @@ def bench(names: list[str], repeats: int, say: Callable[[str], None]) -> dict[st
     return {"results": results, **surroundings()}
 
 
+def seeds_of(name: str) -> int:
+    """Runs of ours that a benchmark trains together."""
+    return getattr(BENCHMARKS[name], "seeds", 1)
+
+
 def _summarize(name: str, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     def median(side: str, key: str) -> float | None:
         values = [value for run in runs[side] if (value := run[key]) is not None]
         return statistics.median(values) if values else None
 
     pairs = zip(runs["ours"], runs["theirs"], strict=True)
+    alone: dict[str, Any] = {}
+    if "alone" in runs:
+        both = zip(runs["ours"], runs["alone"], strict=True)
+        alone = {
+            "seeds": seeds_of(name),
+            "alone": median("alone", "per_second"),
+            "ratio_alone": statistics.median(a["per_second"] / b["per_second"] for a, b in both),
+            "peak_mb_alone": median("alone", "peak_mb"),
+        }
     return {
+        **alone,
         "name": name,
         "peer": f"stable-baselines3 {BENCHMARKS[name].algorithm}",
         "unit": BENCHMARKS[name].unit,
@@ -76,6 +94,12 @@ def format_bench(report: dict[str, Any]) -> str:
         memory = f"{row['peak_mb_ours']:.0f} / {row['peak_mb_theirs']:.0f}"
         speed = f"{row['ours']:>12,.0f}{row['theirs']:>12,.0f}{row['ratio']:>8.2f}"
         lines.append(f"{row['name']:<24}{speed}   {returns:<20} {memory}")
+    lines += [
+        f"{row['name']}: {row['seeds']} seeds together, {row['ratio_alone']:.2f} x one of ours alone "
+        f"({row['alone']:,.0f}; {row['peak_mb_alone']:.0f} MB)"
+        for row in report["results"]
+        if "seeds" in row
+    ]
     units = {
         f"{row['name']}: {row['unit']} ({row['threads']} torch threads)": None for row in report["results"]
     }
@@ -122,8 +146,11 @@ def _train(benchmark: Benchmark, side: str, seed: int) -> dict[str, float | None
     import torch
 
     torch.set_num_threads(benchmark.threads)
-    ticks, evaluate = (_train_ours if side == "ours" else _train_theirs)(benchmark, seed)
-    late = [tick for tick in ticks if tick[0] >= WARM_UP * benchmark.steps]
+    train = {"ours": _train_ours, "alone": _train_ours, "theirs": _train_theirs}[side]
+    if side == "ours" and benchmark.seeds > 1:
+        train = _train_together
+    ticks, evaluate = train(benchmark, seed)
+    late = [tick for tick in ticks if tick[0] >= WARM_UP * ticks[-1][0]]
     return {"per_second": (late[-1][0] - late[0][0]) / (late[-1][1] - late[0][1]), "return": evaluate()}
 
 
@@ -132,9 +159,38 @@ def _train_ours(benchmark: Benchmark, seed: int) -> tuple[Ticks, Callable[[], fl
     from ..run.evaluate import evaluate
     from ..run.loaded import load_run
     from ..run.start import start_run
-    from ..settings.config import run_config
 
-    config = run_config(
+    with TemporaryDirectory() as folder:
+        run_dir = Path(folder) / "run"
+        start_run(_config_of(benchmark, seed), run_dir)
+        run = load_run(run_dir)
+        seconds = _ticks(run_dir)
+    return seconds, lambda: float(np.mean(evaluate(run.agent, evaluation_spec(run.config), 20).returns))
+
+
+def _train_together(benchmark: Benchmark, seed: int) -> tuple[Ticks, Callable[[], float]]:
+    from ..groups.start import start_group
+
+    seeds = range(seed * benchmark.seeds, (seed + 1) * benchmark.seeds)
+    with TemporaryDirectory() as folder:
+        run_dirs = [Path(folder) / f"seed{each}" for each in seeds]
+        done = start_group(_config_of(benchmark, seed), seeds, run_dirs)
+        each = [_ticks(run_dir) for run_dir in run_dirs]
+    # Rows that belong together are written within a few steps of each other; at the last ones some runs have ended,
+    # and been evaluated.
+    together = list(zip(*each, strict=False))[:-1]
+    rows = [(sum(step for step, _ in row), max(second for _, second in row)) for row in together]
+    returns = [result.evaluation.returns for result in done.results if result and result.evaluation]
+    return rows, lambda: float(np.mean(returns))
+
+
+def _ticks(run_dir: Path) -> Ticks:
+    rows = read_metrics(run_dir)
+    return [(int(row["step"]), row["time/total"]) for row in rows if "time/total" in row]
+
+
+def _config_of(benchmark: Benchmark, seed: int) -> RunConfig:
+    return run_config(
         {
             "agent": {"name": benchmark.agent, **benchmark.ours.get("agent", {})},
             "env": benchmark.env,
@@ -152,14 +208,6 @@ def _train_ours(benchmark: Benchmark, seed: int) -> tuple[Ticks, Callable[[], fl
             "track": "none",
         }
     )
-    with TemporaryDirectory() as folder:
-        run_dir = Path(folder) / "run"
-        start_run(config, run_dir)
-        run = load_run(run_dir)
-        seconds = [
-            (int(row["step"]), row["time/total"]) for row in read_metrics(run_dir) if "time/total" in row
-        ]
-    return seconds, lambda: float(np.mean(evaluate(run.agent, evaluation_spec(config), 20).returns))
 
 
 def _train_theirs(benchmark: Benchmark, seed: int) -> tuple[Ticks, Callable[[], float]]:

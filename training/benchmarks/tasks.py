@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -22,6 +22,8 @@ class Benchmark:
     """Its keyword arguments."""
     threads: int = 1
     """Threads of torch, on both sides."""
+    seeds: int = 1
+    """Runs of ours that are trained together; steps are those of all of them. They are also compared with one alone."""
     unit: str = "environment steps per second of training, after warm-up"
 
 
@@ -146,4 +148,60 @@ BENCHMARKS: dict[str, Benchmark | ReplayBenchmark] = {
     "ppo-lstm-cartpole-zoo": recurrent(steps=15_000, hidden=64, rollout_length=32, epochs=20),
     "ppo-lstm-cartpole-256": recurrent(steps=15_000, hidden=256, rollout_length=128, epochs=4),
     "replay-atari": ReplayBenchmark(frames=1_000_000, num_envs=8, batch_size=32),
+}
+
+
+def together(name: str, steps: int) -> Benchmark:
+    """Eight seeds of a benchmark in one process, so many steps each, beside one seed of the peer."""
+    single = BENCHMARKS[name]
+    assert isinstance(single, Benchmark)
+    return replace(single, steps=steps, seeds=8, threads=1)
+
+
+PENDULUM = {"learning_rate": 1e-3, "gamma": 0.95, "batch_size": 64, "gae_lambda": 0.95}
+TD3 = {"learning_rate": 1e-3, "gamma": 0.98, "learning_starts": 400, "batch_size": 256}
+# Not among those that are run when none is named.
+BENCHMARKS |= {
+    "ppo-cartpole-seeds": together("ppo-cartpole", 60_000),
+    "dqn-cartpole-seeds": together("dqn-cartpole", 30_000),
+    "ppo-pendulum-seeds": Benchmark(
+        env="Pendulum-v1",
+        num_envs=4,
+        steps=20_000,
+        agent="ppo",
+        ours={"agent": {**PENDULUM, "rollout_length": 1024, "epochs": 10}},
+        algorithm="ppo",
+        theirs={**PENDULUM, "n_steps": 1024, "n_epochs": 10},
+        seeds=8,
+    ),
+    "td3-pendulum-seeds": Benchmark(
+        env="Pendulum-v1",
+        num_envs=1,
+        steps=2500,
+        agent="ddpg",
+        ours={
+            "agent": {
+                **{**TD3, "replay_capacity": 200_000, "noise_std": 0.1},
+                **{"twin_critics": True, "policy_delay": 2, "target_smoothing": 0.2},
+                **{"actor_hidden": [256, 256], "critic_hidden": [256, 256]},
+            },
+        },
+        algorithm="td3",
+        theirs={
+            **{**TD3, "buffer_size": 200_000, "train_freq": 1, "noise_std": 0.1},
+            "policy_kwargs": {"net_arch": [256, 256]},
+        },
+        seeds=8,
+    ),
+    "reinforce-cartpole-seeds": Benchmark(
+        env="CartPole-v1",
+        num_envs=8,
+        steps=50_000,
+        agent="reinforce",
+        ours={"agent": {"learning_rate": 3e-3, "steps_per_update": 1000}},
+        # Stable-Baselines3 has no REINFORCE; A2C is the nearest that it has.
+        algorithm="a2c",
+        theirs={},
+        seeds=8,
+    ),
 }

@@ -25,6 +25,8 @@ class CompareOptions:
     """Runs at a time, each on one thread; 0 is one a core."""
     launcher: Literal["local", "ray"] = "local"
     """Processes of this machine, or tasks of a Ray cluster."""
+    group_seeds: Literal["auto", "on", "off"] = "auto"
+    """Train seeds of an agent in one process: auto where there are more runs than workers. Results are the same."""
     ray_address: str | None = None
     """Address of a Ray cluster; by default one is started here."""
     episodes: Count = 100
@@ -41,7 +43,7 @@ def compare(arguments: list[str]) -> int:
     from ..comparison.comparison import make_launcher, run_comparison
     from ..run.signals import StoppedError
 
-    launcher = make_launcher(options.launcher, options.workers, options.ray_address)
+    launcher = make_launcher(options.launcher, options.workers, options.ray_address, options.group_seeds)
     try:
         compared = run_comparison(options.targets, launcher, options.out, options.episodes, options.wandb)
     except StoppedError as stop:

@@ -25,6 +25,8 @@ class SweepOptions:
     """Trials at a time, each on one thread; 0 is one a core. More processes may share the folder."""
     out: Path | None = None
     """Folder of the trials; by default sweeps/NAME."""
+    group_seeds: Literal["auto", "on", "off"] = "auto"
+    """Train the seeds of a trial in one process: auto where no pruner waits for the first of them."""
     track: Literal["none", "wandb", "tensorboard"] = "none"
     """Where the runs' metrics go besides their folders."""
     export_wandb: Path | None = None
@@ -47,7 +49,7 @@ def sweep(arguments: list[str]) -> int:
         print(f"wandb sweep {options.export_wandb}")
         return DONE
     out = options.out or Path("sweeps") / options.space.stem
-    search = Sweep(space, ranges, out, options.track)
+    search = Sweep(space, ranges, out, options.track, options.group_seeds)
     try:
         search.run(options.trials, options.workers)
     except StoppedError as stop:

@@ -43,12 +43,17 @@ def train(arguments: list[str]) -> int:
     from ..run.describe import describe, describe_failure
     from ..run.folder import CYCLE_FILE, default_run_dir
     from ..run.start import plan, resume_run, start_run
+    from .train_group import resumed_folders, train_seeds, without_seeds
 
     if not resume and option_value(arguments, "world-model") is not None:
         from ..imagination.dyna import dream_cycle
         from ..imagination.dyna_options import read_dyna_options
 
         return dream_cycle(*read_dyna_options(arguments[0], arguments[1:]))
+    if resume and (folders := resumed_folders(arguments)):
+        return train_seeds(arguments, folders)
+    if not resume and option_value(arguments, "seeds") is not None and DRY_RUN not in arguments:
+        return train_seeds(arguments)
     try:
         if resume:
             options = read_options(ResumeOptions, arguments, "train")
@@ -70,7 +75,7 @@ def train(arguments: list[str]) -> int:
             from ..settings.train_options import read_train_options
 
             config, given = read_train_options(
-                arguments[0], [word for word in arguments[1:] if word != DRY_RUN]
+                arguments[0], without_seeds([word for word in arguments[1:] if word != DRY_RUN])
             )
             if DRY_RUN in arguments:
                 print(format_values(plan(config), width=24, digits=0))
@@ -92,7 +97,9 @@ def _train_usage(arguments: list[str]) -> int:
         raise UsageError(f"which agent? palaestra train AGENT --env ID (agents: {agents})")
     print(
         "usage: palaestra train AGENT --env ID [options]\n"
+        "       palaestra train AGENT --env ID --seeds 8 [options]\n"
         "       palaestra train --resume RUN_DIR [--steps N] [--schedule-steps N]\n"
+        "       palaestra train --resume RUN_DIR RUN_DIR ... [--steps N]\n"
     )
     print(
         f"agents: {agents}, package.module:Class, or Stable-Baselines3's as sb3/ppo, sb3/dqn, ...\n"

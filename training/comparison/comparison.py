@@ -13,7 +13,7 @@ from ..settings.usage import UsageError
 from ..tracking.progress import say
 from ..tracking.wandb_publish import publish
 from .analysis import analyze
-from .jobs import Outcome
+from .jobs import GroupSeeds, Outcome
 from .launchers import Launcher, LocalLauncher
 from .processes import worker_count
 from .progress_table import ProgressTable
@@ -101,8 +101,10 @@ def write_findings(results: Results, out: Path, failed: list[Outcome], wandb: bo
     return Compared(findings, terminal_text(findings, written.page), failed)
 
 
-def make_launcher(kind: Literal["local", "ray"], workers: int, ray_address: str | None) -> Launcher:
-    """Return what does runs, `workers` at a time (0: one a core).
+def make_launcher(
+    kind: Literal["local", "ray"], workers: int, ray_address: str | None, group_seeds: GroupSeeds = "auto"
+) -> Launcher:
+    """Return what does runs, `workers` at a time (0: one a core); Ray's are done one by one.
 
     Raises:
         UsageError: there is an address, and no Ray to use it.
@@ -112,4 +114,4 @@ def make_launcher(kind: Literal["local", "ray"], workers: int, ray_address: str 
         return RayLauncher(workers, ray_address)
     if ray_address is not None:
         raise UsageError("--ray-address: only with --launcher ray")
-    return LocalLauncher(workers)
+    return LocalLauncher(workers, group_seeds)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from ..run.folder import check_links
 from ..run.listing import SUMMARY_FILE, describe_run
@@ -19,6 +20,7 @@ from ..settings.trust import trusts_everything
 from .processes import begin, last_line
 
 SCORE_FILE = "score.json"
+GroupSeeds = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class Job:
     episodes: int
     home: str = field(default_factory=os.getcwd)
     """Where paths begin, and the user's own modules lie."""
+    group: str = ""
+    """Runs of one config may be trained in one process: the `--compile` that each would choose alone; empty: they
+    may not."""
     trust: bool = field(default_factory=trusts_everything)
     """Whether the run's files may name code from outside."""
     environment: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -102,6 +107,66 @@ def perform(
     except Exception as error:  # whatever it is, it must not stop the other runs
         return Outcome(job.folder, " ".join(f"{type(error).__name__}: {error}".split()))
     return Outcome(job.folder)
+
+
+def perform_together(
+    jobs: list[Job],
+    started: Callable[[subprocess.Popen], None] = lambda process: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> list[Outcome]:
+    """Do jobs that differ in their seeds: train them in one process, then end each by itself.
+
+    What that process leaves undone, each does alone: it goes on from where it is, or says why it cannot.
+    """
+    try:
+        for job in jobs if len(jobs) > 1 else []:
+            wait_until_free(job.path, stopped)
+        for words in trained_together(jobs):
+            if not stopped():
+                jobs[0].log.parent.mkdir(parents=True, exist_ok=True)
+                _palaestra(words, jobs[0], started)
+    except Exception as error:  # whatever it is, it must not stop the other runs
+        return [Outcome(job.folder, " ".join(f"{type(error).__name__}: {error}".split())) for job in jobs]
+    return [perform(job, started, stopped) for job in jobs]
+
+
+def trained_together(jobs: list[Job]) -> list[list[str]]:
+    """Commands that train, several runs at once, what is not finished; none where one run or none is left."""
+    if len(jobs) < 2:
+        return []
+    missing = [job for job in jobs if score_of(job) is None]
+    begun = [job for job in missing if (job.path / CONFIG_FILE).is_file()]
+    new, going = (
+        [job for job in missing if job not in begun],
+        [job for job in begun if not describe_run(job.path).finished],
+    )
+    commands = []
+    if len(going) > 1:
+        commands.append(["train", "--resume", *(job.folder for job in going)])
+    if len(new) > 1:
+        first, seeds = new[0], ",".join(str(job.seed) for job in new)
+        parent = str(Path(first.folder).parent)
+        words = ["train", first.agent, "--config", first.config, "--seeds", f"[{seeds}]", "--out", parent]
+        commands.append([*words, "--compile", first.group])
+    return [[*words, *jobs[0].trusted] for words in commands]
+
+
+def grouped(jobs: list[Job], workers: int, mode: GroupSeeds) -> list[list[Job]]:
+    """Jobs to be done together: `auto` leaves every worker something to do, `on` takes all seeds of a config."""
+    share = len(jobs) if mode == "on" else -(-len(jobs) // workers)
+    units: list[list[Job]] = []
+    open_units: dict[tuple[str, Path], list[Job]] = {}
+    for job in jobs:
+        fits = job.group and mode != "off" and Path(job.folder).name == f"seed{job.seed}"
+        key = job.config, Path(job.folder).parent
+        unit = open_units.get(key) if fits else None
+        if unit is None or len(unit) >= share:
+            unit = []
+            units.append(unit)
+            if fits:
+                open_units[key] = unit
+        unit.append(job)
+    return units
 
 
 def steps_left(job: Job) -> list[list[str]]:

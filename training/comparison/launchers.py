@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Protocol
 
 from ..run.signals import StoppedError, handled_signals
-from .jobs import Job, Outcome, perform
+from .jobs import GroupSeeds, Job, Outcome, grouped, perform_together
 
 
 class Launcher(Protocol):
@@ -27,8 +27,9 @@ class Launcher(Protocol):
 class LocalLauncher(Launcher):
     """Jobs as processes of this machine, `workers` at a time."""
 
-    def __init__(self, workers: int):
+    def __init__(self, workers: int, group_seeds: GroupSeeds = "off"):
         self.workers = workers
+        self.group_seeds = group_seeds
         self.processes: list[subprocess.Popen] = []
         self.signals: list[int] = []
 
@@ -36,12 +37,13 @@ class LocalLauncher(Launcher):
         """Do all jobs."""
         done: list[Outcome] = []
         with handled_signals(self._stop), ThreadPoolExecutor(self.workers) as pool:
-            pending: set[Future[Outcome]] = {
-                pool.submit(perform, job, self._started, lambda: bool(self.signals)) for job in jobs
+            pending: set[Future[list[Outcome]]] = {
+                pool.submit(perform_together, together, self._started, lambda: bool(self.signals))
+                for together in grouped(jobs, self.workers, self.group_seeds)
             }
             while pending:
                 ended, pending = wait(pending, timeout=1.0, return_when=FIRST_COMPLETED)
-                done += [future.result() for future in ended]
+                done += [outcome for future in ended for outcome in future.result()]
                 if not self.signals:
                     watch(done)
         if self.signals:

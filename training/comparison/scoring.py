@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ...envs.make import make_envs
-from ..run.build import env_spec
+from ..groups.start import why_alone
+from ..run.build import env_spec, resolve
 from ..run.listing import RunInfo, describe_run, find_runs
 from ..settings.config import TELLING, check_config, load_plain_config, save_config, to_dict
 from ..settings.usage import UsageError, as_usage_errors
@@ -64,7 +65,8 @@ def make_jobs(planned: list[PlannedRun], episodes: int, out: Path) -> list[Job]:
         folder.mkdir(parents=True, exist_ok=True)
         save_config(folder, config)
         file = str(folder / "config.yaml")
-        jobs.append(Job(run.contestant.agent, file, str(run.folder), run.seed, episodes))
+        group = "" if why_alone(config) else resolve(config).compile
+        jobs.append(Job(run.contestant.agent, file, str(run.folder), run.seed, episodes, group=group))
     return jobs
 
 

@@ -20,6 +20,7 @@ from ..settings.trust import trusts_everything
 from ..settings.usage import UsageError
 from ..settings.yaml_files import dump_yaml, save_yaml
 from ..tracking.progress import say
+from .jobs import GroupSeeds
 from .processes import begin, last_line, worker_count
 from .search_space import SearchedOption, Space, trial_values
 
@@ -44,7 +45,14 @@ class TrialPrunedError(Exception):
 class Sweep:
     """One process's part in a study, whose file others may share."""
 
-    def __init__(self, space: Space, searched: dict[str, SearchedOption], out: Path, track: str):
+    def __init__(
+        self,
+        space: Space,
+        searched: dict[str, SearchedOption],
+        out: Path,
+        track: str,
+        group_seeds: GroupSeeds = "auto",
+    ):
         try:
             import optuna
         except ImportError:
@@ -74,6 +82,9 @@ class Sweep:
             "median": optuna.pruners.MedianPruner,
             "hyperband": optuna.pruners.HyperbandPruner,
         }[space.pruner]()
+        self.together = space.seeds > 1 and (
+            group_seeds == "on" or (group_seeds == "auto" and space.pruner == "none")
+        )
         self.stopping = threading.Event()
         self.failures = 0
         """Trials that failed since this process began."""
@@ -159,6 +170,8 @@ class Sweep:
         try:
             save_yaml(config, trial_values(self.space, nested(chosen)) | {"track": self.track})
             results = []
+            if self.together:
+                self._train_together(trial, config)
             for seed in range(self.space.seeds):
                 result = self._result(trial, config, seed)
                 if result is None:
@@ -179,6 +192,21 @@ class Sweep:
             value = sum(results) / len(results)
             self.study.tell(trial, value)
             say(f"{folder.name}: return {value:.1f}  {chosen}")
+
+    def _train_together(self, trial: optuna.Trial, config: Path) -> None:
+        """Train all runs of a trial in one process; what it leaves undone, `_result` does run by run."""
+        runs = [config.parent / f"seed{seed}" for seed in range(self.space.seeds)]
+        if all((run / "config.yaml").is_file() for run in runs):
+            words = ["train", "--resume", *map(str, runs)]
+        elif not any(run.exists() for run in runs):
+            words = ["train", self.space.agent, "--config", str(config), "--out", str(config.parent)]
+            words += ["--seeds", str(self.space.seeds)]
+        else:
+            return
+        if self.trust:
+            words.append("--trust")
+        with begin(words, config.parent / "seed0.log") as process:
+            self._watch(process, trial, runs[0])
 
     def _result(self, trial: optuna.Trial, config: Path, seed: int) -> float | None:
         """Do what is left of one run of a trial; returns its last evaluation, or None when the sweep stops.

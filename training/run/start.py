@@ -183,7 +183,7 @@ def train_in(run_dir: Path, config: RunConfig, checkpoint: Path | None, resume_s
     """
     with (
         write_errors(f"go on with: {command_for(to_dict(config), 'train', '--resume', run_dir)}"),
-        _session(run_dir, config, resume_step) as opened,
+        opened_session(run_dir, config, resume_step) as opened,
     ):
         # After the tracker: W&B may take seconds to start, which are not training.
         progress = Progress(config.steps, start_step=resume_step or 0)
@@ -199,7 +199,7 @@ def train_in(run_dir: Path, config: RunConfig, checkpoint: Path | None, resume_s
 
 
 @contextmanager
-def _session(run_dir: Path, config: RunConfig, resume_step: int | None) -> Iterator[Tracked]:
+def opened_session(run_dir: Path, config: RunConfig, resume_step: int | None) -> Iterator[Tracked]:
     """Note a session in the run's folder, and open its tracker."""
     if not resume_step:
         give_identity(run_dir)

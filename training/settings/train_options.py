@@ -21,6 +21,11 @@ from .typed import shallow_dict
 from .usage import UsageError, nearest
 from .yaml_files import parse_yaml
 
+SEEDS_HELP = (
+    "Train several seeds in one process, a run each: 8 is 0 to 7, or 10-19, or [3,5]. With --out DIR they are "
+    "DIR/seedN."
+)
+
 
 def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Path | None]:
     """Return a run's config and its folder, if one was given.
@@ -67,6 +72,8 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     del parsed["config"], parsed["trust"]
     if parsed.pop("dry_run"):
         raise UsageError("--dry-run: only of `palaestra train` without --world-model")
+    if parsed.pop("seeds") is not None:
+        raise UsageError("--seeds: only of `palaestra train` without --world-model; give --seed")
     parsed["env_kwargs"] = default.env_kwargs | parse_assignments(parsed["env_kwargs"], "--env-kwargs")
     # Ranges are checked by reading the result once more, as if it stood in a file.
     return run_config(to_dict(RunConfig(agent=agent, **parsed)), "--"), run_dir
@@ -131,6 +138,9 @@ def _options_class(config_class: type[Any], default: RunConfig, hidden: frozense
         fields.append(
             (name, Annotated[Path | None, tyro.conf.arg(help=text)], dataclasses.field(default=None))
         )
+    fields.append(
+        ("seeds", Annotated[str | None, tyro.conf.arg(help=SEEDS_HELP)], dataclasses.field(default=None))
+    )
     fields.append(("trust", TrustSwitch, dataclasses.field(default=False)))
     dry_run = "Train nothing; say what is chosen, and what the run takes of memory and disk."
     fields.append(("dry_run", Annotated[bool, tyro.conf.arg(help=dry_run)], dataclasses.field(default=False)))

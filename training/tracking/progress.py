@@ -92,12 +92,37 @@ class Progress:
 
     def _text(self, speed: float) -> str:
         parts = [f"step {self._step}/{self._total}"]
-        if self._returns:
-            parts.append(f"return {sum(self._returns) / len(self._returns):.1f}")
+        if text := self._return_text():
+            parts.append(f"return {text}")
         parts.append(f"{speed:.0f} steps/s" if speed >= 10 else f"{speed:.1f} steps/s")
         if speed > 0:
             parts.append(f"{duration(max(self._total - self._step, 0) / speed)} left")
         return "  ".join(parts)
+
+    def _return_text(self) -> str:
+        """Mean return of the last episodes; empty where none has ended."""
+        return f"{sum(self._returns) / len(self._returns):.1f}" if self._returns else ""
+
+
+class GroupProgress(Progress):
+    """The same for several runs at once: their steps together, and how their returns spread."""
+
+    def __init__(self, total_steps: int, runs: int, start_step: int = 0, stream: TextIO | None = None):
+        super().__init__(total_steps, start_step, stream)
+        self._of_runs: list[deque[float]] = [deque(maxlen=EPISODES) for _ in range(runs)]
+
+    def add(self, run: int, episode_returns: Sequence[float]) -> None:
+        """Take the returns of one run's episodes."""
+        self._of_runs[run].extend(episode_returns)
+
+    def _return_text(self) -> str:
+        """Mean over runs, the deviation between them, and the extremes."""
+        means = [sum(own) / len(own) for own in self._of_runs if own]
+        if not means:
+            return ""
+        mean = sum(means) / len(means)
+        spread = (sum((each - mean) ** 2 for each in means) / len(means)) ** 0.5
+        return f"{mean:.1f} +- {spread:.1f} over {len(means)} seeds ({min(means):.1f} to {max(means):.1f})"
 
 
 def duration(seconds: float) -> str:

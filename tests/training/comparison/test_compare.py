@@ -20,11 +20,12 @@ from palaestra.training.cli import main as cli
 from palaestra.training.comparison import jobs, processes
 from palaestra.training.comparison.caveats import notes
 from palaestra.training.comparison.comparison import AT_WORK
-from palaestra.training.comparison.jobs import Job, perform, score_of, steps_left
+from palaestra.training.comparison.jobs import Job, grouped, perform, score_of, steps_left
 from palaestra.training.comparison.launchers import LocalLauncher
 from palaestra.training.comparison.ray_launcher import RayLauncher
 from palaestra.training.comparison.report import report
 from palaestra.training.comparison.report.tables import short
+from palaestra.training.comparison.scoring import make_jobs, run_suite
 from palaestra.training.comparison.suites import plan, read_suite, requested_config, suite_names
 from palaestra.training.run.lock import locked
 from palaestra.training.run.signals import StoppedError
@@ -75,7 +76,7 @@ def no_charts(monkeypatch):
 
 
 def compare(*words):
-    return cli.run(["compare", *map(str, words), "--workers", "1"])
+    return cli.run(["compare", *map(str, words), "--workers", "1", "--group-seeds", "off"])
 
 
 def results(out):
@@ -502,3 +503,33 @@ def test_a_damaged_score_is_made_again(file, tmp_path):
     assert score_of(job) == score
     (tmp_path / file).write_text("{")
     assert score_of(job) is None
+
+
+def test_seeds_of_one_agent_are_trained_in_one_process_and_come_to_the_same(tmp_path):
+    """`--group-seeds` changes how runs are trained, and no result."""
+    suite = tmp_path / "two.yaml"
+    suite.write_text(
+        "seeds: 3\nepisodes: 2\nmatches:\n- agents:\n"
+        "  - {agent: pqn, options: {num_envs: 2, agent: {hidden: [8], rollout_length: 16}}}\n"
+        "  - {agent: dqn, options: {memory: {name: gru, hidden: 4}, agent: {learning_starts: 100}}}\n"
+        "  environments: {palaestra/Recall-v0: 300}\n"
+    )
+    planned = plan(read_suite(str(suite)), tmp_path / "on")
+    jobs = make_jobs(planned, 2, tmp_path / "on")
+    names = [
+        [Path(job.folder).parent.name + job.folder[-1] for job in unit] for unit in grouped(jobs, 1, "on")
+    ]
+    assert names == [["pqn-3000", "pqn-3001", "pqn-3002"], ["dqn-3000"], ["dqn-3001"], ["dqn-3002"]]
+    assert [len(unit) for unit in grouped(jobs, 3, "auto")] == [2, 1, 1, 1, 1]
+    assert all(len(unit) == 1 for unit in grouped(jobs, 1, "off"))
+
+    scores = {}
+    for mode in ("on", "off"):
+        finished, failed = run_suite(
+            read_suite(str(suite)), tmp_path / mode, LocalLauncher(2, mode), lambda planned, outcomes: None
+        )
+        assert not failed and len(finished) == 6
+        scores[mode] = [(run.contestant, run.seed, run.score, run.curve) for run in finished]
+    assert scores["on"] == scores["off"]
+    log = tmp_path / "on/runs/palaestra_Recall-v0/pqn-300/seed0.log"
+    assert "over 3 seeds" in log.read_text()
