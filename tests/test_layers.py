@@ -34,6 +34,9 @@ CONFINED = {
     "stable_baselines3": "training/baselines/",
     "sb3_contrib": "training/baselines/",
     "ray": "training/comparison/",
+    "jax": "training/benchmarks/",
+    "rejax": "training/benchmarks/",
+    "rlox": "training/benchmarks/",
 }
 # Files that are found by name; they import what their folder shares, never each other.
 COMPONENTS = {

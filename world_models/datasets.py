@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-
 # Observations of episodes that take more on average are saved as they lie, not joined to one array first.
 LARGE_EPISODE = 2**18
 
@@ -109,7 +108,7 @@ class EpisodeDataset:
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """One array for each field of the episodes; large observations (pictures) stay those of each, without a copy."""
+        """One array for each field of the episodes; of large ones (pictures) the observations of each, as they lie."""
         if not self.episodes:
             return {"lengths": []}
         return {

@@ -53,7 +53,11 @@ class FrameRing:
         """Write a row, and its successor into the next one."""
         if obs is not self.newest:
             before = (self.position - 1) % self.total
-            previous = self._stacks(np.full(self.num_envs, before), np.arange(self.num_envs)) if self.written else None
+            previous = (
+                self._stacks(np.full(self.num_envs, before), np.arange(self.num_envs))
+                if self.written
+                else None
+            )
             self._write(self.position, obs, previous)
         self.position = (self.position + 1) % self.total
         self._write(self.position, next_obs, obs)
@@ -128,7 +132,9 @@ class FrameRing:
 
 def _same(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Which rows of two arrays are equal throughout, `[B]`."""
-    return np.array([np.array_equal(a, np.broadcast_to(b, a.shape)) for a, b in zip(one, other, strict=True)], bool)
+    return np.array(
+        [np.array_equal(a, np.broadcast_to(b, a.shape)) for a, b in zip(one, other, strict=True)], bool
+    )
 
 
 class Pool:

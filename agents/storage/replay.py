@@ -94,11 +94,11 @@ class Replay(StepStore):
         """Steps that can be sampled."""
         return self.size * self.num_envs - self.invalid
 
-    def store(self, step_bytes: int, state_size: int, num_envs: int) -> Store:
+    def store(self, step_bytes: int, state_size: int, num_envs: int, frames: int = 1) -> Store:
         """The ring, of which not all memory need be kept; without the true successors at ends of episodes."""
         slots = (self.capacity // num_envs + 1) * num_envs
-        # Reward, index of the end, memory, and five flags; priorities with the sums above them.
-        num_bytes = slots * (step_bytes + 4 + 4 + 4 * self.state_size + 5)
+        # Each frame once. Reward, index of the end, memory, and five flags; priorities with the sums above them.
+        num_bytes = slots * (step_bytes // frames + 4 + 4 + 4 * self.state_size + 5)
         num_bytes += 0 if self.prioritized is None else slots * 8 * CHILDREN // (CHILDREN - 1)
         return Store("replay_capacity", self.capacity, num_bytes)
 

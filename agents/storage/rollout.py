@@ -52,11 +52,11 @@ class Rollout(StepStore):
         self.terminated, self.truncated, self.first = (np.zeros_like(self.reward, bool) for _ in range(3))
         self.valid = np.ones_like(self.terminated)
 
-    def store(self, step_bytes: int, state_size: int, num_envs: int) -> Store:
+    def store(self, step_bytes: int, state_size: int, num_envs: int, frames: int = 1) -> Store:
         """The rows, and the copy of them that minibatches are cut from; reward and four flags each, and memories."""
         steps = self.length * num_envs
         memories = self.state_rows(self.length) * num_envs * 4 * state_size
-        return Store("rollout_length", steps, 2 * (steps * (step_bytes + 4 + 4) + memories))
+        return Store("rollout_length", steps, 2 * (steps * (step_bytes + 4 + 4) + memories), at_once=steps)
 
     def state_rows(self, rows: int) -> int:
         """How many of the first `rows` rows have their memory kept."""
@@ -174,7 +174,11 @@ class Rollout(StepStore):
             self.newest_state = np.array(state["newest_state"])
         elif self.size:
             # Checkpoints from before `state_every` have the memory of every row.
-            rows["all_states"], before, self.newest_state = before, before[:: self.state_every], before[-1].copy()
+            rows["all_states"], before, self.newest_state = (
+                before,
+                before[:: self.state_every],
+                before[-1].copy(),
+            )
         self.state = _widened(before, self.state_rows(self.length))
         for name in self._arrays:
             setattr(self, name, tree_map(lambda x: _widened(x, self.length), rows[name]))

@@ -203,7 +203,9 @@ def test_a_long_episode_costs_its_own_actions_only():
 def test_an_episode_without_end_is_given_up_with_a_warning():
     """24 rows of two copies are 384 bytes: beyond 300 the longest episode goes, and the other stays exact."""
     log = ActionLog(spaces.Discrete(4), 2, capacity=4, most_bytes=300)
-    with pytest.warns(RuntimeWarning, match="environment 0 has not ended its episode within 24 steps") as caught:
+    with pytest.warns(
+        RuntimeWarning, match="environment 0 has not ended its episode within 24 steps"
+    ) as caught:
         for t in range(100):
             log.add(np.array([t, t]))
             log.forget(np.array([False, t == 3]))

@@ -45,10 +45,15 @@ def train(arguments: list[str]) -> int:
     from ..run.start import plan, resume_run, start_run
 
     if not resume and option_value(arguments, "world-model") is not None:
-        from ..imagination.dyna import dream_cycle
+        from ..imagination.dyna import dream_cycle, plan_cycle
         from ..imagination.dyna_options import read_dyna_options
 
-        return dream_cycle(*read_dyna_options(arguments[0], arguments[1:]))
+        words = [word for word in arguments[1:] if word != DRY_RUN]
+        cycle, config, folder = read_dyna_options(arguments[0], words)
+        if DRY_RUN in arguments:
+            print(format_values(plan_cycle(cycle, config), width=24, digits=0))
+            return DONE
+        return dream_cycle(cycle, config, folder)
     try:
         if resume:
             options = read_options(ResumeOptions, arguments, "train")

@@ -66,7 +66,7 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     run_dir = parsed.pop("out")
     del parsed["config"], parsed["trust"]
     if parsed.pop("dry_run"):
-        raise UsageError("--dry-run: only of `palaestra train` without --world-model")
+        raise UsageError("--dry-run: only of `palaestra train`")
     parsed["env_kwargs"] = default.env_kwargs | parse_assignments(parsed["env_kwargs"], "--env-kwargs")
     # Ranges are checked by reading the result once more, as if it stood in a file.
     return run_config(to_dict(RunConfig(agent=agent, **parsed)), "--"), run_dir

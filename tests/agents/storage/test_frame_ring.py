@@ -88,7 +88,7 @@ def test_what_is_drawn_is_as_if_stacks_were_kept_whole(num_envs, odd, monkeypatc
 
 
 def test_each_frame_is_stored_once(monkeypatch):
-    """100 steps of 2 copies are 50 rows, with one for the newest successor 51; and 3 rows before them: 54 x 2 frames."""
+    """100 steps of 2 copies are 50 rows, one more for the newest successor, and 3 before them: 54 x 2 frames."""
     ours, whole = pair(100)
     fill(ours, whole, stream(2, 200, seed=0), monkeypatch)
     assert ours.stacks.frames.nbytes == 54 * 2 * 1024
