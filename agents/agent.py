@@ -60,19 +60,22 @@ class Store(NamedTuple):
     """Steps that it holds, summed over environments."""
     num_bytes: int
     """Bytes of all of them."""
+    at_once: int = 0
+    """Steps of them that go through the networks together; 0 where those are a batch."""
 
 
 class StepStore(ABC):
     """A part of an agent that keeps steps."""
 
     @abstractmethod
-    def store(self, step_bytes: int, state_size: int, num_envs: int) -> Store:
+    def store(self, step_bytes: int, state_size: int, num_envs: int, frames: int = 1) -> Store:
         """What it takes once it is full.
 
         Args:
             step_bytes: bytes of an observation and an action.
             state_size: numbers in the agent's memory.
             num_envs: environments that are stepped together.
+            frames: how many frames an observation stacks.
         """
 
 
@@ -133,11 +136,11 @@ class Agent(ABC):
             if isinstance(part, Counter):
                 part.skip(steps)
 
-    def stores(self, step_bytes: int, num_envs: int) -> list[Store]:
-        """Memory that steps will take; `step_bytes` are those of an observation and an action."""
+    def stores(self, step_bytes: int, num_envs: int, frames: int = 1) -> list[Store]:
+        """Memory that steps will take; `step_bytes` are those of an observation, of so many frames, and an action."""
         state_size = self.initial_state(1).shape[1]
         stores = (part for part in self.parts().values() if isinstance(part, StepStore))
-        return [part.store(step_bytes, state_size, num_envs) for part in stores]
+        return [part.store(step_bytes, state_size, num_envs, frames) for part in stores]
 
     @abstractmethod
     def parts(self) -> dict[str, Stateful | np.random.Generator]:

@@ -155,7 +155,9 @@ class PPO(Agent):
         self.forward = make_joint_step(self.torsos, head.layer, device)
         self.normalizers = Normalizers(self.torsos, device)
         self.reward_scaler = RewardScaler(config.gamma)
-        self.rollout = Rollout(config.rollout_length)
+        # Without a memory a window is one step.
+        self.window = min(config.sequence_length, config.rollout_length) if torso.has_memory else 1
+        self.rollout = Rollout(config.rollout_length, state_every=self.window)
         self.steps = Counter(total_steps)
         self.act_generator = named_generator(seed, "ppo/act")
         self.shuffle_generator = named_generator(seed, "ppo/shuffle")
@@ -292,11 +294,8 @@ class PPO(Agent):
         return policy.log_prob(sequence.action), values, rollout.next_values(values, successor_values)
 
     def _minibatches(self, data: PPOBatch) -> Iterator[PPOBatch]:
-        """Cut `[T, B, ...]` into windows `[L, N, ...]`; yield each once an epoch, in new random minibatches.
-
-        Without a memory a window is one step.
-        """
-        length = min(self.config.sequence_length, len(data.valid)) if self.torso.has_memory else 1
+        """Cut `[T, B, ...]` into windows `[L, N, ...]`; yield each once an epoch, in new random minibatches."""
+        length = self.window
         windows = cut_windows(data, length)
         num_windows = windows.valid.shape[1]
         size = min(max(1, self.config.batch_size // length), num_windows)

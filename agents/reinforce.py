@@ -255,10 +255,10 @@ class REINFORCE(Agent):
                 parts = tree_map(lambda x, chosen=chosen: x.index_select(1, chosen), tuple(batch))
                 yield REINFORCEBatch(*parts)
 
-    def stores(self, step_bytes: int, num_envs: int) -> list[Store]:
+    def stores(self, step_bytes: int, num_envs: int, frames: int = 1) -> list[Store]:
         """Episodes that wait for an update, with reward and four flags: so many steps at least."""
         steps = self.config.steps_per_update
-        return [Store("steps_per_update", steps, steps * (step_bytes + 8))]
+        return [Store("steps_per_update", steps, steps * (step_bytes + 8), at_once=steps)]
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Everything that a checkpoint must hold."""

@@ -286,15 +286,16 @@ class BackendEnvs(Envs):
             "restarts": self.restarts,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from there: exactly with `exact_resume`, otherwise with new episodes."""
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """Continue from there, exactly or with new episodes everywhere; returns which."""
         self._begin()
-        self._backend.load_state_dict(state["backend"])
+        exact = self._backend.load_state_dict(state["backend"])
         self.restarts = state["restarts"]
-        if self.exact_resume:
+        if exact:
             self.first = np.array(state["first"])
             self._resetting = np.array(state["resetting"])
             self._any_resetting = bool(self._resetting.any())
             self._returns = np.array(state["returns"])
             # Where the next row is spent on resetting, an episode begins after it.
             self._starts = self._resetting - np.array(state["lengths"])
+        return exact

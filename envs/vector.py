@@ -104,5 +104,8 @@ class Envs(ABC):
         """Everything that continues these episodes from here: arrays, numbers, strings, lists and dicts."""
 
     @abstractmethod
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from there: exactly with `exact_resume`, otherwise with new episodes."""
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """Continue from there: exactly, or with new episodes everywhere; returns which.
+
+        It is exact with `exact_resume`, unless an episode had gone on for too long to be replayed.
+        """

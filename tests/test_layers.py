@@ -43,6 +43,9 @@ CONFINED = {
     "sb3_contrib": "training/baselines/",
     "ray": "training/comparison/",
     "huggingface_hub": "training/sharing/",
+    "jax": "training/benchmarks/",
+    "rejax": "training/benchmarks/",
+    "rlox": "training/benchmarks/",
 }
 # Files that are found by name; they import what their folder shares, never each other.
 COMPONENTS = {

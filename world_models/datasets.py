@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+# Observations of episodes that take more on average are saved as they lie, not joined to one array first.
+LARGE_EPISODE = 2**18
+
 
 class RecordedEpisode(NamedTuple):
     """`L` consecutive steps of one environment."""
@@ -105,28 +108,33 @@ class EpisodeDataset:
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """One array for each field of the episodes."""
+        """One array for each field of the episodes; of large ones (pictures) the observations of each, as they lie."""
         if not self.episodes:
             return {"lengths": []}
         return {
             "lengths": [episode.length for episode in self.episodes],
             "terminated": [episode.terminated for episode in self.episodes],
             "opens": [episode.opens for episode in self.episodes],
-            "obs": self.observations(),
+            "obs": [episode.obs for episode in self.episodes] if self._are_large else self.observations(),
             "action": np.concatenate([episode.action for episode in self.episodes]),
             "reward": np.concatenate([episode.reward for episode in self.episodes]),
         }
 
+    @property
+    def _are_large(self) -> bool:
+        return sum(episode.obs.nbytes for episode in self.episodes) > LARGE_EPISODE * len(self)
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
         self.episodes = []
-        row = 0
+        row, each = 0, isinstance(state.get("obs"), list)
         for index, length in enumerate(state["lengths"]):
             steps = slice(row, row + length)
             obs_rows = slice(row + index, row + index + length + 1)
             ended = bool(state["terminated"][index])
             opens = bool(state["opens"][index]) if "opens" in state else True  # older data do not say
-            obs, action, reward = state["obs"][obs_rows], state["action"][steps], state["reward"][steps]
+            obs = state["obs"][index if each else obs_rows]
+            action, reward = state["action"][steps], state["reward"][steps]
             self.episodes.append(RecordedEpisode(obs, action, reward, ended, opens))
             row += length
 

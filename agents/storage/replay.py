@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...networks.tree import tree_leaves, tree_map, write_rows
+from ...networks.tree import tree_map, write_rows
 from ..agent import StepStore, Store, Transition
+from .frame_ring import FrameRing, Pool, stacked_frames
 from .sequences import storage_dtype
 from .sum_tree import CHILDREN, SumTree
 
@@ -40,6 +41,9 @@ class Replay(StepStore):
     one row more than can be sampled. Windows of `n_step` steps are cut short by episode ends, the newest row
     and invalid rows: every valid step can be sampled.
 
+    Of pictures that are stacked, `[K, H, W]`, each frame is held once (`FrameRing`); the first step shows that they
+    are.
+
     With `prioritized`, the exponent alpha of Schaul et al. 2016 (arXiv:1511.05952), steps are drawn in
     proportion to `priority^alpha`; new ones have the largest priority so far.
     """
@@ -55,7 +59,8 @@ class Replay(StepStore):
     end: np.ndarray  # index of the true successor in `ends`; -1: it is the observation of the next row
     first: np.ndarray
     state: np.ndarray
-    _arrays = ("obs", "action", "reward", "terminated", "truncated", "valid", "continues", "first", "state")
+    stacks: FrameRing | None = None  # in place of `obs`, where observations are stacks of frames
+    _arrays = ("action", "reward", "terminated", "truncated", "valid", "continues", "first", "state")
 
     def __init__(
         self,
@@ -89,23 +94,27 @@ class Replay(StepStore):
         """Steps that can be sampled."""
         return self.size * self.num_envs - self.invalid
 
-    def store(self, step_bytes: int, state_size: int, num_envs: int) -> Store:
+    def store(self, step_bytes: int, state_size: int, num_envs: int, frames: int = 1) -> Store:
         """The ring, of which not all memory need be kept; without the true successors at ends of episodes."""
         slots = (self.capacity // num_envs + 1) * num_envs
-        # Reward, index of the end, memory, and five flags; priorities with the sums above them.
-        num_bytes = slots * (step_bytes + 4 + 4 + 4 * self.state_size + 5)
+        # Each frame once. Reward, index of the end, memory, and five flags; priorities with the sums above them.
+        num_bytes = slots * (step_bytes // frames + 4 + 4 + 4 * self.state_size + 5)
         num_bytes += 0 if self.prioritized is None else slots * 8 * CHILDREN // (CHILDREN - 1)
         return Store("replay_capacity", self.capacity, num_bytes)
 
-    def _allocate(self, obs: Any, action: np.ndarray, state: np.ndarray, num_envs: int) -> None:
-        """Make room for steps like those in `obs`, `action` and `state` `[N, ...]`."""
+    def _allocate(self, obs: Any, action: np.ndarray, state: np.ndarray, num_envs: int, frames: int) -> None:
+        """Make room for steps like those in `obs`, `action` and `state` `[N, ...]`; `obs` stack so many frames."""
         if self.capacity < num_envs:
             raise ValueError(f"a replay of {self.capacity} steps is too small for {num_envs} environments")
         self.num_envs, self.rows = num_envs, self.capacity // num_envs + 1
         slots = self.rows * num_envs
-        self.obs, self.action, self.state = tree_map(
-            lambda x: np.zeros((slots, *x.shape[1:]), storage_dtype(x.dtype)), (obs, action, state)
-        )
+
+        def room(x: np.ndarray) -> np.ndarray:
+            return np.zeros((slots, *x.shape[1:]), storage_dtype(x.dtype))
+
+        self.stacks = FrameRing(self.rows, obs[:num_envs]) if frames > 1 else None
+        self.obs = None if self.stacks else tree_map(room, obs)
+        self.action, self.state = room(action), room(state)
         self.reward = np.zeros(slots, np.float32)
         self.terminated, self.truncated, self.valid, self.continues, self.first = np.zeros((5, slots), bool)
         self.end = np.full(slots, -1, np.int32)
@@ -115,7 +124,8 @@ class Replay(StepStore):
         """Write one step of all environments; drops the oldest row when all are taken."""
         if self.num_envs == 0:
             state = transition.state[:, : self.state_size]
-            self._allocate(transition.obs, transition.action, state, len(transition.reward))
+            frames = stacked_frames(transition.obs, transition.next_obs)
+            self._allocate(transition.obs, transition.action, state, len(transition.reward), frames)
         position, valid = self.position, transition.valid
         row, after = self._slots_of(position), self._slots_of(position + 1)
         if self.size and np.count_nonzero(transition.first):
@@ -129,8 +139,11 @@ class Replay(StepStore):
             self.continues[before] = self.continuing if valid is None else self.continuing & valid
         self.continuing = ~done if valid is None else ~done & valid
         self.continues[row] = False
-        write_rows(self.obs, row, transition.obs)
-        write_rows(self.obs, after, transition.next_obs)
+        if self.stacks is not None:
+            self.stacks.add(transition.obs, transition.next_obs)
+        else:
+            write_rows(self.obs, row, transition.obs)
+            write_rows(self.obs, after, transition.next_obs)
         self.action[row] = transition.action
         self.reward[row] = transition.reward
         self.terminated[row] = transition.terminated
@@ -158,7 +171,7 @@ class Replay(StepStore):
         before, after = self._slots_of(self.position - 1), self._slots_of(self.position)
         self.truncated[before] |= abandoned
         self.continuing = self.continuing & ~abandoned
-        successors = tree_map(lambda x: x[after], self.obs)
+        successors = self.obs_at(np.arange(after.start, after.stop))
         self._store_successors((self.position - 1) % self.rows, abandoned, successors)
 
     def _store_successors(self, row: int, ended: np.ndarray, next_obs: Any) -> None:
@@ -214,7 +227,7 @@ class Replay(StepStore):
         """Return the n-step transitions that begin at slots `[N]`, with weight 1."""
         reward, discount, last = self.n_step_returns(slots)
         return ReplaySample(
-            obs=tree_map(lambda x: x.take(slots, 0), self.obs),
+            obs=self.obs_at(slots),
             action=self.action.take(slots, 0),
             reward=reward,
             discount=discount,
@@ -223,9 +236,15 @@ class Replay(StepStore):
             weights=np.ones(len(slots), np.float32),
         )
 
+    def obs_at(self, slots: np.ndarray, part: Callable[[Any], Any] = lambda obs: obs) -> Any:
+        """Observations `[N, ...]` at slots `[N]`, or the `part` of them that a function picks."""
+        if self.stacks is not None:
+            return part(self.stacks.take(slots, self.position))
+        return tree_map(lambda x: x.take(slots, 0), part(self.obs))
+
     def successor_obs(self, slots: np.ndarray, part: Callable[[Any], Any] = lambda obs: obs) -> Any:
         """True successors `[N, ...]` of the steps at slots `[N]`, or the `part` of them that a function picks."""
-        next_obs = tree_map(lambda x: x.take(self.successors(slots), 0), part(self.obs))
+        next_obs = self.obs_at(self.successors(slots), part)
         end = self.end.take(slots)
         stored = np.flatnonzero(end >= 0)
         if len(stored):
@@ -267,23 +286,32 @@ class Replay(StepStore):
             return numbers
         # Until the ring is full, the rows in use are the first ones, and one for the newest row's successor.
         used = slice(0, min(self.size + 1, self.rows) * self.num_envs)
-        arrays = {name: tree_map(lambda x: x[used], getattr(self, name)) for name in self._arrays}
+        arrays = {name: getattr(self, name)[used] for name in self._arrays}
+        if self.stacks is None:
+            arrays["obs"] = tree_map(lambda x: x[used], self.obs)
         slots = np.flatnonzero(self.end >= 0)
         ends = {
             "slots": slots,
             "obs": tree_map(lambda x: x[self.end[slots]], self.ends.rows) if len(slots) else None,
         }
         priorities = None if self.tree is None else self.tree.priorities[used]
-        return numbers | {"arrays": arrays, "ends": ends, "priorities": priorities}
+        stacks = {} if self.stacks is None else {"stacks": self.stacks.state_dict()}
+        return numbers | {"arrays": arrays, "ends": ends, "priorities": priorities, **stacks}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
         if state["num_envs"]:
-            arrays = state["arrays"]
-            self._allocate(arrays["obs"], arrays["action"], arrays["state"], state["num_envs"])
+            arrays, stacks = state["arrays"], state.get("stacks")
+            obs = arrays["obs"] if stacks is None else FrameRing.example(stacks, state["num_envs"])
+            frames = 1 if stacks is None else stacks["count"]
+            self._allocate(obs, arrays["action"], arrays["state"], state["num_envs"], frames)
             used = slice(0, len(arrays["reward"]))
             for name in self._arrays:
-                write_rows(getattr(self, name), used, arrays[name])
+                getattr(self, name)[used] = arrays[name]
+            if self.stacks is None:
+                write_rows(self.obs, used, obs)
+            else:
+                self.stacks.load_state_dict(stacks)
             self.ends = Pool()
             if len(state["ends"]["slots"]):
                 self.end[state["ends"]["slots"]] = self.ends.add(state["ends"]["obs"])
@@ -301,32 +329,3 @@ class Replay(StepStore):
         if self.size:
             newest = self._slots_of(self.position - 1)
             self.continuing = self.valid[newest] & ~(self.terminated[newest] | self.truncated[newest])
-
-
-class Pool:
-    """Rows that come and go: `rows [capacity, ...]` grows when it is full, free ones are used again."""
-
-    def __init__(self) -> None:
-        self.rows: Any = None
-        self.capacity = 0
-        self.free: list[int] = []
-
-    def add(self, rows: Any) -> np.ndarray:
-        """Copy rows `[N, ...]` in; returns their indices `[N]`."""
-        count = len(tree_leaves(rows)[0])
-        if len(self.free) < count:
-            self._grow(rows, self.capacity + max(count, self.capacity, 16))
-        indices = np.array([self.free.pop() for _ in range(count)])
-        write_rows(self.rows, indices, rows)
-        return indices
-
-    def remove(self, indices: np.ndarray) -> None:
-        """Free the rows of `indices [N]`."""
-        self.free += indices.tolist()
-
-    def _grow(self, rows: Any, capacity: int) -> None:
-        wider = tree_map(lambda x: np.zeros((capacity, *x.shape[1:]), storage_dtype(x.dtype)), rows)
-        if self.rows is not None:
-            write_rows(wider, slice(0, self.capacity), self.rows)
-        self.free += range(capacity - 1, self.capacity - 1, -1)
-        self.rows, self.capacity = wider, capacity

@@ -161,7 +161,7 @@ def sample_windows(
     row, column, parent = row_of[index] + 1, index[1], path[index]
     source[row, column] = replay.successors(parent)
     source = source[padding_index(lengths, total)]
-    obs = tree_map(lambda x: x.take(source, 0), replay.obs)
+    obs = tree_map(lambda x: x.reshape(*source.shape, *x.shape[1:]), replay.obs_at(source.ravel()))
     end = replay.end[parent]
     if (own := end >= 0).any():
         write_rows(obs, (row[own], column[own]), tree_map(lambda x: x[end[own]], replay.ends.rows))

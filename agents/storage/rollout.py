@@ -16,7 +16,8 @@ class Rollout(StepStore):
     """`length` consecutive steps of all environments, `[T, B, ...]`, filled in place.
 
     Each observation is stored once: the successor of row `t` is row `t + 1`, except where an episode was truncated
-    and after the last row. Those successors are in `ends` and `last_obs`.
+    and after the last row. Those successors are in `ends` and `last_obs`. The memory is kept before every
+    `state_every`-th step only: windows of so many steps are learned from.
     """
 
     obs: Any
@@ -29,9 +30,11 @@ class Rollout(StepStore):
     state: np.ndarray
     last_obs: Any
     last_state: np.ndarray
+    newest_state: np.ndarray  # before the newest row
 
-    def __init__(self, length: int):
+    def __init__(self, length: int, state_every: int = 1):
         self.length = length
+        self.state_every = state_every
         self.size = 0
         # (row, environment, true successor, memory after the step) of every episode end that was a truncation
         self.ends: list[tuple[int, int, Any, np.ndarray]] = []
@@ -42,16 +45,22 @@ class Rollout(StepStore):
 
         self.obs = tree_map(rows, transition.obs)
         self.last_obs = tree_map(lambda x: x[0].copy(), self.obs)
-        self.action, self.state = rows(transition.action), rows(transition.state)
-        self.last_state = self.state[0].copy()
+        self.action = rows(transition.action)
+        self.last_state = np.zeros(transition.state.shape, storage_dtype(transition.state.dtype))
+        self.state = np.zeros((self.state_rows(self.length), *self.last_state.shape), self.last_state.dtype)
         self.reward = np.zeros((self.length, len(transition.reward)), np.float32)
         self.terminated, self.truncated, self.first = (np.zeros_like(self.reward, bool) for _ in range(3))
         self.valid = np.ones_like(self.terminated)
 
-    def store(self, step_bytes: int, state_size: int, num_envs: int) -> Store:
-        """The rows, and the copy of them that minibatches are cut from; reward, memory and four flags each."""
+    def store(self, step_bytes: int, state_size: int, num_envs: int, frames: int = 1) -> Store:
+        """The rows, and the copy of them that minibatches are cut from; reward and four flags each, and memories."""
         steps = self.length * num_envs
-        return Store("rollout_length", steps, 2 * steps * (step_bytes + 4 + 4 * state_size + 4))
+        memories = self.state_rows(self.length) * num_envs * 4 * state_size
+        return Store("rollout_length", steps, 2 * (steps * (step_bytes + 4 + 4) + memories), at_once=steps)
+
+    def state_rows(self, rows: int) -> int:
+        """How many of the first `rows` rows have their memory kept."""
+        return -(-rows // self.state_every)
 
     @property
     def full(self) -> bool:
@@ -78,7 +87,9 @@ class Rollout(StepStore):
         self.terminated[t] = transition.terminated
         self.truncated[t] = transition.truncated
         self.first[t] = transition.first
-        self.state[t] = transition.state
+        self.newest_state = transition.state
+        if t % self.state_every == 0:
+            self.state[t // self.state_every] = transition.state
         self.valid[t] = True if transition.valid is None else transition.valid
         if np.count_nonzero(transition.truncated):
             for index in np.flatnonzero(transition.truncated & ~transition.terminated).tolist():
@@ -103,11 +114,11 @@ class Rollout(StepStore):
         if row and self.valid[before] and not (self.terminated[before] or self.truncated[before]):
             self.truncated[before] = True
             successor = tree_map(lambda x: x[row, index].copy(), self.obs)
-            self.ends.append((*before, successor, self.state[row, index].copy()))
+            self.ends.append((*before, successor, self.newest_state[index].copy()))
         self.truncated[row, index], self.valid[row, index] = True, False
 
     def sequence(self) -> Sequence:
-        """All rows, as views that are good until `clear`."""
+        """All rows, as views that are good until `clear`; `state` has its own number of rows (`state_every`)."""
         return Sequence(*(getattr(self, name) for name in Sequence._fields))
 
     def successors(self) -> tuple[Any, np.ndarray]:
@@ -144,10 +155,12 @@ class Rollout(StepStore):
         if not self._allocated:
             return {"size": 0}
         rows = {name: tree_map(lambda x: x[: self.size], getattr(self, name)) for name in self._arrays}
+        rows["state"] = self.state[: self.state_rows(self.size)]
         last = {"last_obs": self.last_obs, "last_state": self.last_state}
+        last |= {"newest_state": self.newest_state} if self.size else {}
         return {"size": self.size, "rows": rows, "ends": list(self.ends), **last}
 
-    _arrays = ("obs", "action", "reward", "terminated", "truncated", "first", "valid", "state")
+    _arrays = ("obs", "action", "reward", "terminated", "truncated", "first", "valid")
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Fill in what `state_dict` gave."""
@@ -155,21 +168,33 @@ class Rollout(StepStore):
         self.ends = []
         if "rows" not in state:
             return
+        rows = dict(state["rows"])
+        before = rows.pop("state")
+        if "newest_state" in state:
+            self.newest_state = np.array(state["newest_state"])
+        elif self.size:
+            # Checkpoints from before `state_every` have the memory of every row.
+            rows["all_states"], before, self.newest_state = (
+                before,
+                before[:: self.state_every],
+                before[-1].copy(),
+            )
+        self.state = _widened(before, self.state_rows(self.length))
         for name in self._arrays:
-
-            def widen(x: np.ndarray) -> np.ndarray:
-                rows = np.zeros((self.length, *x.shape[1:]), x.dtype)
-                rows[: self.size] = x
-                return rows
-
-            setattr(self, name, tree_map(widen, state["rows"][name]))
+            setattr(self, name, tree_map(lambda x: _widened(x, self.length), rows[name]))
         self.last_obs = tree_map(np.array, state["last_obs"])
         self.last_state = np.array(state["last_state"])
         for t, index, obs, *memory in state["ends"]:
             # Checkpoints from before the memory was kept here: it is in the next row, as a rule.
-            after = memory[0] if memory else self.state[min(t + 1, self.size - 1), index].copy()
+            after = memory[0] if memory else rows["all_states"][min(t + 1, self.size - 1), index].copy()
             self.ends.append((int(t), int(index), obs, after))
         assert len(tree_leaves(self.last_obs)[0]) == self.reward.shape[1]
+
+
+def _widened(x: np.ndarray, length: int) -> np.ndarray:
+    rows = np.zeros((length, *x.shape[1:]), x.dtype)
+    rows[: len(x)] = x
+    return rows
 
 
 def rollout_obstacle(rollout_length: int, total_steps: int, num_envs: int) -> Obstacle | None:

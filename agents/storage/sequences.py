@@ -16,7 +16,7 @@ FLAGS = ("first", "terminated", "truncated", "valid")
 
 
 class Sequence(NamedTuple):
-    """Consecutive steps in columns, all `[T, B, ...]`; NumPy arrays or tensors.
+    """Consecutive steps in columns, `[T, B, ...]`; NumPy arrays or tensors.
 
     Every row holds a step that was really made, padding too: observations and actions of zeros may lie outside their
     spaces, and have probabilities that no mask undoes. In padding all flags are false.
@@ -32,7 +32,7 @@ class Sequence(NamedTuple):
     valid: Any
     """True for steps to learn from."""
     state: Any
-    """The agent's memory `[T, B, S]` before each step; of width 0 where none is kept."""
+    """The agent's memory `[K, B, S]` before the first step of each of K windows; of width 0 where none is kept."""
 
 
 def storage_dtype(dtype: np.dtype) -> np.dtype:
@@ -73,10 +73,13 @@ def padded(steps: Steps, lengths: np.ndarray, total: int) -> Steps:
 
 
 def cut_windows(steps: Steps, length: int) -> Steps:
-    """Windows `[L, N, ...]` of consecutive rows of tensors `[T, B, ...]`, padded; `state [1, N, S]` before them."""
+    """Windows `[L, N, ...]` of consecutive rows of tensors `[T, B, ...]`, padded; `state [1, N, S]` before them.
+
+    The `state` of steps has one row a window.
+    """
     rows, columns = steps.valid.shape
-    state = steps.state[::length].flatten(0, 1)[None]
-    without = steps._replace(state=steps.state[..., :0])
+    state = steps.state.flatten(0, 1)[None]
+    without = steps._replace(state=steps.state.new_zeros(rows, columns, 0))
     whole = padded(without, np.full(columns, rows), -(-rows // length) * length)
     windows = tree_map(lambda x: x.unflatten(0, (-1, length)).transpose(0, 1).flatten(1, 2), tuple(whole))
     return type(steps)(*windows)._replace(state=state)

@@ -60,5 +60,5 @@ class Backend(ABC):
         """Where the environments are."""
 
     @abstractmethod
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Bring them back there; without `exact_resume` begin the episodes after that instead."""
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """Bring them back there, or begin the episodes after that; returns whether they are where they were."""

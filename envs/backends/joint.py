@@ -79,13 +79,17 @@ class JointSyncBackend(SyncBackend, JointBackend):
     def join(self, states: list[dict[str, Any]]) -> None:
         """Replay the running episodes."""
         logs = [state["log"] for state in states]
+        # Where one run has given up an episode, all begin new ones.
+        log = None
+        if None not in logs:
+            log = {
+                "lengths": np.concatenate([log["lengths"] for log in logs]),
+                "actions": _joined([log["actions"] for log in logs]),
+            }
         self.load_state_dict(
             {
                 "episode": np.concatenate([state["episode"] for state in states]),
-                "log": {
-                    "lengths": np.concatenate([log["lengths"] for log in logs]),
-                    "actions": _joined([log["actions"] for log in logs]),
-                },
+                "log": log,
                 "obs": _joined([state["obs"] for state in states]),
             }
         )

@@ -90,7 +90,7 @@ class VectorBackend(Backend):
             state |= {"snapshot": take_snapshot(self.env), "obs": tree_leaves(self.obs)}
         return state
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Set the snapshot back; without one begin new episodes."""
         self.starts = state["starts"]
         if self.exact_resume:
@@ -98,6 +98,7 @@ class VectorBackend(Backend):
             self.obs = tree_like(self.obs, (np.array(leaf) for leaf in state["obs"]))
         else:
             self._start()
+        return self.exact_resume
 
 
 def checked_copy(space: spaces.Space, obs: Any, failures: list[Failure], key: str = "") -> Any:

@@ -118,10 +118,11 @@ class EnvPoolBackend(Backend):
         """How often it was started."""
         return {"starts": self.starts}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Begin new episodes."""
         self.starts = state["starts"]
         self._start()
+        return False
 
 
 class AleBackend(Backend):
@@ -187,11 +188,14 @@ class AleBackend(Backend):
         """Which episodes are running, their actions so far, and their observations, to compare."""
         return episodes_state(self.episode, self.log, self.obs)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Replay the running episodes side by side, each begun so late that all arrive at the same step."""
         self.episode = np.array(state["episode"])
+        if state["log"] is None:
+            self.restart(np.ones(self.num_envs, bool))
+            return False
         self.log.load_state_dict(state["log"])
-        lengths = self.log.size - self.log.start
+        lengths = self.log.lengths
         total = int(lengths.max())
         actions = [self.log.episode(i) for i in range(self.num_envs)]
         obs = self._reset(np.ones(self.num_envs, bool))
@@ -207,3 +211,4 @@ class AleBackend(Backend):
             obs = self._reset(lengths == 0)
         self.obs = tree_map(np.array, obs)
         warn_unless_same(self.obs, state["obs"])
+        return True

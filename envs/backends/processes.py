@@ -178,7 +178,7 @@ class AsyncBackend(Backend):
             worker = self.workers[number] = WorkerProcess(old.order, old.timeout)
             worker.about()
             self._share(worker)
-            if not self.exact_resume:
+            if not self.exact_resume or self.log.given_up[list(worker.indices)].any():
                 shared = f"shared a worker process with environment {failure.env_index}, which {failure.what}"
                 return [failure] + [Failure(i, shared) for i in worker.indices if i != failure.env_index]
             at_fault = [known.env_index for known in failures]
@@ -220,12 +220,12 @@ class AsyncBackend(Backend):
         """The same as that of `sync`, so that a run can go on with either."""
         return episodes_state(self.episode, self.log, self.obs)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Replay the running episodes, all workers at once; without `exact_resume` begin those after them."""
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """Replay the running episodes, all workers at once; begin those after them where `sync` does."""
         self.episode = np.array(state["episode"])
-        if not self.exact_resume:
+        if not self.exact_resume or state["log"] is None:
             self._begin_all()
-            return
+            return False
         self.log.load_state_dict(state["log"])
         for worker in self.workers:
             worker.channel.settimeout(None)  # an episode may be long
@@ -237,3 +237,4 @@ class AsyncBackend(Backend):
         self.obs = tree_map(np.array, self.board.obs)
         self.seeds = [episode_seed(self.seed, i, int(self.episode[i])) for i in range(self.num_envs)]
         warn_unless_same(self.obs, state["obs"])
+        return True

@@ -84,12 +84,12 @@ class SyncBackend(Backend):
         """Which episodes are running, their actions so far, and their observations, to compare."""
         return episodes_state(self.copies.episode, self.log, self.obs)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Replay the running episodes; without `exact_resume` begin those after them."""
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """Replay the running episodes; begin those after them where that is not exact, or a log was given up."""
         self.copies.episode[:] = state["episode"]
-        if not self.exact_resume:
+        if not self.exact_resume or state["log"] is None:
             self.restart(np.ones(self.num_envs, bool))
-            return
+            return False
         self.log.load_state_dict(state["log"])
         self.obs = tree_map(np.copy, self.obs)
         for i in range(self.num_envs):
@@ -97,3 +97,4 @@ class SyncBackend(Backend):
             self.copies.write_obs(self.obs, i, row)
             self.seeds[i] = self.copies.seed_of(i)
         warn_unless_same(self.obs, state["obs"])
+        return True

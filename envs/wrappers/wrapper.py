@@ -61,9 +61,9 @@ class EnvsWrapper(Envs):
         """State of the wrapped environments."""
         return self.envs.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Continue from there."""
-        self.envs.load_state_dict(state)
+        return self.envs.load_state_dict(state)
 
 
 class ObservationWrapper(EnvsWrapper):
@@ -129,12 +129,13 @@ class ObservationWrapper(EnvsWrapper):
         """State of the wrapped environments and of this wrapper."""
         return {"envs": self.envs.state_dict(), **self.own_state()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from there: exactly with `exact_resume`, otherwise with new episodes."""
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """Continue from there, exactly or with new episodes everywhere; returns which."""
         if "envs" not in state:
             state = from_0_1(state)
-        self.envs.load_state_dict(state["envs"])
-        self._obs = self.load_own_state(state) if self.exact_resume else self.begin_all(self.envs.obs)
+        exact = self.envs.load_state_dict(state["envs"])
+        self._obs = self.load_own_state(state) if exact else self.begin_all(self.envs.obs)
+        return exact
 
 
 def from_0_1(state: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from ..torso import Memory
 
+# Steps that are unrolled at once. Attention among them costs their square, so a long rollout goes piece by piece.
+PIECE = 128
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -36,7 +39,7 @@ class TransformerConfig:
 
 
 class Transformer(Memory):
-    """Norms first, learned biases for relative positions; one attention call a block, also over whole chunks.
+    """Norms first, learned biases for relative positions; one attention call a block for each piece of a chunk.
 
     The state `[B, layers * (window - 1) * size + 1]` is what each block saw in the last `window - 1` steps, normalised,
     and how many of these belong to the running episode. So what comes out of a chunk does not depend on how it is cut.
@@ -54,7 +57,15 @@ class Transformer(Memory):
         self.norm = nn.LayerNorm(config.size)
 
     def forward(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-        """Unroll a chunk `[T, B, D]`."""
+        """Unroll a chunk `[T, B, D]`, in a time that grows with T."""
+        outputs = []
+        for piece, opens in zip(x.split(PIECE), first.split(PIECE), strict=True):
+            output, state = self._unroll(piece, state, opens)
+            outputs.append(output)
+        return torch.cat(outputs), state
+
+    def _unroll(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """The same with all steps at once."""
         length, num_envs = first.shape
         caches = state[:, :-1].reshape(num_envs, len(self.blocks), self.past, self.size)
         known = state[:, -1].round()

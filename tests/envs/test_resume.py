@@ -9,6 +9,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from palaestra.envs.autoreset import BackendEnvs
+from palaestra.envs.backends import action_log
 from palaestra.envs.backends.native import VectorBackend
 from palaestra.envs.backends.sync import SyncBackend
 from palaestra.envs.make import EnvSpec, make_envs
@@ -252,3 +253,25 @@ def test_vector_environments_without_a_snapshot_begin_new_episodes():
     assert restored.first.all()
     # Not the episodes that the run began with.
     assert not (restored.obs == obs).any()
+
+
+@pytest.mark.parametrize("backend", ["sync", "async"])
+def test_an_episode_too_long_to_be_replayed_begins_anew(backend, monkeypatch):
+    """Pendulum's actions of 4 bytes, 2 copies: 128 rows are more than 512 bytes allow, so one copy is given up."""
+    monkeypatch.setattr(action_log, "MOST_BYTES", 512)
+    spec = EnvSpec("Pendulum-v1", 2, backend=backend, seed=5, frame_stack=2)
+    original, restored = make_envs(spec), make_envs(spec)
+    original.reset()
+    with pytest.warns(RuntimeWarning, match="has not ended its episode within 128 steps"):
+        for action in actions(original, 130, seed=0):
+            original.step(action)
+    state = stored(original.state_dict())
+    assert not restored.load_state_dict(state)
+    assert restored.first.all()
+    # The first observations of episode 1 stand for those that were not.
+    np.testing.assert_array_equal(restored.obs[:, 0], restored.obs[:, 1])
+    assert not np.array_equal(restored.obs, original.obs)
+    step = restored.step(actions(restored, 1, seed=0)[0])
+    np.testing.assert_array_equal(step.obs[:, 0], restored.obs[:, 0])
+    for envs in (original, restored):
+        envs.close()

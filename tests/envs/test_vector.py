@@ -183,11 +183,38 @@ def test_action_log_keeps_the_running_episodes_and_little_else():
         log.forget(done)
         episodes = [[] if over else e for over, e in zip(done, episodes, strict=True)]
         assert [log.episode(i).tolist() for i in range(2)] == episodes
-    assert log.capacity == 16
     for t in range(100):
         log.add(np.array([t, t]))
     assert log.episode(0).tolist()[-100:] == list(range(100))
-    assert log.capacity == 128
+
+
+def test_a_long_episode_costs_its_own_actions_only():
+    """Copy 2 of 64 never ends, the others do every 8 steps: 1,008 actions of 8 bytes, and the last 16 rows of all."""
+    log = ActionLog(spaces.Discrete(4), 64, capacity=16)
+    others = np.arange(64) != 2
+    for t in range(1016):
+        log.add(np.full(64, t))
+        log.forget(others if t % 8 == 7 else np.zeros(64, bool))
+    assert log.episode(2).tolist() == list(range(1016)) and len(log.episode(3)) == 0
+    assert log.num_bytes == 1008 * 8 + 16 * 64 * 8
+    assert sum(piece.nbytes for pieces in log.pieces for piece in pieces) == 1008 * 8
+
+
+def test_an_episode_without_end_is_given_up_with_a_warning():
+    """24 rows of two copies are 384 bytes: beyond 300 the longest episode goes, and the other stays exact."""
+    log = ActionLog(spaces.Discrete(4), 2, capacity=4, most_bytes=300)
+    with pytest.warns(
+        RuntimeWarning, match="environment 0 has not ended its episode within 24 steps"
+    ) as caught:
+        for t in range(100):
+            log.add(np.array([t, t]))
+            log.forget(np.array([False, t == 3]))
+            assert log.num_bytes <= 300 + 64
+            if t > 30:
+                log.forget(np.array([False, True]))
+    assert len(caught) == 1 and log.state_dict() is None and log.given_up.any()
+    log.forget(np.array([True, False]))
+    assert not log.given_up.any() and log.state_dict()["lengths"].tolist() == [0, 0]
 
 
 def test_action_log_restores_episodes_of_different_length():

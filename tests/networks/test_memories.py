@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from palaestra.networks.memories import transformer
 from palaestra.networks.memories.gru import GRU, GRUConfig
 from palaestra.networks.memories.lstm import LSTM, LSTMConfig
 from palaestra.networks.memories.none import NoMemory, NoMemoryConfig
@@ -158,3 +159,39 @@ def test_a_window_ends():
 def test_heads_must_share_the_width():
     with pytest.raises(ValueError, match="heads: must divide size 64, got 5"):
         TransformerConfig(heads=5)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_long_rollout_goes_piece_by_piece_with_the_same_outputs(gated, monkeypatch):
+    """Episodes begin inside pieces of 16 steps, at their first and at their last one."""
+    torch.manual_seed(0)
+    memory = Transformer(5, TransformerConfig(size=8, heads=2, window=6, hidden=8, gated=gated)).double()
+    x, first = torch.randn(53, 3, 5, dtype=torch.double), torch.zeros(53, 3, dtype=torch.bool)
+    first[[16, 15, 40], [0, 1, 2]] = True
+    first[[32, 47, 20], [0, 1, 2]] = True
+    _, state = memory(x[:9], memory.initial_state(3), first[:9])
+    results = []
+    for piece in (10**6, 16):
+        monkeypatch.setattr(transformer, "PIECE", piece)
+        y, after = memory(x, state.detach(), first)
+        gradients = torch.autograd.grad(y.square().sum(), list(memory.parameters()))
+        results.append((y, after, *gradients))
+    for whole, pieces in zip(*results, strict=True):
+        torch.testing.assert_close(pieces, whole, rtol=1e-9, atol=1e-9)
+
+
+def test_attention_grows_with_the_length_of_a_rollout(monkeypatch):
+    """Each of 128 steps looks at those of its piece and 31 before it, in 4 heads of 2 blocks for 2 environments."""
+    memory, pairs = Transformer(5, TransformerConfig()), []
+    attend = torch.nn.functional.scaled_dot_product_attention
+
+    def counted(*arguments, attn_mask):
+        pairs.append(attn_mask.numel())
+        return attend(*arguments, attn_mask=attn_mask)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", counted)
+    for length in (512, 1024):
+        pairs.clear()
+        first = torch.zeros(length, 2, dtype=torch.bool)
+        memory(torch.randn(length, 2, 5), memory.initial_state(2), first)
+        assert sum(pairs) == length * (31 + 128) * 4 * 2 * 2

@@ -16,11 +16,12 @@ from typing import Any, ClassVar
 from ...envs.vector import Envs
 from ..run.evaluate import Actor
 from ..run.session import Result
-from ..run.training_loop import Footprint, TrainingLoop
+from ..run.training_loop import TrainingLoop
 from ..settings.config import RunConfig
 from ..settings.own_loop import OwnLoopOptions
 from ..settings.planning import check_memory
 from ..settings.providers import PROVIDERS
+from ..settings.resources import Footprint
 from ..settings.usage import UsageError, nearest
 from ..tracking.progress import Progress, say
 from ..tracking.tracker import Tracker

@@ -1,4 +1,4 @@
-"""Throughput and memory, side by side with the baselines: alternating runs on one machine, in one process tree."""
+"""Throughput and memory, side by side with other libraries: alternating runs on one machine, in one process tree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from ..settings.config import RunConfig, run_config
 from ..settings.seeds import EVALUATION_SEED
 from ..settings.usage import UsageError, nearest
 from ..tracking.metrics_file import read_metrics
+from ..tracking.progress import duration
 from ..tracking.provenance import surroundings
+from .peers import TRAIN, missing
 from .tasks import BENCHMARKS, Benchmark, ReplayBenchmark
 
 # Steps whose time is not counted: compiling, first allocations, filling a replay buffer.
@@ -27,19 +29,36 @@ WARM_UP = 0.2
 
 
 def bench(names: list[str], repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run benchmarks by name (all when none is named); see the command's help for the result's fields."""
+    """Run benchmarks by name (all when none is named); see the command's help for the result's fields.
+
+    What is not installed is passed over with a line. Before anything runs, `say` tells how long it will take.
+    """
     for name in names:
         if name not in BENCHMARKS:
             raise UsageError(f"unknown benchmark {name!r}; {nearest(name, BENCHMARKS)}")
-    results = []
+    chosen = []
     for name in names or [name for name in BENCHMARKS if seeds_of(name) == 1]:
+        if reason := missing(BENCHMARKS[name]):
+            say(f"{name}: passed over, {reason}")
+        else:
+            chosen.append(name)
+    left = repeats * sum(BENCHMARKS[name].seconds for name in chosen)
+    if chosen:
+        count = f"{len(chosen)} benchmarks, {repeats} runs of each side"
+        say(f"{count}: about {duration(left)} where nothing else runs")
+    results = []
+    for name in chosen:
         runs: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
         if seeds_of(name) > 1:
             runs["alone"] = []
         for repeat in range(repeats):
             for side, done in runs.items():
-                done.append(_run_worker(name, side, seed=repeat))
-                say(f"{name} {side} {repeat + 1}/{repeats}: {done[-1]['per_second']:,.0f} a second")
+                head = f"{name} {side} {repeat + 1}/{repeats}"
+                done.append(_run_worker(name, side, repeat, lambda text, head=head: say(f"{head}: {text}")))
+                say(f"{head}: {done[-1]['per_second']:,.0f} a second")
+            left -= BENCHMARKS[name].seconds
+            if left:
+                say(f"about {duration(left)} left")
         results.append(_summarize(name, runs))
     return {"results": results, **surroundings()}
 
@@ -67,7 +86,7 @@ def _summarize(name: str, runs: dict[str, list[dict[str, Any]]]) -> dict[str, An
     return {
         **alone,
         "name": name,
-        "peer": f"stable-baselines3 {BENCHMARKS[name].algorithm}",
+        "peer": f"{BENCHMARKS[name].peer} {BENCHMARKS[name].algorithm}",
         "unit": BENCHMARKS[name].unit,
         "ours": median("ours", "per_second"),
         "theirs": median("theirs", "per_second"),
@@ -89,8 +108,9 @@ def format_bench(report: dict[str, Any]) -> str:
         f"{'benchmark':<24}{'ours':>12}{'theirs':>12}{'ratio':>8}   return ours/theirs   peak MB ours/theirs"
     ]
     for row in report["results"]:
-        has_return = row["return_ours"] is not None
-        returns = f"{row['return_ours']:.1f} / {row['return_theirs']:.1f}" if has_return else "-"
+        returns = " / ".join(
+            "-" if x is None else f"{x:.1f}" for x in (row["return_ours"], row["return_theirs"])
+        )
         memory = f"{row['peak_mb_ours']:.0f} / {row['peak_mb_theirs']:.0f}"
         speed = f"{row['ours']:>12,.0f}{row['theirs']:>12,.0f}{row['ratio']:>8.2f}"
         lines.append(f"{row['name']:<24}{speed}   {returns:<20} {memory}")
@@ -110,22 +130,29 @@ def format_bench(report: dict[str, Any]) -> str:
 Ticks = list[tuple[int, float]]
 
 
-def _run_worker(name: str, side: str, seed: int) -> dict[str, Any]:
+# Seconds between two lines that say that a run is still going on.
+STILL_RUNNING = 10.0
+
+
+def _run_worker(name: str, side: str, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Measure one side in a process of its own, so that peak memory is its own too."""
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "palaestra.training.benchmarks.bench",
-        name,
-        side,
-        str(seed),
-    ]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    if finished.returncode != 0:
-        raise RuntimeError(f"benchmark {name} ({side}) failed:\n{finished.stderr}")
-    return json.loads(finished.stdout.splitlines()[-1])
+    module = "palaestra.training.benchmarks.bench"
+    command = [sys.executable, "-W", "ignore", "-m", module, name, side, str(seed)]
+    started = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as worker:
+        while True:
+            try:
+                output, errors = worker.communicate(timeout=STILL_RUNNING)
+                break
+            except subprocess.TimeoutExpired:
+                both = BENCHMARKS[name].seconds
+                say(f"{time.perf_counter() - started:.0f} s (both sides take about {both} s together)")
+            except BaseException:
+                worker.kill()
+                raise
+    if worker.returncode != 0:
+        raise RuntimeError(f"benchmark {name} ({side}) failed:\n{errors}")
+    return json.loads(output.splitlines()[-1])
 
 
 def _worker(name: str, side: str, seed: int) -> dict[str, float | None]:
@@ -133,6 +160,8 @@ def _worker(name: str, side: str, seed: int) -> dict[str, float | None]:
     started = time.perf_counter()
     if isinstance(benchmark, ReplayBenchmark):
         measured = (_draw_ours if side == "ours" else _draw_theirs)(benchmark, seed)
+    elif side == "theirs" and benchmark.peer in TRAIN:
+        measured = TRAIN[benchmark.peer](benchmark, seed)
     else:
         measured = _train(benchmark, side, seed)
     return {

@@ -1,4 +1,4 @@
-"""`palaestra bench`: throughput and memory beside Stable-Baselines3, of backends, and of dreams."""
+"""`palaestra bench`: throughput and memory beside other libraries, of backends, and of dreams."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from .output import DONE, print_result
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """Throughput and memory beside Stable-Baselines3, in alternating runs with the same hyper-parameters."""
+    """Throughput and memory beside other libraries, in alternating runs with the same hyper-parameters.
+
+    What is not installed is passed over: Stable-Baselines3 (palaestra[baselines]), rejax and rlox (palaestra[peers]).
+    """
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Benchmarks; all of them when none is named."""

@@ -46,10 +46,15 @@ def train(arguments: list[str]) -> int:
     from .train_group import resumed_folders, train_seeds, without_seeds
 
     if not resume and option_value(arguments, "world-model") is not None:
-        from ..imagination.dyna import dream_cycle
+        from ..imagination.dyna import dream_cycle, plan_cycle
         from ..imagination.dyna_options import read_dyna_options
 
-        return dream_cycle(*read_dyna_options(arguments[0], arguments[1:]))
+        words = [word for word in arguments[1:] if word != DRY_RUN]
+        cycle, config, folder = read_dyna_options(arguments[0], words)
+        if DRY_RUN in arguments:
+            print(format_values(plan_cycle(cycle, config), width=24, digits=0))
+            return DONE
+        return dream_cycle(cycle, config, folder)
     if resume and (folders := resumed_folders(arguments)):
         return train_seeds(arguments, folders)
     if not resume and option_value(arguments, "seeds") is not None and DRY_RUN not in arguments:

@@ -32,11 +32,12 @@ class DreamBackend(VectorBackend):
         """The dreams and what they show."""
         return {"starts": self.starts, "dream": self.dream.state_dict(), "obs": tree_map(np.array, self.obs)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Dream on."""
         self.starts = state["starts"]
         self.dream.load_state_dict(state["dream"])
         self.obs = tree_map(np.array, state["obs"])
+        return True
 
 
 def make_dream_backend(config: RunConfig, spec: EnvSpec) -> DreamBackend:

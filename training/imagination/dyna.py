@@ -5,8 +5,10 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ...envs.make import make_envs
+from ...world_models.world_model import WorldModel
 from ..run.build import build_agent, env_spec, evaluation_spec, on_this_machine, resolve, set_threads
 from ..run.checkpoint import give_identity, latest_checkpoint, list_checkpoints
 from ..run.describe import describe
@@ -21,13 +23,14 @@ from ..run.folder import (
     write_errors,
 )
 from ..run.lock import locked
-from ..run.loop import AgentLoop, loop_of
+from ..run.loop import AgentLoop, footprint, loop_of
 from ..run.session import Result, tracked
 from ..run.signals import StoppedError
-from ..run.start import finish, note_other_machine, with_changes
+from ..run.start import finish, note_other_machine, resources_of, with_changes
 from ..run.video import check_video
 from ..settings.config import RunConfig, load_config, save_config, to_dict
-from ..settings.planning import check_learns
+from ..settings.planning import check_learns, step_bytes
+from ..settings.resources import Footprint, config_names, family_memory
 from ..settings.trust import check_names, command_for
 from ..settings.typed import build, plain
 from ..settings.usage import RunFailedError, UsageError, as_usage_errors
@@ -50,7 +53,7 @@ def dream_cycle(cycle: CycleConfig, config: RunConfig, run_dir: Path) -> int:
     """
     check_new(run_dir)
     model = model_config(cycle, config)
-    config = checked_cycle(cycle, config, model)
+    config, _ = checked_cycle(cycle, config, model)
     with new_folder(run_dir):
         (run_dir / MODEL_FOLDER).mkdir()
         # The config last: without it, what a kill leaves here counts as no run.
@@ -60,8 +63,19 @@ def dream_cycle(cycle: CycleConfig, config: RunConfig, run_dir: Path) -> int:
         return _train_in(run_dir, cycle, on_this_machine(config))
 
 
-def checked_cycle(cycle: CycleConfig, config: RunConfig, model: WorldModelConfig) -> RunConfig:
-    """Return the run's config, every `auto` resolved, after building everything once.
+def plan_cycle(cycle: CycleConfig, config: RunConfig) -> dict[str, Any]:
+    """Do nothing but say what a cycle comes to, as `plan` does of a run."""
+    model = model_config(cycle, config)
+    config, taken = checked_cycle(cycle, config, model)
+    here = on_this_machine(config)
+    models = {"world_model": f"{model.observation_model}+{model.dynamics}", "rounds": cycle.rounds}
+    return config_names(here) | models | resources_of(here, taken)
+
+
+def checked_cycle(
+    cycle: CycleConfig, config: RunConfig, model: WorldModelConfig
+) -> tuple[RunConfig, Footprint]:
+    """Return the run's config, every `auto` resolved, and what it takes, after building everything once.
 
     Raises:
         UsageError: something is wrong with the request.
@@ -87,12 +101,29 @@ def checked_cycle(cycle: CycleConfig, config: RunConfig, model: WorldModelConfig
         config = resolve(config)
         check_learns(config)
         here = on_this_machine(config)
+        before = family_memory()
         with closing(make_envs(replace(env_spec(here), num_envs=1))) as envs:
-            build_agent(here, envs.observation_space, envs.action_space)
-            build_world_model(model, envs.observation_space, envs.action_space)
+            made = max(0, family_memory() - before)
+            agent = build_agent(here, envs.observation_space, envs.action_space)
+            networks = build_world_model(model, envs.observation_space, envs.action_space)
+            taken = footprint(here, agent, envs)._replace(environments=made * here.num_envs)
+            taken = with_world_model(
+                cycle, taken, networks, step_bytes(envs.observation_space, envs.action_space)
+            )
         if config.video:
             check_video(evaluation_spec(config))
-    return config
+    return config, taken
+
+
+def with_world_model(cycle: CycleConfig, taken: Footprint, networks: WorldModel, one: int) -> Footprint:
+    """What a run takes, with the real steps of `one` bytes each and the world model that is fitted to them."""
+    # Rewards and three flags go with the steps.
+    real = cycle.real_steps * (one + 7)
+    latents = cycle.real_steps * networks.observation_model.latent_size * 4
+    # Parameters, Adam's two moments and the best parameters so far.
+    model = 4 * sum(parameter.nbytes for parameter in networks.parameters())
+    more = (("real steps", real), ("their latents", latents), ("world model", model))
+    return taken._replace(more=more, checkpoint=taken.checkpoint + real + model)
 
 
 def resume_cycle(run_dir: Path, device: str | None = None, threads: int | None = None) -> int:

@@ -15,6 +15,7 @@ from ...envs.vector import Envs, Episode
 from ..settings.components import find_component
 from ..settings.config import RunConfig
 from ..settings.planning import check_memory, step_bytes
+from ..settings.resources import Footprint, filled_bytes, frames_of, update_bytes
 from ..settings.usage import UsageError, as_usage_errors
 from ..tracking.progress import Progress, say
 from ..tracking.tracker import Tracker
@@ -26,7 +27,7 @@ from .collect import Collector
 from .evaluate import Actor
 from .session import Checkpoints, Result, Session
 from .signals import caught_signals
-from .training_loop import Footprint, TrainingLoop
+from .training_loop import TrainingLoop
 
 
 class Stepper(Protocol):
@@ -84,10 +85,13 @@ def learn(
 def footprint(config: RunConfig, agent: Agent, envs: Envs) -> Footprint:
     """What a run with an agent that has just been built will take."""
     one = step_bytes(envs.observation_space, envs.action_space)
-    stores = agent.stores(one, envs.num_envs)
+    frames = frames_of(envs)
+    stores = agent.stores(one, config.num_envs, frames)
     networks = num_bytes(agent.parts())
-    filled = sum(round(store.num_bytes * min(1.0, config.steps / store.steps)) for store in stores)
-    return Footprint(stores, networks, networks + filled)
+    batch_size = getattr(config.agent_config, "batch_size", 0)
+    updates = update_bytes(agent.parts(), envs.observation_space, batch_size, stores)
+    checkpoint = networks + filled_bytes(stores, config.steps)
+    return Footprint(stores, networks, checkpoint, updates, step_bytes(envs.action_space))
 
 
 class AgentLoop(TrainingLoop):

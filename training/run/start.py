@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...envs.machine import usable_memory
 from ...envs.make import make_envs
 from ..settings.config import RunConfig, load_config, run_config, save_config, to_dict
-from ..settings.planning import check_learns, in_gb, schedule_change
+from ..settings.planning import check_learns, schedule_change
+from ..settings.resources import Footprint, config_names, family_memory, run_resources
 from ..settings.train_options import options_not_taken
 from ..settings.trust import command_for
 from ..settings.typed import option_name
@@ -26,13 +25,13 @@ from ..tracking.tracker import Tracker
 from ..tracking.trackers import check_tracking
 from .build import choose_device, evaluation_spec, on_this_machine, resolve, set_threads, training_spec
 from .checkpoint import give_identity
+from .evaluate import MAX_COPIES
 from .folder import CYCLE_FILE, absolute, check_links, check_new, new_folder, write_errors
 from .loaded import load_run
 from .lock import locked
 from .loop import loop_of
 from .session import Result, Tracked, tracked
 from .signals import StoppedError, stopping_signals
-from .training_loop import Footprint
 from .video import check_video, film_run
 
 
@@ -55,28 +54,21 @@ def plan(config: RunConfig) -> dict[str, Any]:
     """Do nothing but say what a run comes to: what is chosen for it, and what it takes of memory and disk."""
     check_learns(config)
     config, here, taken = checked(config)
-    names = (
-        "agent",
-        "env",
-        "steps",
-        "num_envs",
-        "backend",
-        "encoder",
-        "memory",
-        "device",
-        "threads",
-        "compile",
+    return config_names(here) | resources_of(here, taken)
+
+
+def resources_of(config: RunConfig, taken: Footprint) -> dict[str, str]:
+    """What a run, as it is on this machine, takes of memory and disk."""
+    copies = min(config.evaluate_episodes, MAX_COPIES)
+    return run_resources(
+        taken,
+        steps=config.steps,
+        rows=config.steps // config.log_every + config.steps // config.evaluate_every,
+        program=family_memory() - taken.environments,
+        # Worker processes are as many for all copies.
+        evaluation=1 if config.backend == "async" else copies / config.num_envs,
+        compiled=config.compile == "on" and config.device == "cpu",
     )
-    memory = usable_memory()
-    # Two checkpoints are kept while a third is written.
-    disk = 3 * taken.checkpoint
-    return {name: getattr(here, name) for name in names} | {
-        **{option_name(f"agent.{store.option}"): in_gb(store.num_bytes) for store in taken.stores},
-        "networks": in_gb(taken.networks),
-        "checkpoints": in_gb(disk),
-        "memory here": "unknown" if memory is None else in_gb(memory),
-        "disk here": in_gb(shutil.disk_usage(Path.cwd()).free),
-    }
 
 
 def checked(config: RunConfig) -> tuple[RunConfig, RunConfig, Footprint]:
@@ -92,9 +84,10 @@ def checked(config: RunConfig) -> tuple[RunConfig, RunConfig, Footprint]:
         config = loop.settle(config)
         here = on_this_machine(config)
         set_threads(here.threads)
-        spec = training_spec(here)
+        spec, before = training_spec(here), family_memory()
         with closing(make_envs(spec)) as envs:
-            taken = loop.check(here, envs)
+            made = max(0, family_memory() - before)
+            taken = loop.check(here, envs)._replace(environments=made)
             if spec.backend_maker is None:
                 if config.backend == "auto":
                     say(f"note: {config.num_envs} copies of {config.env}, stepped by backend {envs.backend}")

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import NamedTuple
 
-from ...agents.agent import Store
 from ...envs.vector import Envs
 from ..settings.config import RunConfig
+from ..settings.resources import Footprint
 from ..tracking.progress import Progress
 from ..tracking.tracker import Tracker
 from .evaluate import Actor
 from .session import Result
-
-
-class Footprint(NamedTuple):
-    """What a run takes."""
-
-    stores: list[Store]
-    """Steps that are kept in memory."""
-    networks: int
-    """Bytes of the networks and what belongs to them."""
-    checkpoint: int
-    """Bytes of a checkpoint at the end; 0 where there are none."""
 
 
 class TrainingLoop(ABC):

@@ -71,7 +71,7 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     run_dir = parsed.pop("out")
     del parsed["config"], parsed["trust"]
     if parsed.pop("dry_run"):
-        raise UsageError("--dry-run: only of `palaestra train` without --world-model")
+        raise UsageError("--dry-run: only of `palaestra train`")
     if parsed.pop("seeds") is not None:
         raise UsageError("--seeds: only of `palaestra train` without --world-model; give --seed")
     parsed["env_kwargs"] = default.env_kwargs | parse_assignments(parsed["env_kwargs"], "--env-kwargs")

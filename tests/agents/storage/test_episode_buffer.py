@@ -180,3 +180,43 @@ def test_an_episode_without_end_is_an_error(monkeypatch):
             episodes.add(transition)
             if episodes.steps > 50:
                 episodes.drop_finished()
+
+
+def test_a_long_episode_makes_no_other_column_long():
+    """320 steps in one of 8 columns: 5 pages of 64 rows; the others have one each, and at times a second one.
+
+    So there are at most 5 + 7 x 2 = 19 pages, for which 24 are made, eight at a time. Columns of equal length would
+    have 8 x 512 rows, 64 pages.
+    """
+    episodes, page = EpisodeBuffer(), module.PAGE
+    for transition in scripted([[10**9], *[[5]] * 7], 5 * page):
+        episodes.add(transition)
+        if episodes.steps >= 35:
+            episodes.drop_finished()
+    assert [len(pages) for pages in episodes.pages] == [5, *[1] * 7]
+    # An observation of 3 float32, an action of 8 bytes, a reward and four flags.
+    assert episodes.num_bytes == 24 * page * (12 + 8 + 4 + 4)
+    saved = episodes.state_dict()
+    assert len(saved["rows"]["reward"]) == 5 * page + episodes.size[1:].sum()
+
+
+def test_columns_side_by_side_are_taken():
+    """Checkpoints of before: `[T, B]`, short columns filled up with zeros."""
+    ours, theirs = EpisodeBuffer(), EpisodeBuffer()
+    for transition in scripted(LENGTHS, 90):
+        ours.add(transition)
+    saved = copy.deepcopy(ours.state_dict())
+    ends, longest = np.cumsum(saved["size"]), max(saved["size"])
+
+    def beside(x):
+        columns = np.zeros((longest, len(ends), *x.shape[1:]), x.dtype)
+        for column, (end, size) in enumerate(zip(ends, saved["size"], strict=True)):
+            columns[:size, column] = x[end - size : end]
+        return columns
+
+    theirs.load_state_dict(saved | {"rows": {name: beside(x) for name, x in saved["rows"].items()}})
+    for transition in list(scripted(LENGTHS, 150))[90:]:
+        ours.add(transition)
+        theirs.add(transition)
+    for left, right in zip(ours.finished(), theirs.finished(), strict=True):
+        np.testing.assert_array_equal(left, right)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from palaestra.agents.agent import Transition
-from palaestra.agents.storage.replay import Pool, Replay
+from palaestra.agents.storage.frame_ring import Pool
+from palaestra.agents.storage.replay import Replay
 
 
 class Step(NamedTuple):

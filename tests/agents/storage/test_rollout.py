@@ -180,6 +180,44 @@ def test_filling_goes_on_exactly_from_a_saved_state(filled):
                     rollout.add(step(20 + t, truncated=[1]))
 
 
+def test_the_memory_is_kept_before_every_window_only():
+    """8 rows in windows of 3 begin at rows 0, 3 and 6: 3 x 2 memories of 3 float32, 72 bytes and not 192."""
+    rollout = Rollout(8, state_every=3)
+    for t in range(8):
+        rollout.add(step(t))
+    assert rollout.state[..., 0].tolist() == [[0, 0], [3, 3], [6, 6]]
+    assert rollout.state.nbytes == 72
+    # 16 steps of 4 + 8 bytes, with reward and flags 20; and 6 memories of 3 numbers; all of it twice.
+    assert rollout.store(12, 3, 2).num_bytes == 2 * (16 * 20 + 6 * 12)
+
+
+def test_the_memory_of_an_episode_that_was_given_up_is_that_of_its_own_step():
+    rollout, whole = Rollout(8, state_every=4), Rollout(8)
+    for t in range(3):
+        rollout.add(step(t))
+        whole.add(step(t))
+    resumed = Rollout(8, state_every=4)
+    resumed.load_state_dict(copy.deepcopy(rollout.state_dict()))
+    for each in (rollout, whole, resumed):
+        each.add(step(3, first=[1]))
+        ends = [(t, index, memory.tolist()) for t, index, _, memory in each.ends]
+        assert ends == [(1, 1, [2.0] * 3)]
+
+
+def test_a_state_with_every_memory_is_taken():
+    """Checkpoints of before: one memory a row, and ends without one."""
+    whole, rollout = Rollout(8), Rollout(8, state_every=3)
+    for t in range(5):
+        whole.add(step(t, truncated=[1] if t == 1 else []))
+    saved = copy.deepcopy(whole.state_dict())
+    del saved["newest_state"]
+    saved["ends"] = [end[:3] for end in saved["ends"]]
+    rollout.load_state_dict(saved)
+    assert rollout.state[:2, :, 0].tolist() == [[0, 0], [3, 3]] and len(rollout.state) == 3
+    assert rollout.newest_state[:, 0].tolist() == [4, 4]
+    assert [(t, index, memory.tolist()) for t, index, _, memory in rollout.ends] == [(1, 1, [2.0] * 3)]
+
+
 def test_a_state_holds_only_the_rows_that_are_filled():
     rollout = Rollout(100)
     rollout.add(step(0))
