@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args
 import tyro
 
 from ...envs.make import BackendName
+from ...envs.outside import absolute_name
 from .arguments import TrustSwitch, option_value, option_words, parse
 from .components import find_component
 from .config import BLOCKS, RunConfig, names_of, run_config, run_config_class, to_dict
@@ -30,6 +31,7 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     Raises:
         UsageError: an option, a name or a value is wrong.
     """
+    agent = absolute_name(agent)
     hidden = options_not_taken(agent)
     for block in ("encoder", "memory"):
         if block in hidden and (option_words(arguments, block) or option_value(arguments, block)):
@@ -45,10 +47,14 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     env = option_value(arguments, "env") or given.get("env")
     if env is None and not {"-h", "--help"} & set(arguments):
         raise UsageError("which environment? give --env, for example --env CartPole-v1")
-    env = str(env or "CartPole-v1")
+    env = absolute_name(str(env or "CartPole-v1"))
 
     names = {"agent": agent}
-    names |= {block: name for block in ("encoder", "memory") if (name := option_value(arguments, block))}
+    names |= {
+        block: absolute_name(name)
+        for block in ("encoder", "memory")
+        if (name := option_value(arguments, block))
+    }
     preset = for_components(find_preset(agent, env), names)
     given = for_components(given, names)
     if config_file:

@@ -53,6 +53,10 @@ def trusting(words: Sequence[str] = (), everything: bool = False) -> Iterator[No
     outer = _TRUST.get()
     # --option=NAME, and ENCODER+DYNAMICS.
     names = {part for word in words for part in (word, word.partition("=")[2], *word.split("+"))}
+    if any(".py:" in name for name in names):
+        from ...envs.outside import absolute_name  # imports every environment of ours
+
+        names |= {absolute_name(name) for name in names}
     asked = everything or ("--trust" in words and "--no-trust" not in words)
     token = _TRUST.set(
         Trust(tuple(words) or outer.command, outer.typed | names, outer.everything or bool(asked))
@@ -118,6 +122,14 @@ def named_in(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
     wrappers = options.get("wrappers") if isinstance(options, dict) else None
     for wrapper in wrappers if isinstance(wrappers, list | tuple) else ():
         yield "wrapper", str(wrapper)
+
+
+def code_files(values: dict[str, Any]) -> dict[str, str]:
+    """Hashes of the files of code that a config names, by path; files that are gone are left out."""
+    from ...envs.outside import file_digest, is_file  # imports every environment of ours
+
+    paths = {Path(name.partition("(")[0].rpartition(":")[0]) for _, name in named_in(values)}
+    return {str(path): file_digest(path) for path in paths if is_file(path.name) and path.is_file()}
 
 
 def may_name(kind: str, name: str) -> bool:
