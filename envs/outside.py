@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import hashlib
 import importlib
@@ -23,6 +24,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
+
+import gymnasium
 
 # What a name begins with that stands for a passed object. No module can be called so.
 FROM_PYTHON = "from-python:"
@@ -191,3 +194,25 @@ class FromFile:
     @property
     def __signature__(self) -> inspect.Signature:
         return inspect.signature(self.made_by)
+
+
+class CopyOf:
+    """Makes copies of an environment object, which is itself never stepped."""
+
+    def __init__(self, env: gymnasium.Env):
+        self.env = env
+
+    def __call__(self, **arguments: Any) -> gymnasium.Env:
+        """Copy it; it takes no arguments but the `render_mode` that it was made with."""
+        mode = arguments.pop("render_mode", self.env.render_mode)
+        if arguments:
+            raise ValueError(
+                f"an environment object takes no arguments, got {', '.join(arguments)}; pass its class"
+            )
+        if mode != self.env.render_mode:
+            raise ValueError(f"the environment object cannot be drawn: make it with render_mode={mode!r}")
+        return copy.deepcopy(self.env)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CopyOf:
+        """Itself: Gymnasium copies specs of environments, which lead here."""
+        return self

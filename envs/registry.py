@@ -18,6 +18,7 @@ from gymnasium.envs import registration
 
 from .moved import current_name
 from .outside import (
+    CopyOf,
     FromFile,
     given_object,
     is_file,
@@ -85,7 +86,9 @@ def _given(env_id: str, name: str) -> registration.EnvSpec:
     maker = given_object(env_id)
     if maker is None:
         raise ValueError(not_given("environment", env_id))
-    return registration.EnvSpec(name, entry_point=maker)
+    # An object has the wrappers that it came with.
+    bare = isinstance(maker, CopyOf)
+    return registration.EnvSpec(name, entry_point=maker, order_enforce=not bare, disable_env_checker=bare)
 
 
 def _import(module_name: str, env_id: str) -> ModuleType:

@@ -38,12 +38,7 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
             hint = find_component("agent", agent).networks_hint
             raise UsageError(f"--{block}: {agent} brings its own networks; {hint}")
     config_file = option_value(arguments, "config")
-    given = read_config(agent, config_file) if config_file else {}
-    written = names_of(given).get("agent", agent)
-    if written != agent:
-        raise UsageError(
-            f"--config {config_file}: written for agent {written}, not for {agent}; take its agent block out"
-        )
+    given = read_given(agent, config_file) if config_file else {}
     env = option_value(arguments, "env") or given.get("env")
     if env is None and not {"-h", "--help"} & set(arguments):
         raise UsageError("which environment? give --env, for example --env CartPole-v1")
@@ -76,6 +71,21 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     parsed["env_kwargs"] = default.env_kwargs | parse_assignments(parsed["env_kwargs"], "--env-kwargs")
     # Ranges are checked by reading the result once more, as if it stood in a file.
     return run_config(to_dict(RunConfig(agent=agent, **parsed)), "--"), run_dir
+
+
+def read_given(agent: str, config_file: str) -> dict[str, Any]:
+    """Read what `--config` names, for an agent.
+
+    Raises:
+        UsageError: it is nothing that can be read, or written for another agent.
+    """
+    given = read_config(agent, config_file)
+    written = names_of(given).get("agent", agent)
+    if written != agent:
+        raise UsageError(
+            f"--config {config_file}: written for agent {written}, not for {agent}; take its agent block out"
+        )
+    return given
 
 
 def options_not_taken(agent: str) -> frozenset[str]:

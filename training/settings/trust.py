@@ -24,6 +24,9 @@ from typing import Any
 from .providers import provider_of
 from .usage import UsageError
 
+# What names of objects begin with that a program has passed, as in `envs/outside.py`, whose import takes long.
+FROM_PYTHON = "from-python:"
+_KEYWORDS = {"environment": "env"}
 TASKS, WRAPPERS = "palaestra.envs.tasks.", "palaestra.envs.wrappers."
 # They make an environment of another library from a name in their arguments.
 ADAPTERS = ("GymV21Environment", "GymV26Environment")
@@ -45,14 +48,16 @@ _TRUST: ContextVar[Trust] = ContextVar("trust", default=_NOTHING)
 
 
 @contextmanager
-def trusting(words: Sequence[str] = (), everything: bool = False) -> Iterator[None]:
+def trusting(
+    words: Sequence[str] = (), everything: bool = False, names: Iterable[str] = ()
+) -> Iterator[None]:
     """Trust the names among the words of a command, and with `--trust` there, or `everything`, all names in files.
 
-    What was trusted before remains so; all of it ends with the context.
+    `names` are those that a program gives. What was trusted before remains so; all of it ends with the context.
     """
     outer = _TRUST.get()
     # --option=NAME, and ENCODER+DYNAMICS.
-    names = {part for word in words for part in (word, word.partition("=")[2], *word.split("+"))}
+    names = {*names} | {part for word in words for part in (word, word.partition("=")[2], *word.split("+"))}
     if any(".py:" in name for name in names):
         from ...envs.outside import absolute_name  # imports every environment of ours
 
@@ -86,6 +91,8 @@ def check_names(values: dict[str, Any], where: Path | str) -> None:
     """
     for kind, name in named_in(values):
         if not may_name(kind, name):
+            if name.startswith(FROM_PYTHON):
+                raise UsageError(f"{where}: {_not_given(kind, name, Path(where).parent)}")
             raise refusal(kind, name, where)
 
 
@@ -99,8 +106,26 @@ def refusal(kind: str, name: str, where: Path | str) -> UsageError:
     )
 
 
+def _not_given(kind: str, name: str, folder: Path) -> str:
+    from ...envs.outside import not_given  # imports every environment of ours
+
+    return not_given(kind, name).replace("RUN_DIR", repr(str(folder)))
+
+
 def command_for(values: dict[str, Any], *words: object) -> str:
-    """A command that reads a config of these values, as the user must type it: with `--trust` where that is needed."""
+    """A command that reads a config of these values, as the user must type it: with `--trust` where that is needed.
+
+    Where a program has passed objects, it is what to write there.
+    """
+    passed = {kind: name for kind, name in named_in(values) if name.startswith(FROM_PYTHON)}
+    if passed:
+        keywords = (
+            (_KEYWORDS.get(kind, kind), name.removeprefix(FROM_PYTHON)) for kind, name in passed.items()
+        )
+        folder = str(words[2 if words[1] == "--resume" else 1])
+        verb = "resume" if words[1] == "--resume" else "evaluate"
+        given = ", ".join(f"{keyword}={name}" for keyword, name in keywords)
+        return f"palaestra.load({folder!r}, {given}).{verb}()"
     token = _TRUST.set(_NOTHING)
     try:
         outside = not all(may_name(kind, name) for kind, name in named_in(values))
