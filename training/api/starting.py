@@ -50,8 +50,7 @@ def train(
 ) -> Run:
     """Train an agent, as `palaestra train` does: the same config, presets and run folder.
 
-    What is left out takes its default; later ones win: defaults, the preset for agent and environment, `config`,
-    keywords.
+    Later ones win: defaults, the preset for agent and environment, `config`, keywords.
 
     Args:
         agent: a name such as "ppo", "sb3/ppo", "my_pkg.my_agent:MyAgent" or "./my_agent.py:MyAgent"; or a class.

@@ -66,7 +66,7 @@ def in_keywords(message: str) -> str:
         name = name.replace("-", "_")
         return name if block is None else f"{BLOCKS.get(block, block)}.{name}"
 
-    text = re.sub(r"--(?:([a-z]+)\.)?([a-z][\w-]*)", lambda m: keyword(m[1], m[2]), text)
+    text = re.sub(r"(?<![\w-])--(?:([a-z]+)\.)?([a-z][\w-]*)", lambda m: keyword(m[1], m[2]), text)
     text = re.sub(
         rf"'({'|'.join(BLOCKS)}|env_options)\.([a-z]\w*)'", lambda m: f"'{keyword(m[1], m[2])}'", text
     )

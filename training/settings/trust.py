@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +215,8 @@ def _of_ours(module: str, package: str, attribute: str) -> Any:
 
 def _is_installed(module: str) -> bool:
     """Whether a module belongs to an installed distribution: not to Python itself, nor to the working directory."""
+    from importlib.metadata import packages_distributions  # takes longer than all of `palaestra --help`
+
     parts = module.split(".")
     if not all(part.isidentifier() and not part.startswith("__") for part in parts):
         return False
