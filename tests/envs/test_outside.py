@@ -7,6 +7,7 @@ import textwrap
 import numpy as np
 import pytest
 
+from palaestra.envs.check import check_environment
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.envs.outside import absolute_name, given_objects, load_file, short_name
 from palaestra.envs.registry import find_environment
@@ -114,6 +115,11 @@ def test_what_is_wrong_with_a_file_is_one_line_that_names_it(folder):
     assert "takes no argument 'siz'; did you mean 'size'?" in message(
         lambda: make_envs(EnvSpec("env_of_mine.py:Mine", kwargs={"siz": 3}))
     )
+
+
+def test_a_file_is_checked_as_a_module_is(folder):
+    report = check_environment("./env_of_mine.py:Mine", {"max_episode_steps": 20}, ("env_of_mine.py:Louder",))
+    assert report.ok and report.id == "./env_of_mine.py:Mine", report.errors
 
 
 def test_a_worker_process_refuses_a_file_that_has_changed(folder):

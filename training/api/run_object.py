@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from .envs.backends.failure import EnvironmentFailedError
+from .envs.outside import short_name
 from .passed import Passed
 from .table import Table
 from .training.run.folder import CYCLE_FILE
@@ -32,7 +35,7 @@ class Run:
         """Absolute path of the run's folder."""
         self._passed = passed or Passed()
         self._trust = trust
-        self._policy: tuple[int, LoadedPolicy] | None = None
+        self._policy: LoadedPolicy | None = None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -66,15 +69,16 @@ class Run:
     def policy(self) -> LoadedPolicy:
         """What was learned, as the last checkpoint holds it; `predict` has the signature of Stable-Baselines3's.
 
+        It is loaded once, and again after `resume`.
+
         Raises:
             UsageError: the folder names what is not trusted, or an object that was not passed.
         """
-        step = self.steps
-        if self._policy is None or self._policy[0] != step:
+        if self._policy is None:
             with within(self._passed, trust=self._trust):
                 run = load_run(self.folder)
-            self._policy = step, LoadedPolicy(run.agent, run.observation_space, run.action_space)
-        return self._policy[1]
+            self._policy = LoadedPolicy(run.agent, run.observation_space, run.action_space)
+        return self._policy
 
     def evaluate(
         self,
@@ -141,7 +145,8 @@ class Run:
             raise UsageError(
                 f"{self.folder} trains in dreams; go on with: palaestra train --resume {self.folder}"
             )
-        with within(self._passed, progress, self._trust):
+        self._policy = None
+        with noting_failures(self), within(self._passed, progress, self._trust):
             result = resume_run(self.folder, steps, schedule_steps, device, threads)
         return end_of(self, result)
 
@@ -151,7 +156,8 @@ class Run:
             found = describe_run(self.folder)
             value = "" if found.return_mean is None else f", return {found.return_mean:.1f}"
             done = f"{found.step:,} steps" if found.finished else f"{found.step:,} of {found.steps:,} steps"
-            text = f"Run({found.agent} on {found.env}, seed {found.seed}, {done}{value}, {self.folder})"
+            who = f"{short_name(found.agent)} on {short_name(found.env)}"
+            text = f"Run({who}, seed {found.seed}, {done}{value}, {self.folder})"
         return text
 
 
@@ -162,13 +168,28 @@ def end_of(run: Run, result: Result) -> Run:
         RunInterrupted: a signal ended it.
     """
     if result.signal is not None:
-        go_on = command_for(to_dict(load_plain_config(run.folder)), "train", "--resume", run.folder)
-        call = (
-            go_on if go_on.startswith("palaestra.load") else f"palaestra.load({str(run.folder)!r}).resume()"
+        message = (
+            f"stopped at step {result.step:,}; a checkpoint was saved; go on with: {call_to_resume(run)}"
         )
-        pass_on(
-            result.signal,
-            f"stopped at step {result.step:,}; a checkpoint was saved; go on with: {call}",
-            run,
-        )
+        pass_on(result.signal, message, run)
     return run
+
+
+@contextmanager
+def noting_failures(run: Run) -> Iterator[None]:
+    """Add to the error of an environment how a run goes on, which tracebacks show behind it."""
+    try:
+        yield
+    except EnvironmentFailedError as error:
+        if (run.folder / CONFIG_FILE).is_file():
+            error.add_note(f"when it is repaired, go on from the last checkpoint: {call_to_resume(run)}")
+        raise
+
+
+def call_to_resume(run: Run) -> str:
+    """What to write to go on with a run."""
+    command = command_for(to_dict(load_plain_config(run.folder)), "train", "--resume", run.folder)
+    if command.startswith("palaestra.load"):
+        return command
+    trust = ", trust=True" if command.endswith("--trust") else ""
+    return f"palaestra.load({str(run.folder)!r}{trust}).resume()"

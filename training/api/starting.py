@@ -12,7 +12,7 @@ from .envs.outside import is_from_python
 from .envs.vector import Envs
 from .keywords import config_of
 from .passed import EnvLike, Passed
-from .run_object import Run, end_of
+from .run_object import Run, end_of, noting_failures
 from .training.run.folder import absolute, default_run_dir
 from .training.run.start import start_run
 from .training.settings.config import load_plain_config
@@ -112,9 +112,10 @@ def train(
     # Again, because what was passed is known only now.
     with within(passed, progress, trust):
         asked = config_of(agent_name, config, passed.preset_env, given)
-        folder = absolute(default_run_dir(asked) if out is None else Path(out))
-        result = start_run(asked, folder)
-    return end_of(Run(folder, passed, trust), result)
+        run = Run(absolute(default_run_dir(asked) if out is None else Path(out)), passed, trust)
+        with noting_failures(run):
+            result = start_run(asked, run.folder)
+    return end_of(run, result)
 
 
 def load(

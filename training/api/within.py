@@ -85,8 +85,10 @@ def same_threads() -> Iterator[None]:
 
     global _inside, _threads
     with _counting:
+        # Always: a thread that has not asked yet takes the number of whichever thread set its own last (torch 2.13).
+        here = torch.get_num_threads()
         if _inside == 0:
-            _threads = torch.get_num_threads()
+            _threads = here
         _inside += 1
     try:
         yield

@@ -5,13 +5,10 @@ import palaestra
 
 def test_runs_of_every_kind_are_compared(train, count_env, tmp_path):
     """One evaluated in a process of its own, one here, since only this program has its environment."""
-    named = [train(seed=seed, env="palaestra/Corridor-v0") for seed in (0, 1)]
-    passed = train(env=count_env)
-    found = palaestra.compare([named[0], str(named[1].folder)], episodes=2, out="one", progress=False)
-    assert found.report.is_file() and "palaestra/Corridor-v0" in found.text and found.failed == []
-    both = palaestra.compare([named[0], passed], episodes=2, out="two", progress=False)
-    assert set(both.findings["environments"]) == {"palaestra/Corridor-v0", "from-python:Count"}
-    assert repr(both) == both.text
+    named, passed = train(), train(env=count_env)
+    found = palaestra.compare([named, passed], episodes=2, out="both", progress=False)
+    assert set(found.findings["environments"]) == {"palaestra/Corridor-v0", "from-python:Count"}
+    assert repr(found) == found.text and found.report.is_file() and found.failed == []
     # Folders alone do not bring what only a program has.
     passed = train(env=count_env, seed=5)
     with pytest.raises(palaestra.UsageError, match="was an object in a Python program"):

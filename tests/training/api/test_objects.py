@@ -3,6 +3,7 @@
 import functools
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import palaestra
 from palaestra.passed import Passed, importable_name
 from palaestra.training.cli.main import run as command
+from palaestra.training.run.describe import describe_failure
 
 
 def message(call):
@@ -20,8 +22,13 @@ def message(call):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("backend", ["sync", "async"])
-@pytest.mark.parametrize("form", ["class", "function", "partial", "object", "wrapped object"])
+@pytest.mark.parametrize(
+    ("form", "backend"),
+    [
+        *(("class", "sync"), ("function", "sync"), ("partial", "sync"), ("object", "sync")),
+        *(("wrapped object", "sync"), ("class", "async"), ("wrapped object", "async")),
+    ],
+)
 def test_an_environment_of_a_notebook_trains_with_every_backend(form, backend, train, count_env):
     env = {
         "class": count_env,
@@ -30,13 +37,12 @@ def test_an_environment_of_a_notebook_trains_with_every_backend(form, backend, t
         "object": count_env(),
         "wrapped object": gymnasium.wrappers.TimeLimit(count_env(9), 5),
     }[form]
-    run = train(env=env, backend=backend)
+    run = train(env=env, backend=backend, evaluate_every=1000, env_options={"workers": 1})
     name = "lambda" if form == "function" else "Count"
     assert run.config["env"] == f"from-python:{name}" and run.folder.parent.name == name
     assert set(run.metrics.curve("episode/length")[1]) == {5}
-    assert run.evaluate(2, progress=False)["length_mean"] == 5
     again = palaestra.load(run.folder, env=env)
-    assert again.resume(steps=192, progress=False).steps == 192
+    assert again.resume(steps=160, progress=False).steps == 160
     assert again.policy.predict(np.zeros(1, np.float32))[0] in (0, 1)
 
 
@@ -75,10 +81,10 @@ def test_two_classes_of_one_name_are_kept_apart(train, count_env):
 
         def reset(self, *, seed=None, options=None):
             super().reset(seed=seed)
-            return self.observation_space.low, {}
+            return self.observation_space.low.copy(), {}
 
         def step(self, action):
-            return self.observation_space.low, *super().step(action)[1:]
+            return self.observation_space.low.copy(), *super().step(action)[1:]
 
     Pictures.__name__ = "Count"
     first, second = train(env=count_env), train(env=Pictures)
@@ -120,7 +126,6 @@ def test_objects_that_cannot_be_used_are_refused_in_one_line(train, count_env):
         lambda: train(env=gymnasium.make("CartPole-v1", render_mode="human"))
     )
     assert "num_envs copies are made" in message(lambda: train(env=gymnasium.make_vec("CartPole-v1", 2)))
-    assert "made with render_mode='rgb_array'" not in message(lambda: train(env=env))
     assert "cannot be drawn" in message(lambda: train(env=gymnasium.make("CartPole-v1"), video=True))
 
 
@@ -137,7 +142,7 @@ def test_the_command_line_refuses_what_only_python_can_make(train, count_env, ca
     assert palaestra.load("mine").evaluations["step"].tolist() == [64, 128]
 
 
-def test_a_failing_environment_says_how_to_go_on_in_python(train, count_env):
+def test_a_failing_environment_says_how_to_go_on_in_python(train, count_env, tmp_path):
     class Broken(count_env):
         def step(self, action):
             if self.np_random.random() < 0.02:
@@ -147,11 +152,11 @@ def test_a_failing_environment_says_how_to_go_on_in_python(train, count_env):
     with pytest.raises(palaestra.EnvironmentFailedError, match="sensor lost") as caught:
         train(env=Broken, steps=10_000, out="broken")
     assert isinstance(caught.value.__cause__, RuntimeError)
-    from pathlib import Path
 
-    from palaestra.training.run.describe import describe_failure
-
-    assert "palaestra.load('broken', env=Broken).resume()" in describe_failure(Path("broken"), caught.value)
+    (note,) = caught.value.__notes__
+    assert note.endswith(f"palaestra.load({str(tmp_path / 'broken')!r}, env=Broken).resume()")
+    text = describe_failure(Path("broken"), caught.value)
+    assert "palaestra.load('broken', env=Broken).resume()" in text
 
 
 def test_what_was_passed_is_what_must_be_passed_again(train, count_env):
