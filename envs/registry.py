@@ -9,7 +9,7 @@ import inspect
 import warnings
 from contextlib import nullcontext
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import PurePath
+from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
@@ -17,6 +17,16 @@ import gymnasium
 from gymnasium.envs import registration
 
 from .moved import current_name
+from .outside import (
+    CopyOf,
+    FromFile,
+    given_object,
+    is_file,
+    is_from_python,
+    load_module,
+    not_given,
+    short_name,
+)
 from .providers import find_provider
 
 PLUGIN_GROUP = "gymnasium.envs"
@@ -50,38 +60,51 @@ def find_environment(env_id: str) -> registration.EnvSpec:
     """Return what is registered under `env_id`.
 
     `module:Id` imports `module` first; `module:Class` is a class, or a function that returns an environment,
-    which nobody needs to register.
+    which nobody needs to register. A module may be the path of a file: `./my_env.py:Class`.
 
     Raises `ValueError` with the nearest name where there is nothing.
     """
     env_id = current_name(env_id)
     module_name, _, name = env_id.rpartition(":")
+    if is_from_python(env_id):
+        return _given(env_id, name)
     module = _import(module_name, env_id) if module_name else None
     if name not in gymnasium.registry:
         if module is not None and name in environments_in(module):
-            return registration.EnvSpec(env_id, entry_point=env_id)
+            if not is_file(module_name):
+                return registration.EnvSpec(env_id, entry_point=env_id)
+            return registration.EnvSpec(name, entry_point=FromFile(Path(module_name), name))
         _import_package(env_id)
         load_plugins(name.rpartition("/")[0] or ROOT)
     if name not in gymnasium.registry:
-        raise ValueError(f"unknown environment '{env_id}'; {_suggestion(module, name)}")
+        raise ValueError(f"unknown environment '{env_id}'; {_suggestion(module_name, module, name)}")
     return gymnasium.registry[name]
 
 
+def _given(env_id: str, name: str) -> registration.EnvSpec:
+    """What makes the environment that a program has passed."""
+    maker = given_object(env_id)
+    if maker is None:
+        raise ValueError(not_given("environment", env_id))
+    # An object has the wrappers that it came with.
+    bare = isinstance(maker, CopyOf)
+    return registration.EnvSpec(name, entry_point=maker, order_enforce=not bare, disable_env_checker=bare)
+
+
 def _import(module_name: str, env_id: str) -> ModuleType:
-    if "/" in module_name or module_name.endswith(".py"):
-        path = PurePath(module_name)
-        home = "" if path.parent == PurePath() else f" from the folder {path.parent}"
-        name = env_id.removeprefix(f"{module_name}:")
+    if not is_file(module_name) and not all(part.isidentifier() for part in module_name.split(".")):
+        meant = f"{module_name}.py:{env_id.rpartition(':')[2]}"
+        hint = f"; did you mean {meant}?" if Path(f"{module_name}.py").is_file() else ""
         raise ValueError(
-            f"environment '{env_id}': modules are named as they are imported; use {path.stem}:{name}{home}"
+            f"environment '{env_id}': expected Id, module:Id, module:Class or FILE.py:Class{hint}"
         )
-    if not all(part.isidentifier() for part in module_name.split(".")):
-        raise ValueError(f"environment '{env_id}': expected Id, module:Id or module:Class")
     try:
-        return importlib.import_module(module_name)
+        return load_module(module_name)
     except ModuleNotFoundError as error:
         raise ValueError(f"environment '{env_id}': {error}") from error
     except Exception as error:
+        if is_file(module_name):
+            raise ValueError(f"environment '{short_name(env_id)}': {error}") from error
         what = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(f"environment '{env_id}': cannot import {module_name}: {what}") from error
 
@@ -116,8 +139,8 @@ def import_packages() -> None:
             importlib.import_module(package.module)
 
 
-def _suggestion(module: ModuleType | None, name: str) -> str:
-    prefix = f"{module.__name__}:" if module else ""
+def _suggestion(module_name: str, module: ModuleType | None, name: str) -> str:
+    prefix = f"{module_name}:" if module else ""
     known = [*gymnasium.registry, *(environments_in(module) if module else [])]
     nearest = difflib.get_close_matches(name, known, n=1)
     if nearest and difflib.SequenceMatcher(None, name, nearest[0]).ratio() >= CERTAIN:
@@ -128,7 +151,7 @@ def _suggestion(module: ModuleType | None, name: str) -> str:
     if nearest:
         return f"did you mean '{prefix}{nearest[0]}'?"
     if module is not None:
-        return f"{module.__name__} registers none of that name; `palaestra envs list` shows what there is"
+        return f"{module_name} registers none of that name; `palaestra envs list` shows what there is"
     return (
         "`palaestra envs list` shows what there is; ids that a package registers when it is imported are written "
         "module:Id, for example flappy_bird_gymnasium:FlappyBird-v0"

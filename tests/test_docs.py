@@ -22,7 +22,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs" / "tutorials").glob("*.md")),
 ]
-WRITTEN_BY_COMMANDS = {"survey.md", "survey-installed.md", "matrix.md"}
+WRITTEN_BY_COMMANDS = {"api.md", "survey.md", "survey-installed.md", "matrix.md"}
 LONGEST_LINE = 100
 # Files of the reader's own.
 EXAMPLES = {"networks/encoders/means.py"}
@@ -242,6 +242,22 @@ def test_contributing_has_the_rooms_as_they_are_tested():
         for name in below:
             expected[name.removeprefix("training/")].add(room)
     assert found == expected
+
+
+def test_the_page_of_the_api_is_current():
+    """`python docs/api_page.py` writes it."""
+    written = runpy.run_path(str(ROOT / "docs" / "api_page.py"))["page"]()
+    assert (ROOT / "docs" / "api.md").read_text() == written
+
+
+@pytest.mark.filterwarnings("ignore")  # Stable-Baselines3's and Matplotlib's own
+def test_the_examples_of_python_md_run(tmp_path, monkeypatch):
+    """From top to bottom, as a reader would."""
+    monkeypatch.chdir(tmp_path)
+    program = "\n".join(code_blocks((ROOT / "docs" / "python.md").read_text(), "python"))
+    names = {"__name__": "__main__"}
+    exec(compile(program, "python.md", "exec"), names)
+    assert names["run"].steps >= 5_000 and names["found"].report.is_file()
 
 
 @pages

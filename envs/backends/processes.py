@@ -47,7 +47,13 @@ class AsyncBackend(Backend):
         timeout: float = 60.0,
     ):
         workers = min(num_envs, workers or usable_cores())
-        order = {"make": cloudpickle.dumps(make), "seed": seed}
+        try:
+            order = {"make": cloudpickle.dumps(make), "seed": seed}
+        except Exception as error:  # of what a program has passed, whatever it holds
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ValueError(
+                f"the environment cannot be sent to worker processes ({what}); use sync"
+            ) from error
         self.num_envs = num_envs
         self.seed = seed
         self.replace_lost = replace_lost

@@ -49,7 +49,11 @@ def die_with(pipe: int) -> None:
 
 def _make(channel: socket.socket, order: dict[str, Any]) -> EnvCopies | None:
     try:
-        make = cloudpickle.loads(order["make"])
+        try:
+            make = cloudpickle.loads(order["make"])
+        except Exception as error:
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ValueError(f"a worker process cannot load the environment ({what}); use sync") from error
         copies = EnvCopies(make, order["first"], order["count"], order["seed"])
         env = copies.envs[0]
         nondeterministic = env.spec is not None and env.spec.nondeterministic

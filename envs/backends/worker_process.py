@@ -40,7 +40,8 @@ class WorkerProcess:
         with other:
             descriptors = other.fileno(), reader
             self.process = subprocess.Popen(
-                [sys.executable, "-c", START.format(*descriptors), json.dumps(sys.path)],
+                # -P: modules of the working directory must not stand for Python's own.
+                [sys.executable, "-P", "-c", START.format(*descriptors), json.dumps(sys.path)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=descriptors,
                 # One core a worker is the point.

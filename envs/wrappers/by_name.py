@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import difflib
-import importlib
 import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import gymnasium
 
 from ..moved import current_name
+from ..outside import is_file, load_module
 from .stateful import refuse_stateful, wrapped_since
 
 
@@ -38,10 +38,10 @@ def find_wrapper(wrapper: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     module_name, _, name = path.rpartition(":")
     if not module_name:
         raise ValueError(f"wrapper '{wrapper}': say where it is, for example gymnasium.wrappers:{path}")
-    if not all(part.isidentifier() for part in module_name.split(".")):
+    if not is_file(module_name) and not all(part.isidentifier() for part in module_name.split(".")):
         raise ValueError(f"wrapper '{wrapper}': expected module:Name or module:Name(name=value)")
     try:
-        module = importlib.import_module(module_name)
+        module = load_module(module_name)
     except ImportError as error:
         raise ValueError(f"wrapper '{wrapper}': {error}") from error
     found = getattr(module, name, None)

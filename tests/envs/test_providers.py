@@ -69,13 +69,3 @@ def test_a_module_that_cannot_be_imported_is_one_line(site):
         ValueError, match=r"'kite_world:Kite-v3': cannot import kite_world: RuntimeError: must"
     ):
         find_environment("kite_world:Kite-v3")
-
-
-@pytest.mark.parametrize(
-    ("given", "hint"),
-    [("kite.py:Kite", "use kite:Kite"), ("far/kite.py:Kite", "use kite:Kite from the folder far")],
-)
-def test_a_file_is_named_as_a_module(given, hint):
-    with pytest.raises(ValueError) as said:
-        find_environment(given)
-    assert str(said.value).endswith(hint)

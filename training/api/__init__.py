@@ -1,27 +1,66 @@
-"""Imported as `palaestra`: what other programs use of a trained agent, loaded when it is asked for."""
+"""Imported as `palaestra`: train, load, evaluate and compare runs from Python; each name is loaded when it is used."""
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .comparing import Comparison, compare
+    from .envs.backends.failure import EnvironmentFailedError
+    from .run_object import Run
+    from .starting import load, make_envs, train
+    from .table import Table
     from .training.baselines.vec_env import as_vec_env
     from .training.imagination.fits import load_world_model
-    from .training.run.policy import load_policy
+    from .training.run.policy import LoadedPolicy, load_policy
+    from .training.settings.usage import RunFailedError, UsageError
+    from .within import RunInterrupted
 
-__version__ = version("palaestra")
-__all__ = ["__version__", "as_vec_env", "load_policy", "load_world_model"]
+    __version__: str
 
 # Where each public name is defined: `import palaestra` alone imports no torch.
 _HOMES = {
+    "Comparison": ".comparing",
+    "EnvironmentFailedError": ".envs.backends.failure",
+    "LoadedPolicy": ".training.run.policy",
+    "Run": ".run_object",
+    "RunFailedError": ".training.settings.usage",
+    "RunInterrupted": ".within",
+    "Table": ".table",
+    "UsageError": ".training.settings.usage",
     "as_vec_env": ".training.baselines.vec_env",
+    "compare": ".comparing",
+    "load": ".starting",
     "load_policy": ".training.run.policy",
     "load_world_model": ".training.imagination.fits",
+    "make_envs": ".starting",
+    "train": ".starting",
 }
+__all__ = [
+    "Comparison",
+    "EnvironmentFailedError",
+    "LoadedPolicy",
+    "Run",
+    "RunFailedError",
+    "RunInterrupted",
+    "Table",
+    "UsageError",
+    "__version__",
+    "as_vec_env",
+    "compare",
+    "load",
+    "load_policy",
+    "load_world_model",
+    "make_envs",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name from the module that defines it."""
+    if name == "__version__":
+        from importlib.metadata import version  # takes longer than all the rest
+
+        return version("palaestra")
     if name not in _HOMES:
         raise AttributeError(f"module 'palaestra' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name], __name__), name)

@@ -8,7 +8,6 @@ import signal
 import sys
 from contextlib import nullcontext
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 
 from ..run.signals import StoppedError, stopping_signals
@@ -65,6 +64,8 @@ def run(arguments: list[str]) -> int:
         print(USAGE)
         return DONE if arguments else BAD_INPUT
     if arguments[0] == "--version":
+        from importlib.metadata import version  # takes longer than all of --help
+
         print(f"palaestra {version('palaestra')}")
         return DONE
     # As `python -m` does: environments and agents of the user's own lie where the command is typed. Only for commands

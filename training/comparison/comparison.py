@@ -36,6 +36,8 @@ class Compared:
     text: str
     """What to print of it."""
     failed: list[Outcome]
+    page: Path
+    """The report."""
 
 
 def run_comparison(
@@ -98,7 +100,7 @@ def write_findings(results: Results, out: Path, failed: list[Outcome], wandb: bo
     written = write_report(findings, out)
     if wandb:
         publish(comparison_publication(findings, written), out)
-    return Compared(findings, terminal_text(findings, written.page), failed)
+    return Compared(findings, terminal_text(findings, written.page), failed, written.page)
 
 
 def make_launcher(

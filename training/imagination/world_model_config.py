@@ -13,6 +13,7 @@ from annotated_types import Ge, Gt
 from gymnasium import spaces
 
 from ...envs.make import EnvSpec, make_envs
+from ...envs.outside import absolute_name
 from ...world_models.fit import FitConfig
 from ...world_models.observation_networks import is_convolved
 from ...world_models.prediction_heads import PredictionHeadsConfig
@@ -108,6 +109,7 @@ def world_model_config(values: dict[str, Any], where: str = "") -> WorldModelCon
         flat |= {kind: names[kind], f"{kind}_config": options}
     if "env" not in flat:
         raise UsageError(f"{where}env: is missing")
+    flat["env"] = absolute_name(str(flat["env"]))
     if "auto" in names.values():
         frames = flat.get("frame_stack", 1)
         with as_usage_errors():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -31,6 +32,8 @@ from ..tracking.progress import say
 
 # As long as the longest games of Atari: 108,000 frames, four a step.
 EVALUATION_STEPS = 27_000
+# PyTorch's initialisers draw from its global generator, which a run in another thread would draw from as well.
+_initialising = threading.Lock()
 # Compiling costs 10 to 30 seconds and saves about 0.7 ms an optimiser step.
 COMPILE_FROM_UPDATES = 50_000
 
@@ -210,7 +213,7 @@ def build_agent(config: RunConfig, observation_space: spaces.Space, action_space
     # An agent from outside need not have it.
     hindsight = getattr(config.agent_config, "hindsight", 0) > 0
     more = {"goal_rule": goal_rule(env_spec(config), observation_space)} if hindsight else {}
-    with torch.random.fork_rng(devices=[]):
+    with _initialising, torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return agent_class(
             config.agent_config,

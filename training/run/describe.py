@@ -6,6 +6,7 @@ import traceback
 from pathlib import Path
 
 from ...envs.backends.failure import EnvironmentFailedError, RemoteError
+from ...envs.outside import short_name
 from ..settings.config import load_plain_config, to_dict
 from ..settings.trust import command_for
 from .checkpoint import latest_checkpoint, list_checkpoints
@@ -50,7 +51,8 @@ def describe(run_dir: Path, result: Result) -> str:
             to_dict(result.config), "evaluate", run_dir, "--episodes", 100, "--video", run_dir / "videos"
         ),
     }
-    head = f"{result.config.agent} on {result.config.env}, seed {result.config.seed}"
+    agent, env = short_name(result.config.agent), short_name(result.config.env)
+    head = f"{agent} on {env}, seed {result.config.seed}"
     if result.updates == 0:
         lasted = f"the agent made no update in {result.step:,} steps"
         head = f"nothing was learned: {lasted}, what acts is as it was made; give more --steps\n{head}"

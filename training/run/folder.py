@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ...envs.outside import short_name
 from ..settings.config import CONFIG_FILE, RunConfig
 from ..settings.usage import RunFailedError, UsageError
 from .lock import LOCK_FILE, locked
@@ -27,7 +28,7 @@ BEFORE_CONFIG = {
 
 def default_run_dir(config: RunConfig) -> Path:
     """Return `runs/<env>/<agent>-seed<seed>`, with a number behind it where that is taken."""
-    parent = Path("runs") / config.env.replace("/", "_").replace(":", "_")
+    parent = Path("runs") / short_name(config.env).replace("/", "_").replace(":", "_")
     name = f"{config.agent.split(':')[-1].replace('/', '-')}-seed{config.seed}"
     candidates = (parent / (name if n == 1 else f"{name}-{n}") for n in range(1, sys.maxsize))
     return next(path for path in candidates if not path.exists())

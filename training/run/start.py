@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from ...envs.make import make_envs
+from ...envs.outside import short_name
 from ..settings.config import RunConfig, load_config, run_config, save_config, to_dict
 from ..settings.planning import check_learns, schedule_change
 from ..settings.resources import Footprint, config_names, family_memory, run_resources
 from ..settings.train_options import options_not_taken
-from ..settings.trust import command_for
+from ..settings.trust import code_files, command_for
 from ..settings.typed import option_name
 from ..settings.usage import UsageError, as_usage_errors
 from ..tracking.evaluations_file import repair_evaluations
 from ..tracking.plots import plot_learning_curve
 from ..tracking.progress import Progress, say
-from ..tracking.provenance import last_session, record_session
+from ..tracking.provenance import last_files, last_session, record_session
 from ..tracking.tracker import Tracker
 from ..tracking.trackers import check_tracking
 from .build import choose_device, evaluation_spec, on_this_machine, resolve, set_threads, training_spec
@@ -133,6 +134,7 @@ def resume_run(
             say(change)
         here = on_this_machine(config, run_dir)
         note_other_machine(run_dir, kept, here)
+        note_changed_files(run_dir, kept)
         if config != kept:
             save_config(run_dir, config)
         set_threads(here.threads)
@@ -168,6 +170,13 @@ def note_other_machine(run_dir: Path, kept: RunConfig, here: RunConfig) -> None:
         )
 
 
+def note_changed_files(run_dir: Path, kept: RunConfig) -> None:
+    """Say which of the files that hold a run's own code are not what they were in its last session."""
+    before, now = last_files(run_dir), code_files(to_dict(kept))
+    for path in sorted(path for path in now if before.get(path, now[path]) != now[path]):
+        say(f"note: {path} has changed since the last session: {run_dir} goes on with what it holds now")
+
+
 def train_in(run_dir: Path, config: RunConfig, checkpoint: Path | None, resume_step: int | None) -> Result:
     """Train in a folder that is locked; `resume_step` is None for a new run.
 
@@ -196,12 +205,13 @@ def opened_session(run_dir: Path, config: RunConfig, resume_step: int | None) ->
     """Note a session in the run's folder, and open its tracker."""
     if not resume_step:
         give_identity(run_dir)
-    record_session(run_dir, resume_step or 0, device=config.device, threads=config.threads)
+    files = code_files(to_dict(config))
+    record_session(run_dir, resume_step or 0, device=config.device, threads=config.threads, files=files)
     with tracked(
         run_dir,
         config.track,
-        env=config.env,
-        agent=config.agent,
+        env=short_name(config.env),
+        agent=short_name(config.agent),
         seed=config.seed,
         config=to_dict(config),
         resume_step=resume_step,

@@ -47,7 +47,7 @@ def component_names(kind: Kind) -> list[str]:
 
 
 def find_component(kind: Kind, name: str) -> type[Any]:
-    """Return the class called `name`: ours, or `package.module:Class` from outside.
+    """Return the class called `name`: ours, or `package.module:Class` or `FILE.py:Class` from outside.
 
     Names that a provider answers for (`sb3/NAME`, `world-model:RUN_DIR`) are in `providers.py`.
 
@@ -76,23 +76,48 @@ def find_component(kind: Kind, name: str) -> type[Any]:
 
 
 def _outside(kind: Kind, name: str, base: type) -> type[Any]:
-    module_name, _, class_name = name.partition(":")
-    if module_name and not all(part.isidentifier() for part in module_name.split(".")):
-        raise UsageError(f"{kind} {name!r}: expected package.module:Class")
+    from ...envs import outside  # imports every environment of ours
+
+    if outside.is_from_python(name):
+        if (given := outside.given_object(name)) is None:
+            raise UsageError(outside.not_given(kind, name))
+        return _checked(kind, name, given, base)
+    module_name, _, class_name = name.rpartition(":")
+    in_file = outside.is_file(module_name)
+    if module_name and not in_file and not all(map(str.isidentifier, module_name.split("."))):
+        raise UsageError(f"{kind} {name!r}: expected package.module:Class or FILE.py:Class")
     # As `python -m` does: the user's own folder is the most natural place for a plug-in.
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        module = importlib.import_module(module_name)
+        module = outside.load_module(module_name)
     except Exception as error:
+        if in_file:
+            raise UsageError(f"{kind} {outside.short_name(name)!r}: {error}") from error
         cause = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(f"{kind} {name!r}: cannot import {module_name}: {cause}") from error
     found = getattr(module, class_name, None)
-    adapt = load_provider(ADAPTERS[kind]) if kind in ADAPTERS else lambda value: None
     if found is None:
-        known = [key for key, value in vars(module).items() if _is_component(value, base) or adapt(value)]
+        known = [
+            key for key, value in vars(module).items() if _is_component(value, base) or _adapt(kind, value)
+        ]
         raise UsageError(f"{kind} {name!r}: {module_name} has no {class_name}; {nearest(class_name, known)}")
-    if (adapted := adapt(found)) is not None:
+    return _checked(kind, name, found, base)
+
+
+def _adapt(kind: Kind, value: Any) -> type[Any] | None:
+    """Return the component that stands for a class of another library; None where there is none."""
+    return load_provider(ADAPTERS[kind])(value) if kind in ADAPTERS else None
+
+
+def _checked(kind: Kind, name: str, found: Any, base: type) -> type[Any]:
+    """Return a class from outside as a component of a kind.
+
+    Raises:
+        UsageError: it is none.
+    """
+    class_name = name.rpartition(":")[2]
+    if (adapted := _adapt(kind, found)) is not None:
         return adapted
     if not _is_component(found, base):
         raise UsageError(

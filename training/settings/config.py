@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from annotated_types import Ge, Gt, Interval
 
+from ...envs.outside import absolute_name
 from ...world_models.dream_config import DreamConfig
 from .components import Kind, find_component
 from .own_loop import OwnLoopOptions
@@ -46,9 +47,9 @@ class RunConfig:
     """Everything that decides a run."""
 
     agent: str
-    """Name of the agent: a file in `agents/`, or package.module:Class."""
+    """Name of the agent: a file in `agents/`, or package.module:Class, or FILE.py:Class."""
     env: str
-    """Gymnasium id of the environment; module:Id imports the module first."""
+    """Gymnasium id of the environment; module:Id imports the module first, FILE.py:Class is a class in a file."""
     agent_config: Any
     """The agent's hyper-parameters."""
     encoder_config: Any
@@ -154,12 +155,30 @@ def names_of(values: dict[str, Any]) -> dict[str, str]:
     return names
 
 
+def with_absolute_names(values: dict[str, Any]) -> dict[str, Any]:
+    """The same mapping with the absolute paths of files that it names: a run can be gone on with from any folder."""
+    changed = dict(values)
+    for kind in ("env", *BLOCKS):
+        given = values.get(kind)
+        if isinstance(given, str):
+            changed[kind] = absolute_name(given)
+        elif isinstance(given, dict) and isinstance(given.get("name"), str):
+            changed[kind] = given | {"name": absolute_name(given["name"])}
+    options = values.get("env_options")
+    wrappers = options.get("wrappers") if isinstance(options, dict) else None
+    if isinstance(options, dict) and isinstance(wrappers, list | tuple):
+        names = [absolute_name(name) if isinstance(name, str) else name for name in wrappers]
+        changed["env_options"] = options | {"wrappers": names}
+    return changed
+
+
 def run_config(values: dict[str, Any], where: str = "") -> RunConfig:
     """Build a run's config from a mapping as it stands in `config.yaml`; what is left out takes its default.
 
     What it names is imported, and the environment is built where no encoder is named: mappings out of a file pass
     `trust.check_names` first.
     """
+    values = with_absolute_names(values)
     names = {"memory": "none"} | names_of(values)
     if "agent" in names and "encoder" not in names:
         from .default_encoder import default_encoder  # imports torch

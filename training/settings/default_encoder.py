@@ -11,6 +11,7 @@ import yaml
 
 from ...envs.backends.copies import close_env
 from ...envs.make import EnvSpec, make_envs, make_single
+from ...envs.outside import is_from_python
 from ...envs.registry import find_environment
 from ...envs.vector import Envs
 from ...networks.pictures import is_picture
@@ -21,7 +22,9 @@ def default_encoder(
     env: str, kwargs: dict[str, Any], wrappers: tuple[str, ...] = (), backend: str = "auto"
 ) -> str:
     """Name of the encoder for an environment: `cnn` where its observations are pictures or hold some, else `mlp`."""
-    return _default_encoder(env, yaml.safe_dump(kwargs), wrappers, backend)
+    # Of what a program has passed, another one may have the same name.
+    find = _default_encoder.__wrapped__ if is_from_python(env) else _default_encoder
+    return find(env, yaml.safe_dump(kwargs), wrappers, backend)
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args
 import tyro
 
 from ...envs.make import BackendName
+from ...envs.outside import absolute_name
 from .arguments import TrustSwitch, option_value, option_words, parse
 from .components import find_component
 from .config import BLOCKS, RunConfig, names_of, run_config, run_config_class, to_dict
@@ -35,25 +36,25 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     Raises:
         UsageError: an option, a name or a value is wrong.
     """
+    agent = absolute_name(agent)
     hidden = options_not_taken(agent)
     for block in ("encoder", "memory"):
         if block in hidden and (option_words(arguments, block) or option_value(arguments, block)):
             hint = find_component("agent", agent).networks_hint
             raise UsageError(f"--{block}: {agent} brings its own networks; {hint}")
     config_file = option_value(arguments, "config")
-    given = read_config(agent, config_file) if config_file else {}
-    written = names_of(given).get("agent", agent)
-    if written != agent:
-        raise UsageError(
-            f"--config {config_file}: written for agent {written}, not for {agent}; take its agent block out"
-        )
+    given = read_given(agent, config_file) if config_file else {}
     env = option_value(arguments, "env") or given.get("env")
     if env is None and not {"-h", "--help"} & set(arguments):
         raise UsageError("which environment? give --env, for example --env CartPole-v1")
-    env = str(env or "CartPole-v1")
+    env = absolute_name(str(env or "CartPole-v1"))
 
     names = {"agent": agent}
-    names |= {block: name for block in ("encoder", "memory") if (name := option_value(arguments, block))}
+    names |= {
+        block: absolute_name(name)
+        for block in ("encoder", "memory")
+        if (name := option_value(arguments, block))
+    }
     preset = for_components(find_preset(agent, env), names)
     given = for_components(given, names)
     if config_file:
@@ -77,6 +78,21 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     parsed["env_kwargs"] = default.env_kwargs | parse_assignments(parsed["env_kwargs"], "--env-kwargs")
     # Ranges are checked by reading the result once more, as if it stood in a file.
     return run_config(to_dict(RunConfig(agent=agent, **parsed)), "--"), run_dir
+
+
+def read_given(agent: str, config_file: str) -> dict[str, Any]:
+    """Read what `--config` names, for an agent.
+
+    Raises:
+        UsageError: it is nothing that can be read, or written for another agent.
+    """
+    given = read_config(agent, config_file)
+    written = names_of(given).get("agent", agent)
+    if written != agent:
+        raise UsageError(
+            f"--config {config_file}: written for agent {written}, not for {agent}; take its agent block out"
+        )
+    return given
 
 
 def options_not_taken(agent: str) -> frozenset[str]:

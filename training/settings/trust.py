@@ -17,13 +17,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
 from .providers import provider_of
 from .usage import UsageError
 
+# What names of objects begin with that a program has passed, as in `envs/outside.py`, whose import takes long.
+FROM_PYTHON = "from-python:"
+_KEYWORDS = {"environment": "env"}
 TASKS, WRAPPERS = "palaestra.envs.tasks.", "palaestra.envs.wrappers."
 # They make an environment of another library from a name in their arguments.
 ADAPTERS = ("GymV21Environment", "GymV26Environment")
@@ -45,14 +47,20 @@ _TRUST: ContextVar[Trust] = ContextVar("trust", default=_NOTHING)
 
 
 @contextmanager
-def trusting(words: Sequence[str] = (), everything: bool = False) -> Iterator[None]:
+def trusting(
+    words: Sequence[str] = (), everything: bool = False, names: Iterable[str] = ()
+) -> Iterator[None]:
     """Trust the names among the words of a command, and with `--trust` there, or `everything`, all names in files.
 
-    What was trusted before remains so; all of it ends with the context.
+    `names` are those that a program gives. What was trusted before remains so; all of it ends with the context.
     """
     outer = _TRUST.get()
     # --option=NAME, and ENCODER+DYNAMICS.
-    names = {part for word in words for part in (word, word.partition("=")[2], *word.split("+"))}
+    names = {*names} | {part for word in words for part in (word, word.partition("=")[2], *word.split("+"))}
+    if any(".py:" in name for name in names):
+        from ...envs.outside import absolute_name  # imports every environment of ours
+
+        names |= {absolute_name(name) for name in names}
     asked = everything or ("--trust" in words and "--no-trust" not in words)
     token = _TRUST.set(
         Trust(tuple(words) or outer.command, outer.typed | names, outer.everything or bool(asked))
@@ -82,6 +90,8 @@ def check_names(values: dict[str, Any], where: Path | str) -> None:
     """
     for kind, name in named_in(values):
         if not may_name(kind, name):
+            if name.startswith(FROM_PYTHON):
+                raise UsageError(f"{where}: {_not_given(kind, name, Path(where).parent)}")
             raise refusal(kind, name, where)
 
 
@@ -96,8 +106,26 @@ def refusal(kind: str, name: str, where: Path | str) -> UsageError:
     return UsageError(f"{where} names {article} {what}; if you trust it: {how}")
 
 
+def _not_given(kind: str, name: str, folder: Path) -> str:
+    from ...envs.outside import not_given  # imports every environment of ours
+
+    return not_given(kind, name).replace("RUN_DIR", repr(str(folder)))
+
+
 def command_for(values: dict[str, Any], *words: object) -> str:
-    """A command that reads a config of these values, as the user must type it: with `--trust` where that is needed."""
+    """A command that reads a config of these values, as the user must type it: with `--trust` where that is needed.
+
+    Where a program has passed objects, it is what to write there.
+    """
+    passed = {kind: name for kind, name in named_in(values) if name.startswith(FROM_PYTHON)}
+    if passed:
+        keywords = (
+            (_KEYWORDS.get(kind, kind), name.removeprefix(FROM_PYTHON)) for kind, name in passed.items()
+        )
+        folder = str(words[2 if words[1] == "--resume" else 1])
+        verb = "resume" if words[1] == "--resume" else "evaluate"
+        given = ", ".join(f"{keyword}={name}" for keyword, name in keywords)
+        return f"palaestra.load({folder!r}, {given}).{verb}()"
     token = _TRUST.set(_NOTHING)
     try:
         outside = not all(may_name(kind, name) for kind, name in named_in(values))
@@ -134,6 +162,14 @@ def paths_in(arguments: Any) -> Iterator[str]:
     elif isinstance(arguments, list | tuple):
         for part in arguments:
             yield from paths_in(part)
+
+
+def code_files(values: dict[str, Any]) -> dict[str, str]:
+    """Hashes of the files of code that a config names, by path; files that are gone are left out."""
+    from ...envs.outside import file_digest, is_file  # imports every environment of ours
+
+    paths = {Path(name.partition("(")[0].rpartition(":")[0]) for _, name in named_in(values)}
+    return {str(path): file_digest(path) for path in paths if is_file(path.name) and path.is_file()}
 
 
 def may_name(kind: str, name: str) -> bool:
@@ -197,6 +233,8 @@ def _of_ours(module: str, package: str, attribute: str) -> Any:
 
 def _is_installed(module: str) -> bool:
     """Whether a module belongs to an installed distribution: not to Python itself, nor to the working directory."""
+    from importlib.metadata import packages_distributions  # takes longer than all of `palaestra --help`
+
     parts = module.split(".")
     if not all(part.isidentifier() and not part.startswith("__") for part in parts):
         return False

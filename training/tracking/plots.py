@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...envs.outside import short_name
 from ..settings.config import load_plain_config
 from .metrics_file import read_metrics
 
@@ -18,7 +19,7 @@ BLUE, VERMILION = "#0072B2", "#D55E00"
 def plot_learning_curve(run_dir: Path) -> Path:
     """Draw a run's returns from its metrics file to `learning_curve.png`, and return that path."""
     config = load_plain_config(run_dir)
-    title = f"{config.agent} on {config.env}, seed {config.seed}"
+    title = f"{short_name(config.agent)} on {short_name(config.env)}, seed {config.seed}"
     path = run_dir / "learning_curve.png"
     learning_curve(read_metrics(run_dir), title).savefig(path, dpi=150)
     return path

@@ -7,20 +7,41 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TextIO
 
 from tqdm import tqdm
 
 EPISODES = 100
-BAR_SECONDS, LINE_SECONDS = 0.1, 5.0
+BAR_SECONDS, NOTEBOOK_SECONDS, LINE_SECONDS = 0.1, 0.5, 5.0
 # Speed is measured over this long: an average since the start would hide that an agent begins to learn.
 SPEED_SECONDS = 30.0
 
 
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+@contextmanager
+def quietly(quiet: bool = True) -> Iterator[None]:
+    """Show no progress and no notes in this thread; warnings are said all the same."""
+    token = _quiet.set(quiet)
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
+
+
 def say(line: str) -> None:
     """Print a line on stderr, above any progress bar there."""
-    tqdm.write(line, file=sys.stderr)
+    if not _quiet.get() or line.startswith("warning"):
+        tqdm.write(line, file=sys.stderr)
+
+
+def in_notebook(stream: TextIO) -> bool:
+    """Whether a stream is that of a Jupyter kernel, which shows a bar although it is no terminal."""
+    return type(stream).__module__.partition(".")[0] == "ipykernel"
 
 
 class Progress:
@@ -36,7 +57,9 @@ class Progress:
         self._returns: deque[float] = deque(maxlen=EPISODES)
         self._marks: deque[tuple[float, int]] = deque([(time.perf_counter(), start_step)])
         self._bar: tqdm | None = None
-        if self._stream.isatty():
+        self._hidden = _quiet.get()
+        notebook = in_notebook(self._stream)
+        if not self._hidden and (notebook or self._stream.isatty()):
             # tqdm would hide the bar on a terminal that does not know its size.
             columns, lines = shutil.get_terminal_size()
             self._bar = tqdm(
@@ -48,7 +71,7 @@ class Progress:
                 ncols=columns,
                 nrows=lines,
             )
-        self._interval = LINE_SECONDS if self._bar is None else BAR_SECONDS
+        self._interval = LINE_SECONDS if self._bar is None else NOTEBOOK_SECONDS if notebook else BAR_SECONDS
         self._next_show = time.perf_counter() + self._interval
 
     def update(self, step: int, episode_returns: Sequence[float] = ()) -> None:
@@ -74,6 +97,8 @@ class Progress:
     def _show(self, now: float) -> None:
         self._next_show = now + self._interval
         self._shown = self._step
+        if self._hidden:
+            return
         text = self._text(self._speed(now))
         if self._bar is None:
             print(text, file=self._stream, flush=True)

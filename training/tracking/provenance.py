@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,11 @@ PACKAGES = (
 )
 
 
-def record_session(run_dir: Path, step: int, device: str, threads: int) -> None:
-    """Note what a session of training that begins at `step` is made with."""
-    begun = {"step": step, "device": device, "threads": threads}
+def record_session(
+    run_dir: Path, step: int, device: str, threads: int, files: Mapping[str, str] | None = None
+) -> None:
+    """Note what a session of training that begins at `step` is made with, the user's own files by their hashes."""
+    begun = {"step": step, "device": device, "threads": threads} | ({"files": dict(files)} if files else {})
     with (run_dir / SESSIONS_FILE).open("a", encoding="utf-8") as file:
         file.write(json.dumps(begun | surroundings()) + "\n")
 
@@ -38,6 +40,12 @@ def last_session(run_dir: Path) -> dict[str, Any]:
     """Device and threads of a run's last session; nothing where none has told."""
     known = [session for session in _sessions(run_dir) if {"device", "threads"} <= session.keys()]
     return {name: known[-1][name] for name in ("device", "threads")} if known else {}
+
+
+def last_files(run_dir: Path) -> dict[str, str]:
+    """Hashes of the files of the user's own in the last session that had some, by path."""
+    known = [found for session in _sessions(run_dir) if isinstance(found := session.get("files"), dict)]
+    return known[-1] if known else {}
 
 
 def surroundings() -> dict[str, Any]:

@@ -77,6 +77,9 @@ def names(here):
         "an encoder": {"encoder": {"name": "planted:Agent"}},
         "a memory": {"memory": {"name": "planted:Agent"}},
         "dynamics": {"dynamics": {"name": "planted:Agent"}},
+        "a file": {"env": f"{here}/planted.py:Env"},
+        "a wrapper in a file": {"env_options": {"wrappers": [f"{here}/planted.py:Env"]}},
+        "an agent in a file": {"agent": {"name": f"{here}/planted.py:Agent"}},
     }
 
 
@@ -177,6 +180,17 @@ def test_what_was_typed_is_run_and_what_was_kept_of_it_takes_trust(here, capsys)
         palaestra.load_policy("own")
 
 
+def test_a_file_that_was_typed_is_trusted_by_its_absolute_path(here):
+    path = here / "planted.py"
+    assert not may_name("environment", f"{path}:Env")
+    with trusting(["train", "ppo", "--env", "./planted.py:Env"]):
+        assert may_name("environment", f"{path}:Env") and not may_name("environment", f"{path}:Other")
+    with trusting(names=["from-python:Env"]):
+        assert may_name("environment", "from-python:Env")
+    with pytest.raises(UsageError, match=r"palaestra.load\('run', env=Env\)"):
+        check_names({"env": "from-python:Env"}, "run/config.yaml")
+
+
 def test_modules_here_do_not_stand_for_others(here, capsys):
     """Without a name from outside on the command line, nothing is looked up in the working directory."""
     (here / "tensorboard.py").write_text(f"open({str(here / 'mark')!r}, 'w')")
@@ -205,6 +219,12 @@ def test_modules_here_do_not_stand_for_others(here, capsys):
         ("environment", "os:CartPole-v1", False),
         ("environment", "../x:CartPole-v1", False),
         ("environment", "GymV26Environment-v0", False),
+        ("environment", "/somewhere/x.py:Env", False),
+        ("environment", "x.py:CartPole-v1", False),
+        ("environment", "from-python:Env", False),
+        ("wrapper", "./x.py:Wrap(size=3)", False),
+        ("agent", "./x.py:Agent", False),
+        ("agent", "from-python:Agent", False),
         ("wrapper", "palaestra.envs.wrappers.minigrid:onehot", True),
         ("wrapper", "palaestra.envs.minigrid:onehot", True),  # its name in 0.1.0
         ("wrapper", "palaestra.envs.wrappers.atari:preprocess(stack=2)", True),
@@ -230,6 +250,13 @@ def test_what_a_file_may_name(kind, name, allowed, capsys):
 
 
 def test_the_command_that_is_advised():
+    passed = {"env": "from-python:Env", "agent": {"name": "from-python:Mine"}}
+    assert (
+        command_for(passed, "train", "--resume", "a") == "palaestra.load('a', agent=Mine, env=Env).resume()"
+    )
+    assert command_for(passed, "evaluate", "a", "--episodes", 100) == (
+        "palaestra.load('a', agent=Mine, env=Env).evaluate()"
+    )
     assert (
         command_for({"env": "CartPole-v1", "agent": {"name": "ppo"}}, "evaluate", "a")
         == "palaestra evaluate a"

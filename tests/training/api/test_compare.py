@@ -1,0 +1,22 @@
+import pytest
+
+import palaestra
+
+
+def test_runs_of_every_kind_are_compared(train, count_env, tmp_path):
+    """One evaluated in a process of its own, one here, since only this program has its environment."""
+    named, passed = train(), train(env=count_env)
+    found = palaestra.compare([named, passed], episodes=2, out="both", progress=False)
+    assert set(found.findings["environments"]) == {"palaestra/Corridor-v0", "from-python:Count"}
+    assert repr(found) == found.text and found.report.is_file() and found.failed == []
+    # Folders alone do not bring what only a program has.
+    passed = train(env=count_env, seed=5)
+    with pytest.raises(palaestra.UsageError, match="was an object in a Python program"):
+        palaestra.compare([str(passed.folder)], episodes=2, out="three", progress=False)
+
+
+def test_what_cannot_be_compared(tmp_path):
+    with pytest.raises(palaestra.UsageError, match="there is no suite 'quik'; did you mean 'quick'"):
+        palaestra.compare("quik")
+    with pytest.raises(palaestra.UsageError, match="what shall be compared"):
+        palaestra.compare([])

@@ -1,0 +1,32 @@
+"""The notebook for a first run, from top to bottom in a kernel of its own."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+NOTEBOOK = Path(__file__).parents[3] / "docs" / "notebooks" / "first-run.ipynb"
+SECONDS = 120
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Jupyter's own packages
+def test_the_notebook_runs_in_under_two_minutes(tmp_path, monkeypatch):
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel draws into the page
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells), (
+        "outputs are made anew, and not kept in git"
+    )
+    began = time.perf_counter()
+    nbclient.NotebookClient(
+        notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    assert time.perf_counter() - began < SECONDS
+    shown = [list(cell.get("outputs", [])) for cell in notebook.cells]
+    text = str(shown)
+    assert "100%|" in text, "a bar, and not lines"
+    assert "image/png" in text and "text/html" in text
+    assert (tmp_path / "comparisons" / "runs" / "report.html").is_file()
+    report = next(output for cell in shown for output in cell if "'return_mean'" in str(output))
+    assert eval(report["data"]["text/plain"])["return_mean"] > 300

@@ -1,0 +1,103 @@
+"""`palaestra.compare`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .passed import Passed
+from .run_object import Run
+from .training.comparison.comparison import make_launcher, run_comparison
+from .training.comparison.jobs import Job, score_of, write_score
+from .training.run.listing import describe_run
+from .training.run.signals import StoppedError
+from .training.settings.seeds import FINAL_SEED
+from .training.settings.trust import may_name, named_in
+from .training.settings.usage import UsageError
+from .within import within
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison has found."""
+
+    findings: dict[str, Any]
+    """What `palaestra compare --json` prints."""
+    report: Path
+    """The page for readers, one HTML file that needs no other; report.md, CSV files and charts lie beside it."""
+    text: str
+    """The same in a few lines."""
+    failed: list[str]
+    """Runs of a suite that could not be finished, and why."""
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def compare(
+    runs: str | Sequence[Run | str | Path],
+    *,
+    out: str | Path | None = None,
+    episodes: int = 100,
+    workers: int = 0,
+    wandb: bool = False,
+    trust: bool = False,
+    progress: bool = True,
+) -> Comparison:
+    """Compare runs, with statistics and a report, as `palaestra compare` does.
+
+    Args:
+        runs: runs, or folders of runs; or the name or file of a suite, whose runs are trained.
+        out: folder of the report; by default comparisons/runs, or comparisons/SUITE.
+        episodes: evaluation episodes of each run, the same seeds for all; suites say their own.
+        workers: processes at a time; 0 is one a core. Runs with objects of this program are evaluated here.
+        wandb: put tables and charts into a W&B run, too.
+        trust: import what folders name even where it is neither ours nor installed.
+        progress: say on stderr how far it is.
+
+    Returns:
+        What was found; printed, it is a few lines.
+
+    Raises:
+        UsageError: there is nothing to compare, a run has not finished, or two of an agent differ in their options.
+    """
+    targets = [runs] if isinstance(runs, str | Path) else list(runs)
+    for target in targets:
+        if isinstance(target, Run):
+            score(target, episodes, progress)
+    names = [_shown(target.folder) if isinstance(target, Run) else str(target) for target in targets]
+    with within(Passed(), progress, trust):
+        try:
+            launcher = make_launcher("local", workers, None)
+            compared = run_comparison(names, launcher, None if out is None else Path(out), episodes, wandb)
+        except StoppedError:
+            raise KeyboardInterrupt("stopped; the same call goes on from here") from None
+    failed = [f"{each.folder}: {each.error}" for each in compared.failed]
+    return Comparison(compared.findings, compared.page.resolve(), compared.text, failed)
+
+
+def score(run: Run, episodes: int, progress: bool = True) -> None:
+    """Evaluate a run in this process, where no other could: it has objects of the program's, or is trusted here only.
+
+    Raises:
+        UsageError: it has not finished.
+    """
+    if all(may_name(kind, name) for kind, name in named_in(run.config)):
+        return
+    info = describe_run(run.folder)
+    if not info.finished:
+        raise UsageError(f"{run.folder} has not finished; go on with: its method resume()")
+    job = Job(info.agent, "", str(run.folder), info.seed, episodes)
+    if score_of(job) is None:
+        report = run.evaluate(episodes, seed=FINAL_SEED + info.seed, progress=progress)
+        write_score(run.folder, json.dumps(report))
+
+
+def _shown(folder: Path) -> str:
+    """A folder as people name it: from the working directory where it lies below that."""
+    near = os.path.relpath(folder)
+    return str(folder) if near.startswith("..") else near
