@@ -10,7 +10,8 @@ ROOT = Path(__file__).parent.parent
 LEAVES = {"networks"}
 BELOW_SETTINGS = LEAVES | {"agents", "configs", "envs", "world_models"}
 BELOW_RUN = BELOW_SETTINGS | {"training/settings", "training/tracking"}
-BELOW_COMPARISON = BELOW_RUN | {"training/run", "training/baselines", "training/imagination"}
+BELOW_EXPORT = BELOW_RUN | {"training/run", "training/baselines", "training/imagination"}
+BELOW_COMPARISON = BELOW_EXPORT | {"training/export"}
 ALLOWED = {
     "networks": set(),
     "configs": set(),
@@ -22,6 +23,7 @@ ALLOWED = {
     "training/run": BELOW_RUN,
     "training/baselines": BELOW_RUN | {"training/run"},
     "training/imagination": BELOW_RUN | {"training/run"},
+    "training/export": BELOW_EXPORT,
     "training/comparison": BELOW_COMPARISON,
     "training/benchmarks": BELOW_COMPARISON,
     "training/cli": BELOW_COMPARISON | {"training/comparison", "training/benchmarks"},
@@ -33,6 +35,9 @@ CONFINED = {
     "wandb_workspaces": "training/tracking/",
     "stable_baselines3": "training/baselines/",
     "sb3_contrib": "training/baselines/",
+    "onnx": "training/export/",
+    "onnxruntime": "training/export/",
+    "onnxscript": "training/export/",
     "ray": "training/comparison/",
 }
 # Files that are found by name; they import what their folder shares, never each other.

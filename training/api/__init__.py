@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .training.baselines.vec_env import as_vec_env
+    from .training.export.export import export
     from .training.imagination.fits import load_world_model
     from .training.run.policy import load_policy
 
 __version__ = version("palaestra")
-__all__ = ["__version__", "as_vec_env", "load_policy", "load_world_model"]
+__all__ = ["__version__", "as_vec_env", "export", "load_policy", "load_world_model"]
 
 # Where each public name is defined: `import palaestra` alone imports no torch.
 _HOMES = {
     "as_vec_env": ".training.baselines.vec_env",
+    "export": ".training.export.export",
     "load_policy": ".training.run.policy",
     "load_world_model": ".training.imagination.fits",
 }
