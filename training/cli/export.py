@@ -15,7 +15,8 @@ from .output import DONE, print_result
 @dataclass(frozen=True)
 class ExportOptions:
     """Write the policy of a run to a file that acts without Palaestra, checked against the run; policy.json beside it
-    says what goes in and out."""
+    says what goes in and out.
+    """
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of the run."""
@@ -57,4 +58,6 @@ def describe(report: dict[str, Any]) -> str:
 
 
 def _ports(ports: list[dict[str, Any]]) -> str:
-    return ", ".join(f"{port['name']} {port['dtype']}[{', '.join(map(str, port['shape']))}]" for port in ports)
+    return ", ".join(
+        f"{port['name']} {port['dtype']}[{', '.join(map(str, port['shape']))}]" for port in ports
+    )

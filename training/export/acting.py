@@ -13,7 +13,6 @@ from ...agents.dqn import DQN
 from ...agents.ppo import PPO
 from ...agents.pqn import PQN
 from ...agents.reinforce import REINFORCE
-from ...networks.heads import PolicyHead
 from ...networks.layers import Tanh
 from ...networks.q_heads import JointActions, NoisyLinear
 from ...networks.q_value import ActionBounds
@@ -46,17 +45,12 @@ def acting_parts(name: str, agent: Any) -> ActingParts:
             return _copied(agent.network.torso, agent.network.head, agent.actions)
         case DDPG():
             return _copied(agent.actor.torso, agent.actor.head, agent.bounds)
-    raise UsageError(f"agent '{name}' has networks of its own, which export does not know; it takes {EXPORTED}")
+    raise UsageError(
+        f"agent '{name}' has networks of its own, which export does not know; it takes {EXPORTED}"
+    )
 
 
-def is_distribution(parts: ActingParts) -> bool:
-    """Whether the agent's policy is a distribution, from which actions can be sampled."""
-    return isinstance(parts.head, PolicyHead)
-
-
-def _copied(
-    torso: Torso, head: nn.Module, actions: JointActions | ActionBounds | None = None
-) -> ActingParts:
+def _copied(torso: Torso, head: nn.Module, actions: JointActions | ActionBounds | None = None) -> ActingParts:
     both = nn.ModuleList(copy.deepcopy([torso, head])).to("cpu").eval()
     for parameter in both.parameters():
         # In an agent all of them are views of one vector, of which a file would have the whole each time.

@@ -32,12 +32,13 @@ def torch_type(dtype: Any) -> torch.dtype:
 class Choice(nn.Module):
     """`(features [B, size], mask [B, K] or None) -> action`, one tensor for each leaf of the action space.
 
-    Actions are what the environment executes: in its units and types, and within its bounds.
+    Actions are what the environment executes: in its units and types, and within its bounds. With `sampled` they are
+    drawn from the policy, where it is a distribution; otherwise they are the best ones.
     """
 
-    def __init__(self, parts: ActingParts, action_space: spaces.Space, sampled: bool):
+    def __init__(self, parts: ActingParts, action_space: spaces.Space):
         super().__init__()
-        self.head, self.space, self.sampled = parts.head, action_space, sampled
+        self.head, self.space, self.sampled = parts.head, action_space, False
         self.actions = parts.actions
         self.allowed: ActionMask | None = None
         if isinstance(parts.head, PolicyHead):
@@ -55,6 +56,11 @@ class Choice(nn.Module):
                 for name, bound in (("low", leaf.low), ("high", leaf.high)):
                     self.register_buffer(f"{name}_{index}", torch.as_tensor(bound.astype(kind)))
 
+    @property
+    def is_distribution(self) -> bool:
+        """Whether there is something to sample from."""
+        return isinstance(self.head, PolicyHead)
+
     def scores(self, features: Tensor, mask: Tensor | None) -> Tensor:
         """What the head says `[B, K]`: logits or means, values, or actions in [-1, 1]."""
         match self.head:
@@ -70,7 +76,9 @@ class Choice(nn.Module):
         match self.actions:
             case JointActions():
                 index = scores.argmax(-1)
-                tables = [getattr(self, f"table_{number}")[index] for number in range(len(self.actions.table))]
+                tables = [
+                    getattr(self, f"table_{number}")[index] for number in range(len(self.actions.table))
+                ]
                 chosen = from_leaves(self.actions.space, tables)
             case ActionBounds():
                 chosen = (self.center + scores * self.half_range).reshape(-1, *self.actions.shape)
@@ -145,5 +153,3 @@ def _categorical(logits: Tensor, sampled: bool) -> Tensor:
     # -log of an exponential variable is a Gumbel variable; 0 and 1, which have no logarithm of use, are kept away.
     uniform = torch.rand_like(logits).clamp(1e-7, 1 - 1e-7)
     return (logits - (-uniform.log()).log()).argmax(-1)
-
-

@@ -16,9 +16,7 @@ from .formats import Format
 from .policy import ExportedPolicy
 
 CONTRACT = "policy.json"
-BATCH = (
-    "the first axis of every input and output, of any length: as many copies of the environment as are played together"
-)
+BATCH = "the first axis of every input and output, of any length: copies of the environment played together"
 MEANINGS = {
     "observation": "what the environment gives, in its type; an input with a key takes that part of the observation",
     "action_mask": "1 where an action is allowed now, 0 where it is not; as the environment gives it",
@@ -32,7 +30,7 @@ NOT_NUMBERS = "observations must be finite: what is chosen for NaN differs from 
 
 
 def contract(
-    policy: ExportedPolicy, run: LoadedRun, format: Format, file: Path, sampled: bool, checked: Checked
+    policy: ExportedPolicy, run: LoadedRun, format: Format, file: Path, checked: Checked
 ) -> dict[str, Any]:
     """What stands in policy.json."""
     roles = {port.role for port in (*policy.inputs, *policy.outputs)}
@@ -40,7 +38,7 @@ def contract(
     if policy.observed.shows_previous:
         notes.append(PREVIOUS)
     notes += [NOT_NUMBERS] if format == "onnx" else [NOT_NUMBERS, POSITIONS]
-    if sampled:
+    if policy.choice.sampled:
         notes.append("actions are sampled by random operations inside, which nothing has seeded")
     config = run.config
     return {
@@ -57,7 +55,7 @@ def contract(
             "kwargs": plain(config.env_kwargs),
             "wrappers": list(config.env_options.wrappers),
         },
-        "actions": "sampled from the policy" if sampled else "the best ones",
+        "actions": "sampled from the policy" if policy.choice.sampled else "the best ones",
         "notes": notes,
         "agent": config.agent,
         "encoder": config.encoder,
@@ -88,7 +86,9 @@ def check_place(out: Path) -> None:
     """Raise `UsageError` where the contract beside `out` is that of another file."""
     beside = out.parent / CONTRACT
     if out.name == CONTRACT:
-        raise UsageError(f"--out {out}: {CONTRACT} is written beside the policy; give the policy another name")
+        raise UsageError(
+            f"--out {out}: {CONTRACT} is written beside the policy; give the policy another name"
+        )
     if not beside.exists():
         return
     try:

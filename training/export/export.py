@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from ...envs.make import make_envs
 from ..run.build import evaluation_spec
-from ..run.loaded import load_run
+from ..run.loaded import LoadedRun, load_run
 from ..settings.providers import provider_of
 from ..settings.trust import trusting
 from ..settings.usage import RunFailedError, UsageError, as_usage_errors
-from .acting import acting_parts, is_distribution
-from .check import Checked, check, check_samples
+from .acting import acting_parts
+from .check import check, check_samples
 from .contract import CONTRACT, check_place, contract, write_contract
-from .formats import Format, choose_format, open_policy, suffix_of, write
+from .formats import Format, Runner, choose_format, open_policy, suffix_of, write
 from .policy import ExportedPolicy
 
 
@@ -60,43 +61,48 @@ def export_run(
             f"{run_dir} holds a model of {run.config.agent}, whose library has exports of its own; export is for the "
             "agents of ours"
         )
-    parts = acting_parts(run.config.agent, run.agent)
-    if stochastic and not is_distribution(parts):
+    with as_usage_errors(), closing(make_envs(evaluation_spec(run.config))) as envs:
+        policy = ExportedPolicy(acting_parts(run.config.agent, run.agent), envs)
+    return export_loaded(run, policy, chosen, out, stochastic)
+
+
+def export_loaded(
+    run: LoadedRun, policy: ExportedPolicy, format: Format, out: Path, stochastic: bool = False
+) -> dict[str, Any]:
+    """Write what acts in a loaded run, and policy.json; nothing where the file does not act as the run does."""
+    if stochastic and not policy.choice.is_distribution:
         raise UsageError(
             f"--stochastic: {run.config.agent} has a best action and no distribution to sample from; leave it off"
         )
     spec = evaluation_spec(run.config)
-    with as_usage_errors():
-        envs = make_envs(spec)
-        envs.close()
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
-        file = Path(folder) / out.name
-        checked = Checked()
-        # The best actions can be compared one by one; of a policy that samples, the same networks are checked so first.
-        for sampled in (False, True) if stochastic else (False,):
-            policy = ExportedPolicy(parts, envs, sampled)
-            try:
-                write(policy, chosen, file)
-                runner = open_policy(policy, chosen, file)
-            except Exception as error:  # whatever an exporter says, nothing was exported
-                what = " ".join(str(error).split())[:300]
-                raise failed(run_dir, chosen, f"{type(error).__name__}: {what}") from error
-            try:
-                if sampled:
-                    check_samples(policy, run.agent, runner, spec)
-                else:
-                    checked = check(policy, run.agent, runner, spec)
-            except RunFailedError as error:
-                raise failed(run_dir, chosen, str(error)) from error
-        values = contract(policy, run, chosen, out, stochastic, checked)
-        described = Path(folder) / CONTRACT
+        file, described = Path(folder) / out.name, Path(folder) / CONTRACT
+        try:
+            # The best actions can be compared one by one: a policy that samples is checked with them, too.
+            policy.choice.sampled = False
+            checked = check(policy, run.agent, written(policy, format, file), spec)
+            if stochastic:
+                policy.choice.sampled = True
+                check_samples(policy, run.agent, written(policy, format, file), spec)
+        except RunFailedError as error:
+            raise RunFailedError(f"{run.config.agent} was not exported as {format}: {error}") from error
+        values = contract(policy, run, format, out, checked)
         write_contract(values, described)
         os.replace(file, out)
         os.replace(described, out.parent / CONTRACT)
     return values | {"path": str(out), "contract": str(out.parent / CONTRACT)}
 
 
-def failed(run_dir: Path, format: str, why: str) -> RunFailedError:
-    """The error of an export of which nothing is left."""
-    return RunFailedError(f"{run_dir} was not exported as {format}: {why}")
+def written(policy: ExportedPolicy, format: Format, file: Path) -> Runner:
+    """Write a policy and load it again.
+
+    Raises:
+        RunFailedError: an exporter or a runtime refuses it.
+    """
+    try:
+        write(policy, format, file)
+        return open_policy(policy, format, file)
+    except Exception as error:  # of whatever kind: nothing was exported
+        what = " ".join(str(error).split())[:300]
+        raise RunFailedError(f"{type(error).__name__}: {what}") from error

@@ -64,13 +64,12 @@ def write(policy: ExportedPolicy, format: Format, file: Path) -> None:
         example = tuple(_zeros(port, 2) for port in policy.inputs)
         batch = torch.export.Dim("batch")
         dynamic = tuple({0: batch} for _ in example)
+        if format == "torchscript":
+            torch.jit.save(torch.jit.trace(policy, example, check_trace=False), str(file))
+            return
         program = torch.export.export(policy, example, dynamic_shapes=(dynamic,))
         if format == "torch-export":
             torch.export.save(program, file)
-        elif format == "torchscript":
-            # Of the exported program, in which the batch is a symbol; a trace of ours would fix it where it is counted.
-            traced = torch.jit.trace(program.module(), example, check_trace=False)
-            torch.jit.save(traced, str(file))
         else:
             exported = torch.onnx.export(
                 program,

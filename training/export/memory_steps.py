@@ -74,7 +74,9 @@ def transformer_step(memory: Transformer, x: Tensor, state: Tensor) -> tuple[Ten
     """What each block saw moves on by one step."""
     past, count = memory.past, len(memory.blocks)
     known = state[:, -1:]
-    unknown = torch.arange(past, -1, -1, dtype=torch.float32) > known  # [B, window]; the present one is always known
+    unknown = (
+        torch.arange(past, -1, -1, dtype=torch.float32) > known
+    )  # [B, window]; the present one is always known
     caches = state[:, :-1].unflatten(1, (count, past, memory.size))
     x, after = memory.embed(x), []
     for index, block in enumerate(cast(Iterable[Block], memory.blocks)):

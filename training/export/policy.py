@@ -53,12 +53,12 @@ class ExportedPolicy(nn.Module):
     Everything comes from the agent's own networks; nothing is kept between calls.
     """
 
-    def __init__(self, parts: ActingParts, envs: Envs, sampled: bool):
+    def __init__(self, parts: ActingParts, envs: Envs):
         super().__init__()
         self.observed = Observed(envs)
         self.encoder = parts.torso.encoder
         self.memory = MemoryStep(parts.torso.memory)
-        self.choice = Choice(parts, envs.action_space, sampled)
+        self.choice = Choice(parts, envs.action_space)
         self.action_space = envs.action_space
         self.carried = list(self.observed.carried)
         if parts.torso.has_memory:
