@@ -61,9 +61,13 @@ def export_run(
             f"{run_dir} holds a model of {run.config.agent}, whose library has exports of its own; export is for the "
             "agents of ours"
         )
+    return export_loaded(run, exported_policy(run), chosen, out, stochastic)
+
+
+def exported_policy(run: LoadedRun) -> ExportedPolicy:
+    """What acts in a loaded run, and what its wrappers do to observations, as one module."""
     with as_usage_errors(), closing(make_envs(evaluation_spec(run.config))) as envs:
-        policy = ExportedPolicy(acting_parts(run.config.agent, run.agent), envs)
-    return export_loaded(run, policy, chosen, out, stochastic)
+        return ExportedPolicy(acting_parts(run.config.agent, run.agent), envs)
 
 
 def export_loaded(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -69,7 +70,9 @@ def write(policy: ExportedPolicy, format: Format, file: Path) -> None:
             return
         program = torch.export.export(policy, example, dynamic_shapes=(dynamic,))
         if format == "torch-export":
-            torch.export.save(program, file)
+            # Into memory: given a file of another suffix, torch warns.
+            torch.export.save(program, buffer := io.BytesIO())
+            file.write_bytes(buffer.getvalue())
         else:
             exported = torch.onnx.export(
                 program,
@@ -90,7 +93,8 @@ def open_policy(policy: ExportedPolicy, format: Format, file: Path) -> Runner:
     if format == "onnx":
         return onnx_runner(file)
     with _quiet():
-        module = torch.jit.load(str(file)) if format == "torchscript" else torch.export.load(file).module()
+        data = io.BytesIO(file.read_bytes())
+        module = torch.jit.load(data) if format == "torchscript" else torch.export.load(data).module()
     names = [port.name for port in policy.outputs]
 
     def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

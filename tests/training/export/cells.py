@@ -11,9 +11,7 @@ from torch import nn
 
 from palaestra.envs.make import make_envs
 from palaestra.networks.normalize import RunningNormalizer
-from palaestra.training.export.acting import acting_parts
-from palaestra.training.export.export import export_loaded
-from palaestra.training.export.policy import ExportedPolicy
+from palaestra.training.export.export import export_loaded, exported_policy
 from palaestra.training.run.build import build_agent, env_spec
 from palaestra.training.run.loaded import LoadedRun
 from palaestra.training.settings.config import run_config
@@ -196,7 +194,4 @@ def fill(module: nn.Module) -> None:
 def export_cell(cell: Cell, folder, format: str = "onnx") -> dict:
     """Export a cell; what it returns was checked."""
     run = loaded(cell)
-    envs = make_envs(env_spec(run.config))
-    envs.close()
-    policy = ExportedPolicy(acting_parts(run.config.agent, run.agent), envs)
-    return export_loaded(run, policy, format, folder / f"policy.{format}", cell.stochastic)
+    return export_loaded(run, exported_policy(run), format, folder / f"policy.{format}", cell.stochastic)
