@@ -31,6 +31,7 @@ USAGE = """usage: palaestra COMMAND ...
   world-model COMMAND       fit a world model, judge it, train in its dreams
   bench [NAME ...]          throughput and memory, side by side with Stable-Baselines3
   bench envs ID             which backend steps this environment fastest
+  bench export-latency      one action of an exported policy, of ours and of Stable-Baselines3's
   bench dream [DIR]         dreamt steps per second of a world model
   envs list [PATTERN]       environments that are installed
   envs check ID             is this environment sound?
