@@ -28,8 +28,9 @@ COPIES, STEPS = 10, 100
 # Largest difference of numbers in actions, and of what two equally good choices are worth; in units of 1, of the value
 # or of half the range of the actions, whichever is largest.
 TOLERANCE = 1e-5
-# Sampled actions of one observation, whose frequencies are compared; and deviations that they may lie apart.
-DRAWS, DEVIATIONS = 4096, 6.0
+# Sampled actions of one observation, whose frequencies are compared, fewer of pictures from `LARGE` numbers on, which
+# many copies make slow; and deviations that they may lie apart.
+DRAWS, PICTURE_DRAWS, LARGE, DEVIATIONS = 4096, 512, 1000, 6.0
 
 
 @dataclass
@@ -197,8 +198,10 @@ def check_samples(policy: ExportedPolicy, agent: Actor, run: Runner, spec: EnvSp
     """
     with closing(make_envs(replace(spec, num_envs=1))) as envs:
         raw = innermost(envs)
+        numbers = sum(int(np.prod(leaf.shape or ())) for leaf in leaf_spaces(raw.observation_space))
+        draws = DRAWS if numbers < LARGE else PICTURE_DRAWS
         # The same observation for all.
-        random = wrap_envs(spec, RandomEnvs(raw.observation_space, raw.action_space, DRAWS, seed, alike=True))
+        random = wrap_envs(spec, RandomEnvs(raw.observation_space, raw.action_space, draws, seed, alike=True))
         comparison = Comparison(policy, agent, run, random, Checked())
         outputs = run(comparison.feeds())
         action, _ = agent.act(comparison.obs, comparison.memory, comparison.first, explore=True)
@@ -209,7 +212,7 @@ def check_samples(policy: ExportedPolicy, agent: Actor, run: Runner, spec: EnvSp
         samples = [encode(each).astype(np.float64) for each in (ours, theirs)]
     for power in (1, 2):
         one, other = (sample**power for sample in samples)
-        error = np.sqrt((one.var(0) + other.var(0)) / DRAWS)
+        error = np.sqrt((one.var(0) + other.var(0)) / draws)
         apart = np.abs(one.mean(0) - other.mean(0))
         if not (apart <= DEVIATIONS * error + TOLERANCE * (1 + np.abs(one.mean(0)))).all():
             raise RunFailedError("the actions that it samples are distributed otherwise than the agent's")

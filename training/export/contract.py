@@ -44,8 +44,7 @@ def contract(
     return {
         "file": file.name,
         "format": format,
-        "inputs": [port.to_dict() for port in policy.inputs],
-        "outputs": [port.to_dict() for port in policy.outputs],
+        **_ports(policy),
         "batch": BATCH,
         "initial_state": {name: value.tolist() for name, value in initial_states(policy, 1).items()},
         "observation_space": in_one_line(policy.observed.raw_space),
@@ -82,8 +81,11 @@ def write_contract(values: dict[str, Any], file: Path) -> None:
     file.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
-def check_place(out: Path) -> None:
-    """Raise `UsageError` where the contract beside `out` is that of another file."""
+def check_place(out: Path, policy: ExportedPolicy) -> None:
+    """Raise `UsageError` where the contract beside `out` is that of another file, of which it would no longer be true.
+
+    One run in several formats fits into one folder: what goes in and out is the same.
+    """
     beside = out.parent / CONTRACT
     if out.name == CONTRACT:
         raise UsageError(
@@ -92,9 +94,20 @@ def check_place(out: Path) -> None:
     if not beside.exists():
         return
     try:
-        described = json.loads(beside.read_text(encoding="utf-8"))["file"]
+        there = json.loads(beside.read_text(encoding="utf-8"))
+        described, same = there["file"], all(there[name] == ports for name, ports in _ports(policy).items())
     except (ValueError, KeyError, TypeError):
-        described = None
-    if described != out.name:
-        what = "is not about an exported policy" if described is None else f"describes {described}"
-        raise UsageError(f"{beside} {what}; export into a folder of its own")
+        raise UsageError(
+            f"{beside} is not about an exported policy; export into a folder of its own"
+        ) from None
+    if not same and described != out.name and (out.parent / str(described)).exists():
+        raise UsageError(
+            f"{beside} describes {described}, which has other inputs; export into a folder of its own"
+        )
+
+
+def _ports(policy: ExportedPolicy) -> dict[str, Any]:
+    return {
+        "inputs": [port.to_dict() for port in policy.inputs],
+        "outputs": [port.to_dict() for port in policy.outputs],
+    }

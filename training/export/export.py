@@ -54,14 +54,15 @@ def export_run(
     """The same for what is trusted already."""
     chosen = choose_format(format, out)
     out = out or run_dir / f"policy{suffix_of(chosen)}"
-    check_place(out)
     run = load_run(run_dir, device="cpu")
     if provider_of("agent", run.config.agent) is not None:
         raise UsageError(
             f"{run_dir} holds a model of {run.config.agent}, whose library has exports of its own; export is for the "
             "agents of ours"
         )
-    return export_loaded(run, exported_policy(run), chosen, out, stochastic)
+    policy = exported_policy(run)
+    check_place(out, policy)
+    return export_loaded(run, policy, chosen, out, stochastic)
 
 
 def exported_policy(run: LoadedRun) -> ExportedPolicy:

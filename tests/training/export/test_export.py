@@ -166,10 +166,16 @@ def test_what_is_refused(values, tmp_path, monkeypatch, capsys, arguments, messa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_contract_of_another_file_is_kept(recurrent, tmp_path):
+def test_the_contract_of_another_file_is_kept(recurrent, values, tmp_path):
     palaestra.export(recurrent, out=tmp_path / "one.pt")
-    with pytest.raises(UsageError, match=r"describes one\.pt; export into a folder of its own"):
-        palaestra.export(recurrent, out=tmp_path / "two.pt")
+    with pytest.raises(UsageError, match=r"describes one\.pt, which has other inputs; export into a folder"):
+        palaestra.export(values, out=tmp_path / "two.pt")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.pt", "policy.json"]
+    # Of the same run it stays true.
+    assert palaestra.export(recurrent, out=tmp_path / "two.pt")["file"] == "two.pt"
+    (tmp_path / "policy.json").write_text("[]")
+    with pytest.raises(UsageError, match=r"policy\.json is not about an exported policy"):
+        palaestra.export(recurrent, out=tmp_path / "one.pt")
 
 
 def test_code_from_outside_needs_trust(recurrent, tmp_path, monkeypatch, capsys):
