@@ -145,7 +145,9 @@ def all_options() -> set[str]:
     ]
     asked += [("world-model", "evaluate"), ("bench", "envs"), ("bench", "dream"), ("envs", "list")]
     asked += [("envs", "check"), ("envs", "survey")]
-    asked += [(name,) for name in ("evaluate", "runs", "matrix", "sweep", "compare", "bench", "doctor")]
+    asked += [
+        (name,) for name in ("evaluate", "runs", "matrix", "sweep", "compare", "bench", "doctor", "export")
+    ]
     return {"--help", "--version", *OF_DREAM, *UNLISTED}.union(*(options_of(*words) for words in asked))
 
 

@@ -13,9 +13,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
+from ...networks.vectors import leaf_spaces
 from ..settings.usage import UsageError, nearest
 from .choices import torch_type
-from .policy import ExportedPolicy, Port
+from .policy import ExportedPolicy
+from .random_envs import draw
 
 Format = Literal["onnx", "torchscript", "torch-export"]
 SUFFIXES: dict[str, Format] = {
@@ -61,8 +63,7 @@ def suffix_of(format: Format) -> str:
 def write(policy: ExportedPolicy, format: Format, file: Path) -> None:
     """Write a policy, with a dynamic batch."""
     with _quiet(), torch.no_grad():
-        # Of 2: torch takes an axis of length 1 for one that is always so.
-        example = tuple(_zeros(port, 2) for port in policy.inputs)
+        example = _example(policy)
         batch = torch.export.Dim("batch")
         dynamic = tuple({0: batch} for _ in example)
         if format == "torchscript":
@@ -117,8 +118,15 @@ def onnx_runner(file: Path) -> Runner:
     return lambda inputs: dict(zip(names, session.run(None, inputs), strict=True))
 
 
-def _zeros(port: Port, count: int) -> torch.Tensor:
-    return torch.zeros((count, *port.shape), dtype=torch_type(port.dtype))
+def _example(policy: ExportedPolicy) -> tuple[torch.Tensor, ...]:
+    """Inputs to trace: observations of the space, since 0 need not be one, and zeros for all else.
+
+    A batch of 2, because torch takes an axis of length 1 for one that is always so.
+    """
+    generator = np.random.default_rng(0)
+    obs = [torch.as_tensor(draw(leaf, 2, generator)) for leaf in leaf_spaces(policy.observed.raw_space)]
+    others = policy.inputs[len(obs) :]
+    return (*obs, *(torch.zeros((2, *port.shape), dtype=torch_type(port.dtype)) for port in others))
 
 
 @contextmanager
