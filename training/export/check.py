@@ -64,8 +64,7 @@ class Comparison:
         Raises:
             RunFailedError: the actions differ.
         """
-        feeds = self.feeds()
-        outputs = self.run(feeds)
+        feeds, outputs = self.run_once()
         for port in self.policy.outputs:
             if port.input is not None:
                 self.states[port.input] = outputs[port.name]
@@ -78,6 +77,15 @@ class Comparison:
         step = self.envs.step(action)
         self.obs, self.first = step.obs, step.first
         return len(step.first), step.episodes
+
+    def run_once(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Inputs of this step, and what the exported policy makes of them."""
+        feeds = self.feeds()
+        try:
+            return feeds, self.run(feeds)
+        except Exception as error:  # of whatever kind: it cannot be run
+            what = " ".join(str(error).split())[:300]
+            raise RunFailedError(f"it cannot be run: {type(error).__name__}: {what}") from error
 
     def feeds(self) -> dict[str, np.ndarray]:
         """Inputs by name."""
@@ -203,7 +211,7 @@ def check_samples(policy: ExportedPolicy, agent: Actor, run: Runner, spec: EnvSp
         # The same observation for all.
         random = wrap_envs(spec, RandomEnvs(raw.observation_space, raw.action_space, draws, seed, alike=True))
         comparison = Comparison(policy, agent, run, random, Checked())
-        outputs = run(comparison.feeds())
+        _, outputs = comparison.run_once()
         action, _ = agent.act(comparison.obs, comparison.memory, comparison.first, explore=True)
         ours = comparison.clip(action)
         leaves = [outputs[port.name] for port in policy.outputs if port.role == "action"]

@@ -152,6 +152,16 @@ def test_actions_that_are_worth_the_same_may_differ(values, tmp_path):
     assert written["checked"]["ties"] == 0
 
 
+def test_a_file_that_cannot_be_run_is_not_left(recurrent, tmp_path, monkeypatch, capsys):
+    def refuses(inputs):
+        raise ValueError("got 10 rows,\nexpected 2")
+
+    monkeypatch.setattr(exporting, "open_policy", lambda *arguments: refuses)
+    assert run(["export", str(recurrent), "--out", str(tmp_path / "policy.pt")]) == 1
+    assert "it cannot be run: ValueError: got 10 rows, expected 2" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
