@@ -65,11 +65,11 @@ def vector(space: spaces.Space, x: Tensor) -> Tensor:
             return nn.functional.one_hot((x - space.start).long(), int(space.n)).float()
         case spaces.MultiDiscrete():
             start = torch.as_tensor(space.start, device=x.device)
-            columns = (x - start).long().reshape(len(x), -1).unbind(-1)
+            columns = (x - start).long().reshape(x.shape[0], -1).unbind(-1)
             sizes = space.nvec.flatten().tolist()
             parts = [nn.functional.one_hot(column, n) for column, n in zip(columns, sizes, strict=True)]
             return torch.cat(parts, -1).float()
-    return x.reshape(len(x), -1).float()
+    return x.reshape(x.shape[0], -1).float()
 
 
 def torch_flatten(space: spaces.Space) -> Callable[[Any], Tensor]:

@@ -148,6 +148,9 @@ def all_options() -> set[str]:
     asked += [("envs", "check"), ("envs", "survey")]
     others = "evaluate watch share runs matrix sweep compare wandb bench doctor"
     asked += [(name,) for name in others.split()]
+    asked += [
+        (name,) for name in ("evaluate", "runs", "matrix", "sweep", "compare", "bench", "doctor", "export")
+    ]
     return {"--help", "--version", *OF_DREAM, *UNLISTED}.union(*(options_of(*words) for words in asked))
 
 

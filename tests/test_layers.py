@@ -17,6 +17,8 @@ BELOW_COMPARISON = BELOW_RUN | {
     "training/sharing",
     "training/groups",
 }
+BELOW_EXPORT = BELOW_RUN | {"training/run", "training/baselines", "training/imagination"}
+BELOW_COMPARISON = BELOW_EXPORT | {"training/export"}
 ALLOWED = {
     "networks": set(),
     "configs": set(),
@@ -30,6 +32,7 @@ ALLOWED = {
     "training/sharing": BELOW_RUN | {"training/run"},
     "training/imagination": BELOW_RUN | {"training/run"},
     "training/groups": BELOW_RUN | {"training/run"},
+    "training/export": BELOW_EXPORT,
     "training/comparison": BELOW_COMPARISON,
     "training/benchmarks": BELOW_COMPARISON,
     "training/cli": BELOW_COMPARISON | {"training/comparison", "training/benchmarks"},
@@ -41,6 +44,9 @@ CONFINED = {
     "wandb_workspaces": "training/tracking/",
     "stable_baselines3": "training/baselines/",
     "sb3_contrib": "training/baselines/",
+    "onnx": "training/export/",
+    "onnxruntime": "training/export/",
+    "onnxscript": "training/export/",
     "ray": "training/comparison/",
     "huggingface_hub": "training/sharing/",
     "jax": "training/benchmarks/",

@@ -71,7 +71,7 @@ class VectorScaler(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         """Scaled observations."""
-        return (obs.reshape(len(obs), -1).float() - self.center) / self.deviation
+        return (obs.reshape(obs.shape[0], -1).float() - self.center) / self.deviation
 
     def inverse(self, x: Tensor) -> Tensor:
         """Observations of scaled ones, within the bounds of their space."""
@@ -108,10 +108,10 @@ class PictureScaler(nn.Module):
     def forward(self, obs: Tensor) -> Tensor:
         """Scaled observations."""
         x = (obs.float() - self.low) / self.range
-        x = x.reshape(len(obs), *self.stack)
+        x = x.reshape(obs.shape[0], *self.stack)
         if self.channels_last:
             x = x.movedim(-1, 2)
-        return x.reshape(len(obs), *self.picture)
+        return x.reshape(obs.shape[0], *self.picture)
 
     def inverse(self, x: Tensor) -> Tensor:
         """Observations of scaled ones."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .starting import load, make_envs, train
     from .table import Table
     from .training.baselines.vec_env import as_vec_env
+    from .training.export.export import export
     from .training.imagination.fits import load_world_model
     from .training.run.policy import LoadedPolicy, load_policy
     from .training.settings.usage import RunFailedError, UsageError
@@ -29,6 +30,7 @@ _HOMES = {
     "UsageError": ".training.settings.usage",
     "as_vec_env": ".training.baselines.vec_env",
     "compare": ".comparing",
+    "export": ".training.export.export",
     "load": ".starting",
     "load_policy": ".training.run.policy",
     "load_world_model": ".training.imagination.fits",
@@ -47,6 +49,7 @@ __all__ = [
     "__version__",
     "as_vec_env",
     "compare",
+    "export",
     "load",
     "load_policy",
     "load_world_model",

@@ -33,6 +33,8 @@ def bench(arguments: list[str]) -> int:
         return bench_envs(arguments[1:])
     if arguments[:1] == ["dream"]:
         return bench_dream(arguments[1:])
+    if arguments[:1] == ["export-latency"]:
+        return bench_export_latency(arguments[1:])
     options = read_options(BenchOptions, arguments, "bench")
     from ..benchmarks.bench import bench as measure
     from ..benchmarks.bench import format_bench
@@ -103,4 +105,23 @@ def bench_dream(arguments: list[str]) -> int:
 
     report = measure(options.model, list(options.num_envs), options.seconds, options.threads, say)
     print_result(report, options.json, format_bench_dream)
+    return DONE
+
+
+@dataclass(frozen=True)
+class BenchExportLatencyOptions:
+    """How long one action takes: of exported policies, of `policy.predict` and of Stable-Baselines3's `predict`."""
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """CartPole, Pendulum, NoVel-lstm and so on; all of them when none is named."""
+    json: JsonSwitch = False
+
+
+def bench_export_latency(arguments: list[str]) -> int:
+    """Measure single actions."""
+    options = read_options(BenchExportLatencyOptions, arguments, "bench export-latency")
+    from ..benchmarks.export_latency import bench_export, format_bench_export
+    from ..tracking.progress import say
+
+    print_result(bench_export(list(options.names), say), options.json, format_bench_export)
     return DONE

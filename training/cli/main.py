@@ -24,6 +24,7 @@ USAGE = """usage: palaestra COMMAND ...
   evaluate RUN_DIR          play full episodes with what a run has learned
   watch RUN_DIR             the same in the environment's own window
   share RUN_DIR --out DIR   a folder to give away: weights, model card, curve, film
+  export RUN_DIR            the policy of a run as a file for other programs (ONNX)
   runs [DIR]                what has been trained here
   matrix DIR ...            what each agent, encoder and memory has reached, as a page
   sweep SPACE               search an agent's options
@@ -32,6 +33,7 @@ USAGE = """usage: palaestra COMMAND ...
   world-model COMMAND       fit a world model, judge it, train in its dreams
   bench [NAME ...]          throughput and memory, side by side with Stable-Baselines3
   bench envs ID             which backend steps this environment fastest
+  bench export-latency      one action of an exported policy, of ours and of Stable-Baselines3's
   bench dream [DIR]         dreamt steps per second of a world model
   envs list [PATTERN]       environments that are installed
   envs check ID             is this environment sound?
@@ -46,6 +48,7 @@ COMMANDS = (
     "evaluate",
     "watch",
     "share",
+    "export",
     "runs",
     "matrix",
     "compare",

@@ -74,7 +74,7 @@ class MDNRNN(Dynamics):
         logits, mean, log_variance = self.predict(features[0])
         change = draw_from_mixture(logits, mean, log_variance, sampling)
         return DynamicsPrediction(
-            self.advance(latent, change), state, features[0], latent.new_zeros(len(latent))
+            self.advance(latent, change), state, features[0], latent.new_zeros(latent.shape[0])
         )
 
 

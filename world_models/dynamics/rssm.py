@@ -139,7 +139,7 @@ class RSSM(Dynamics):
     def observe(self, latent: Tensor, action: Tensor, state: Tensor) -> Tensor:
         """Memory after a real step; the next latent will be real, too."""
         memory = self._next_deterministic(latent, action, state)
-        rest = memory.new_zeros(len(memory), self.state_size - memory.shape[1])
+        rest = memory.new_zeros(memory.shape[0], self.state_size - memory.shape[1])
         return torch.cat([memory, rest], -1)
 
     def _next_deterministic(self, latent: Tensor, action: Tensor, state: Tensor) -> Tensor:

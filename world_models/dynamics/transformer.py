@@ -118,7 +118,7 @@ class TransformerDynamics(Dynamics):
 
     def step(self, latent: Tensor, action: Tensor, state: Tensor, sampling: Sampling) -> DynamicsPrediction:
         """Push a step into the memory and predict what follows it."""
-        count = len(latent)
+        count = latent.shape[0]
         tokens = state[:, :-1].reshape(count, self.config.context, self.token_size)
         tokens = torch.cat([tokens[:, 1:], self.inputs(latent, action).unsqueeze(1)], 1)
         length = (state[:, -1] + 1).clamp(max=self.config.context)

@@ -1,0 +1,104 @@
+"""The player in docs/export.md, which knows onnxruntime, NumPy and Gymnasium only, plays as our own policy does."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+
+import palaestra.envs  # noqa: F401  # registers ours
+from palaestra.training.cli.main import run
+from palaestra.training.run.policy import load_policy
+from palaestra.training.run.start import start_run
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
+PAGE = Path(__file__).parents[3] / "docs" / "export.md"
+NO_VEL = "palaestra/CartPoleNoVel-v0"
+TASKS = {
+    "CartPole": {"env": "CartPole-v1"},
+    "Pendulum": {"env": "Pendulum-v1", "encoder": {"name": "mlp", "normalize": True}},
+    "CartPoleNoVel, LSTM": {"env": NO_VEL, "memory": "lstm"},
+    "CartPoleNoVel, GRU": {"env": NO_VEL, "memory": "gru"},
+    "CartPoleNoVel, transformer": {"env": NO_VEL, "memory": "transformer"},
+    "Catch": {"env": "palaestra/Catch-v0", "encoder": "cnn"},
+    "CartPolePixels": {"env": "palaestra/CartPolePixels-v0", "encoder": "cnn"},
+}
+FAST = ("CartPoleNoVel, transformer", "Catch")
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in TASKS if name not in FAST]
+
+
+def player():
+    """The function in the docs, and the lines that it takes."""
+    code = next(
+        body
+        for body in re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+        if "def play(" in body
+    )
+    names = {}
+    exec(compile(code, str(PAGE), "exec"), names)
+    return names["play"], code
+
+
+class Recorded(gymnasium.Wrapper):
+    """Keeps the actions."""
+
+    def step(self, action):
+        self.actions.append(np.array(action))
+        return self.env.step(action)
+
+
+def play_ours(policy, env, seed):
+    obs, _ = env.reset(seed=seed)
+    state, total, done = None, 0.0, False
+    while not done:
+        action, state = policy.predict(obs, state, deterministic=True)
+        obs, reward, terminated, truncated, _ = env.step(action)
+        total, done = total + reward, terminated or truncated
+    return total
+
+
+@pytest.mark.parametrize("name", [*FAST, *SLOW])
+def test_the_player_reaches_the_same_return(name, small_config, tmp_path):
+    folder = tmp_path / "exported"
+    start_run(small_config(**({"steps": 256} | TASKS[name])), tmp_path / "run")
+    assert run(["export", str(tmp_path / "run"), "--out", str(folder / "policy.onnx")]) == 0
+    play, _ = player()
+    policy, returns, actions = load_policy(tmp_path / "run"), [], []
+    for playing in (
+        lambda env, seed: play(folder, env, seed),
+        lambda env, seed: play_ours(policy, env, seed),
+    ):
+        env = Recorded(gymnasium.make(TASKS[name]["env"]))
+        for seed in (0, 1, 2):
+            env.actions = []
+            returns.append(playing(env, seed))
+            actions.append(np.array(env.actions))
+    for seed in range(3):
+        assert actions[seed].shape == actions[seed + 3].shape
+        np.testing.assert_allclose(actions[seed], actions[seed + 3], atol=1e-4)
+    np.testing.assert_allclose(returns[:3], returns[3:], rtol=1e-4)
+
+
+def test_the_player_is_short_and_knows_nothing_of_us():
+    code = player()[1]
+    function = code[code.index("def play(") : code.index("if __name__")]
+    assert len(function.split("\n\n\n")[0].splitlines()) <= 20
+    assert set(re.findall(r"^import (\w+)", code, re.MULTILINE)) <= {
+        "gymnasium",
+        "numpy",
+        "onnxruntime",
+        *sys.stdlib_module_names,
+    }
+
+
+def test_the_page_shows_a_contract(tmp_path):
+    """The JSON in the docs has the keys that export writes."""
+    shown = json.loads(re.search(r"^```json\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)[1])
+    assert {port["role"] for port in shown["inputs"]} == {"observation", "first", "state"}
+    assert all(set(port) == {"name", "role", "shape", "dtype", "key"} for port in shown["inputs"])
