@@ -10,7 +10,12 @@ ROOT = Path(__file__).parent.parent
 LEAVES = {"networks"}
 BELOW_SETTINGS = LEAVES | {"agents", "configs", "envs", "world_models"}
 BELOW_RUN = BELOW_SETTINGS | {"training/settings", "training/tracking"}
-BELOW_COMPARISON = BELOW_RUN | {"training/run", "training/baselines", "training/imagination"}
+BELOW_COMPARISON = BELOW_RUN | {
+    "training/run",
+    "training/baselines",
+    "training/demonstrations",
+    "training/imagination",
+}
 ALLOWED = {
     "networks": set(),
     "configs": set(),
@@ -21,6 +26,7 @@ ALLOWED = {
     "training/tracking": BELOW_SETTINGS | {"training/settings"},
     "training/run": BELOW_RUN,
     "training/baselines": BELOW_RUN | {"training/run"},
+    "training/demonstrations": BELOW_RUN | {"training/run"},
     "training/imagination": BELOW_RUN | {"training/run"},
     "training/comparison": BELOW_COMPARISON,
     "training/benchmarks": BELOW_COMPARISON,
@@ -33,6 +39,7 @@ CONFINED = {
     "wandb_workspaces": "training/tracking/",
     "stable_baselines3": "training/baselines/",
     "sb3_contrib": "training/baselines/",
+    "minari": "training/demonstrations/",
     "ray": "training/comparison/",
 }
 # Files that are found by name; they import what their folder shares, never each other.

@@ -23,6 +23,7 @@ USAGE = """usage: palaestra COMMAND ...
   train AGENT --env ID      train an agent, for example: palaestra train ppo --env CartPole-v1
   train --resume RUN_DIR    go on with a run that was stopped
   evaluate RUN_DIR          play full episodes with what a run has learned
+  record RUN_DIR --out DIR  keep full episodes of it, for `train bc --data DIR`
   runs [DIR]                what has been trained here
   matrix DIR ...            what each agent, encoder and memory has reached, as a page
   sweep SPACE               search an agent's options
@@ -42,6 +43,7 @@ palaestra COMMAND --help says more; palaestra --version."""
 COMMANDS = (
     "train",
     "evaluate",
+    "record",
     "runs",
     "matrix",
     "compare",
