@@ -5,7 +5,7 @@ A part is taken whole or not at all, by its place, its kind and the shapes of it
 - an encoder or a memory from the torso of the same name, or from the other agent's first torso, which acts;
 - a head from the head of the same name, a policy's also from another agent's policy of the same kind; and only on a
   torso that was taken whole: on other features it is noise;
-- an encoder's statistics of observations with the encoder.
+- statistics of observations with the encoder that normalises by them.
 
 Optimisers, replay and counters begin afresh.
 """
@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from ..networks.heads import PolicyHead
-from ..networks.normalize import RunningNormalizer
 from ..networks.torso import Torso
 
 
@@ -47,12 +46,11 @@ def take_parts(target: Mapping[str, Any], source: Mapping[str, Any]) -> Taken:
     for name, torso in ours.torsos.items():
         from_name = name if name in theirs.torsos else next(iter(theirs.torsos), name)
         other = theirs.torsos.get(from_name)
-        whole[name] = all(
-            [
-                _copy(result, f"{name}.{kind}", part, f"{from_name}.{kind}", getattr(other, kind, None))
-                for kind, part in (("encoder", torso.encoder), ("memory", torso.memory))
-            ]
-        )
+        whole[name] = True
+        for kind, part in (("encoder", torso.encoder), ("memory", torso.memory)):
+            whole[name] &= _copy(
+                result, f"{name}.{kind}", part, f"{from_name}.{kind}", getattr(other, kind, None)
+            )
     for name, (head, below) in ours.heads.items():
         origin = name if name in theirs.heads else _same_policy(head, theirs)
         if origin is None:
@@ -79,12 +77,8 @@ def _copy(result: Taken, place: str, module: nn.Module, origin: str, other: nn.M
         result.refused[place] = reason
         return False
     assert other is not None
-    state, own = other.state_dict(), module.state_dict()
-    # Statistics that only one of them keeps are not copied.
-    module.load_state_dict({key: state.get(key, value) for key, value in own.items()})
+    module.load_state_dict(other.state_dict())
     result.taken[place] = origin
-    if missing := sorted(statistics(module) - statistics(other)):
-        result.refused[f"{place}.{missing[0].rpartition('.')[0]}"] = "there are no statistics of observations"
     return True
 
 
@@ -98,11 +92,9 @@ def difference(module: nn.Module, other: nn.Module | None) -> str | None:
         if mine != yours:
             return f"it has a {mine} where the other has a {yours}"
     own, theirs = module.state_dict(), other.state_dict()
-    apart = (own.keys() ^ theirs.keys()) - statistics(module) - statistics(other)
-    for key in sorted(apart):
-        where = "here" if key in own else "there"
-        return f"{key} is only {where}"
-    for key in own.keys() & theirs.keys():
+    for key in sorted(own.keys() ^ theirs.keys()):
+        return f"{key} is only {'here' if key in own else 'there'}"
+    for key in own:
         if own[key].shape != theirs[key].shape:
             return f"{key} is {list(own[key].shape)}, there {list(theirs[key].shape)}"
     return None
@@ -110,17 +102,7 @@ def difference(module: nn.Module, other: nn.Module | None) -> str | None:
 
 def _kinds(module: nn.Module) -> list[str]:
     """Kinds of all layers, in order: a Tanh has no tensors that would tell it from a ReLU."""
-    return [type(part).__name__ for part in module.modules() if not isinstance(part, RunningNormalizer)]
-
-
-def statistics(module: nn.Module) -> set[str]:
-    """Names of the tensors that are running statistics of observations."""
-    return {
-        f"{name}.{key}" if name else key
-        for name, part in module.named_modules()
-        if isinstance(part, RunningNormalizer)
-        for key in part.state_dict()
-    }
+    return [type(part).__name__ for part in module.modules()]
 
 
 def networks_of(parts: Mapping[str, Any]) -> Torsos:
