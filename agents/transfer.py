@@ -87,16 +87,16 @@ def difference(module: nn.Module, other: nn.Module | None) -> str | None:
     if other is None:
         return "there is none"
     if type(module) is not type(other):
-        return f"it is a {type(module).__name__}, there it is a {type(other).__name__}"
+        return f"it is {type(module).__name__}, there {type(other).__name__}"
     for mine, yours in zip(_kinds(module), _kinds(other), strict=False):
         if mine != yours:
-            return f"it has a {mine} where the other has a {yours}"
+            return f"it has {mine} where the other has {yours}"
     own, theirs = module.state_dict(), other.state_dict()
-    for key in sorted(own.keys() ^ theirs.keys()):
-        return f"{key} is only {'here' if key in own else 'there'}"
-    for key in own:
+    for key in (key for key in own if key in theirs):
         if own[key].shape != theirs[key].shape:
             return f"{key} is {list(own[key].shape)}, there {list(theirs[key].shape)}"
+    for key in sorted(own.keys() ^ theirs.keys()):
+        return f"{key} is only {'here' if key in own else 'there'}"
     return None
 
 

@@ -52,7 +52,9 @@ def test_the_loss_is_the_negative_log_likelihood_less_the_entropy_and_with_half_
     agent = make_agent(hidden=(), l2_coefficient=0.1, obs_space=spaces.Box(-9, 9, (1,), np.float32))
     with_head(agent, [[1.0], [0.0]], [0.0, 0.0])
     log3 = math.log(3)
-    batch = batch_of(agent, np.float32([[log3], [0.0], [5.0]]), np.array([0, 1, 1]), np.array([1, 1, 0], bool))
+    batch = batch_of(
+        agent, np.float32([[log3], [0.0], [5.0]]), np.array([0, 1, 1]), np.array([1, 1, 0], bool)
+    )
     loss, metrics = agent.loss(batch, torch.tensor(0.5))
     # p = 3/4 and 1/2; the third row does not count.
     expected = (math.log(4 / 3) + math.log(2)) / 2

@@ -17,7 +17,9 @@ from .memories import MEMORIES
 FOUR = spaces.Box(-1, 1, (4,), np.float32)
 
 
-def make(kind, seed, obs_space=FOUR, actions=None, memory="none", normalize=False, activation="tanh", **options):
+def make(
+    kind, seed, obs_space=FOUR, actions=None, memory="none", normalize=False, activation="tanh", **options
+):
     memory_class, memory_config = MEMORIES[memory]
     encoder = MLPConfig(hidden=(8,), normalize=normalize, activation=activation)
     with torch.random.fork_rng():
@@ -97,9 +99,14 @@ def test_heads_begin_afresh_on_features_that_were_not_taken():
 @pytest.mark.parametrize(
     ("theirs", "ours", "refused", "reason"),
     [
-        ({"memory": "gru"}, {"memory": "lstm"}, "networks.torso.memory", "it is a LSTM, there it is a GRU"),
-        ({"activation": "relu"}, {}, "networks.torso.encoder", "it has a Tanh where the other has a ReLU"),
-        ({"normalize": True}, {}, "networks.torso.encoder", "it has a Identity where the other has a Running"),
+        ({"memory": "gru"}, {"memory": "lstm"}, "networks.torso.memory", "it is LSTM, there GRU"),
+        ({"activation": "relu"}, {}, "networks.torso.encoder", "it has Tanh where the other has ReLU"),
+        (
+            {"normalize": True},
+            {},
+            "networks.torso.encoder",
+            "it has Identity where the other has Running",
+        ),
         ({"actions": spaces.Discrete(4)}, {}, "networks.head", "layer.weight is [3, 8], there [4, 8]"),
         ({"memory": "gru"}, {}, "networks.head", "it stands on networks.torso"),
     ],

@@ -140,7 +140,8 @@ def initialized(config: RunConfig, envs: Envs) -> tuple[Agent, Taken]:
     assert isinstance(source.agent, Agent)
     taken = take_parts(agent.parts(), source.agent.parts())
     if not taken.taken:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in taken.refused.items())
+        # Of what stands on a torso that does not fit nothing need be said.
+        reasons = "; ".join(f"{name}: {why}" for name, why in taken.refused.items() if "torso." in name)
         raise UsageError(f"--init-from {other}: nothing of {kept.agent} on {kept.env} fits ({reasons})")
     return agent, taken
 
