@@ -132,7 +132,7 @@ def known_options(words: list[str]) -> frozenset[str]:
 
 def all_options() -> set[str]:
     """Every option of any command, whatever parts are named."""
-    asked = [("train", agent) for agent in ("ppo", "dqn", "pqn", "reinforce", "ddpg", "sb3/ppo")]
+    asked = [("train", agent) for agent in ("ppo", "dqn", "pqn", "reinforce", "ddpg", "bc", "sb3/ppo")]
     asked += [
         ("train", "ppo", "--env", "palaestra/Catch-v0", "--encoder", name)
         for name in ("cnn", "impala", "capsule")
@@ -145,7 +145,9 @@ def all_options() -> set[str]:
     ]
     asked += [("world-model", "evaluate"), ("bench", "envs"), ("bench", "dream"), ("envs", "list")]
     asked += [("envs", "check"), ("envs", "survey")]
-    asked += [(name,) for name in ("evaluate", "runs", "matrix", "sweep", "compare", "bench", "doctor")]
+    asked += [
+        (name,) for name in ("evaluate", "record", "runs", "matrix", "sweep", "compare", "bench", "doctor")
+    ]
     return {"--help", "--version", *OF_DREAM, *UNLISTED}.union(*(options_of(*words) for words in asked))
 
 

@@ -22,7 +22,7 @@ from ...networks.encoder import Encoder, NestedEncoder
 from ...networks.torso import Torso, build_torso
 from ..settings.components import component_names, find_component
 from ..settings.config import RunConfig
-from ..settings.planning import check_teacher, schedule_total
+from ..settings.planning import schedule_total
 from ..settings.providers import DREAM_BACKEND, MODEL_MEMORY, load_provider
 from ..settings.seeds import EVALUATION_SEED
 from ..settings.typed import shallow_dict
@@ -143,7 +143,6 @@ def resolve(config: RunConfig) -> RunConfig:
         UsageError: an option asks for what its agent does not do.
     """
     choose_device(config.device)
-    check_teacher(config)
     memory_of_ours = config.memory != "none" and config.agent in component_names("agent")
     if config.compile == "on" and memory_of_ours:
         raise UsageError(f"--compile on: {config.agent} with a memory is never compiled; give auto or off")

@@ -16,7 +16,7 @@ from ...envs.machine import usable_memory
 from ...envs.make import make_envs
 from ...envs.vector import Envs
 from ..settings.config import CONFIG_FILE, RunConfig, load_config, run_config, save_config, to_dict
-from ..settings.planning import check_learns, in_gb, schedule_change
+from ..settings.planning import check_learns, check_teacher, in_gb, schedule_change
 from ..settings.train_options import options_not_taken
 from ..settings.trust import command_for
 from ..settings.typed import option_name
@@ -98,6 +98,7 @@ def checked(config: RunConfig) -> tuple[RunConfig, RunConfig, Footprint]:
         UsageError: something is wrong with the request.
     """
     check_tracking(config.track)
+    check_teacher(config)
     with as_usage_errors():
         config = resolve(config)
         loop = loop_of(config)
