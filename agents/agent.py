@@ -93,6 +93,8 @@ class Agent(ABC):
     will be none (an `Obstacle` or None)."""
     takes: ClassVar[ActionSpaces] = ANY
     """Actions that it can choose."""
+    watches: ClassVar[bool] = False
+    """Whether the steps that it learns from are a teacher's, out of demonstrations (`--data`), not its own."""
     # Options of encoders, by the encoder's name, that suit this agent better than the encoder's own defaults.
     encoder_defaults: ClassVar[dict[str, dict[str, Any]]] = {}
 

@@ -39,6 +39,7 @@ def environment_of(path: Path) -> str:
 
 # What lets an agent learn after a few steps.
 SHORT = {
+    "bc": {"rollout_length": 8, "batch_size": 8},
     "dqn": {"learning_starts": 0, "train_every": 8, "gradient_steps": 2},
     "ddpg": {"learning_starts": 0, "train_every": 8, "gradient_steps": 2},
     "ppo": {"rollout_length": 8, "batch_size": 8, "epochs": 1},

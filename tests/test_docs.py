@@ -133,7 +133,7 @@ def known_options(words: list[str]) -> frozenset[str]:
 
 def all_options() -> set[str]:
     """Every option of any command, whatever parts are named."""
-    asked = [("train", agent) for agent in ("ppo", "dqn", "pqn", "reinforce", "ddpg", "sb3/ppo")]
+    asked = [("train", agent) for agent in ("ppo", "dqn", "pqn", "reinforce", "ddpg", "bc", "sb3/ppo")]
     asked += [
         ("train", "ppo", "--env", "palaestra/Catch-v0", "--encoder", name)
         for name in ("cnn", "impala", "capsule")
@@ -146,11 +146,8 @@ def all_options() -> set[str]:
     ]
     asked += [("world-model", "evaluate"), ("bench", "envs"), ("bench", "dream"), ("envs", "list")]
     asked += [("envs", "check"), ("envs", "survey")]
-    others = "evaluate watch share runs matrix sweep compare wandb bench doctor"
+    others = "evaluate export record watch share runs matrix sweep compare wandb bench doctor"
     asked += [(name,) for name in others.split()]
-    asked += [
-        (name,) for name in ("evaluate", "runs", "matrix", "sweep", "compare", "bench", "doctor", "export")
-    ]
     return {"--help", "--version", *OF_DREAM, *UNLISTED}.union(*(options_of(*words) for words in asked))
 
 

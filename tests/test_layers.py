@@ -10,15 +10,13 @@ ROOT = Path(__file__).parent.parent
 LEAVES = {"networks"}
 BELOW_SETTINGS = LEAVES | {"agents", "configs", "envs", "world_models"}
 BELOW_RUN = BELOW_SETTINGS | {"training/settings", "training/tracking"}
-BELOW_COMPARISON = BELOW_RUN | {
-    "training/run",
-    "training/baselines",
-    "training/imagination",
-    "training/sharing",
-    "training/groups",
-}
 BELOW_EXPORT = BELOW_RUN | {"training/run", "training/baselines", "training/imagination"}
-BELOW_COMPARISON = BELOW_EXPORT | {"training/export"}
+BELOW_COMPARISON = BELOW_EXPORT | {
+    "training/demonstrations",
+    "training/export",
+    "training/groups",
+    "training/sharing",
+}
 ALLOWED = {
     "networks": set(),
     "configs": set(),
@@ -30,6 +28,7 @@ ALLOWED = {
     "training/run": BELOW_RUN,
     "training/baselines": BELOW_RUN | {"training/run"},
     "training/sharing": BELOW_RUN | {"training/run"},
+    "training/demonstrations": BELOW_RUN | {"training/run"},
     "training/imagination": BELOW_RUN | {"training/run"},
     "training/groups": BELOW_RUN | {"training/run"},
     "training/export": BELOW_EXPORT,
@@ -47,6 +46,7 @@ CONFINED = {
     "onnx": "training/export/",
     "onnxruntime": "training/export/",
     "onnxscript": "training/export/",
+    "minari": "training/demonstrations/",
     "ray": "training/comparison/",
     "huggingface_hub": "training/sharing/",
     "jax": "training/benchmarks/",

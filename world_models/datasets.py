@@ -1,4 +1,7 @@
-"""Real experience to learn a world model from: whole episodes, or pieces of them, each observation stored once."""
+"""Real experience to learn from: whole episodes, or pieces of them, each observation stored once.
+
+World models learn from these, and `palaestra record` writes them as demonstrations.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..networks.tree import read_row, tree_leaves, tree_map
+
 # Observations of episodes that take more on average are saved as they lie, not joined to one array first.
 LARGE_EPISODE = 2**18
 
@@ -14,10 +19,10 @@ LARGE_EPISODE = 2**18
 class RecordedEpisode(NamedTuple):
     """`L` consecutive steps of one environment."""
 
-    obs: np.ndarray
-    """`[L + 1, ...]`, the successor of the last step included."""
-    action: np.ndarray
-    """`[L, ...]`, as the environment took it."""
+    obs: Any
+    """`[L + 1, ...]`, the successor of the last step included; nested as their space."""
+    action: Any
+    """`[L, ...]`, as the environment took it; nested as its space."""
     reward: np.ndarray
     """`[L]` float32."""
     terminated: bool
@@ -83,11 +88,11 @@ class EpisodeDataset:
         cut: dict[bytes, int] = {}
         following = 0
         for episode in self.episodes:
-            number = None if episode.opens else cut.pop(episode.obs[0].tobytes(), None)
+            number = None if episode.opens else cut.pop(_bytes_of(episode.obs, 0), None)
             if number is None:
                 number, following = following, following + 1
             if not episode.terminated:
-                cut[episode.obs[-1].tobytes()] = number
+                cut[_bytes_of(episode.obs, -1)] = number
             numbers.append(number)
         return numbers
 
@@ -97,7 +102,7 @@ class EpisodeDataset:
         return self.num_steps + len(self)
 
     def observations(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """Copy of the observations `[N, ...]` at `rows [N]`, of all of them by default."""
+        """Copy of the observations `[N, ...]` at `rows [N]`, of all of them by default; none that nest."""
         if rows is None:
             return np.concatenate([episode.obs for episode in self.episodes])
         starts = np.cumsum([0, *(len(episode.obs) for episode in self.episodes)])
@@ -115,14 +120,19 @@ class EpisodeDataset:
             "lengths": [episode.length for episode in self.episodes],
             "terminated": [episode.terminated for episode in self.episodes],
             "opens": [episode.opens for episode in self.episodes],
-            "obs": [episode.obs for episode in self.episodes] if self._are_large else self.observations(),
-            "action": np.concatenate([episode.action for episode in self.episodes]),
-            "reward": np.concatenate([episode.reward for episode in self.episodes]),
+            "obs": (
+                [episode.obs for episode in self.episodes]
+                if self._are_large
+                else joined([episode.obs for episode in self.episodes])
+            ),
+            "action": joined([episode.action for episode in self.episodes]),
+            "reward": joined([episode.reward for episode in self.episodes]),
         }
 
     @property
     def _are_large(self) -> bool:
-        return sum(episode.obs.nbytes for episode in self.episodes) > LARGE_EPISODE * len(self)
+        leaves = (leaf for episode in self.episodes for leaf in tree_leaves(episode.obs))
+        return sum(leaf.nbytes for leaf in leaves) > LARGE_EPISODE * len(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
@@ -133,10 +143,19 @@ class EpisodeDataset:
             obs_rows = slice(row + index, row + index + length + 1)
             ended = bool(state["terminated"][index])
             opens = bool(state["opens"][index]) if "opens" in state else True  # older data do not say
-            obs = state["obs"][index if each else obs_rows]
-            action, reward = state["action"][steps], state["reward"][steps]
-            self.episodes.append(RecordedEpisode(obs, action, reward, ended, opens))
+            obs = state["obs"][index] if each else tree_map(lambda x, rows=obs_rows: x[rows], state["obs"])
+            action = tree_map(lambda x, rows=steps: x[rows], state["action"])
+            self.episodes.append(RecordedEpisode(obs, action, state["reward"][steps], ended, opens))
             row += length
+
+
+def joined(trees: Sequence[Any]) -> Any:
+    """The leaves `[N, ...]` of some trees of the same shape, one after another."""
+    return tree_map(lambda *leaves: np.concatenate(leaves), *trees)
+
+
+def _bytes_of(obs: Any, row: int) -> bytes:
+    return b"".join(leaf[row].tobytes() for leaf in tree_leaves(obs))
 
 
 class EpisodeRecorder:
@@ -149,12 +168,12 @@ class EpisodeRecorder:
 
     def add(
         self,
-        obs: np.ndarray,
-        action: np.ndarray,
+        obs: Any,
+        action: Any,
         reward: np.ndarray,
         terminated: np.ndarray,
         truncated: np.ndarray,
-        next_obs: np.ndarray,
+        next_obs: Any,
         valid: np.ndarray | None = None,
         first: np.ndarray | None = None,
     ) -> list[RecordedEpisode]:
@@ -168,8 +187,8 @@ class EpisodeRecorder:
                 continue
             if not rows and first is not None:
                 self._opens[i] = bool(first[i])
-            rows.append((obs[i].copy(), action[i].copy(), float(reward[i])))
-            self._last[i] = next_obs[i].copy()
+            rows.append((_row(obs, i), _row(action, i), float(reward[i])))
+            self._last[i] = _row(next_obs, i)
             if terminated[i] or truncated[i]:
                 ended.append(self._finish(i, bool(terminated[i]), next_opens=True))
         return ended
@@ -181,7 +200,19 @@ class EpisodeRecorder:
     def _finish(self, index: int, terminated: bool, next_opens: bool) -> RecordedEpisode:
         rows, self._rows[index] = self._rows[index], []
         opens, self._opens[index] = self._opens[index], next_opens
-        obs = np.stack([row[0] for row in rows] + [self._last[index]])
-        obs = obs.astype(np.float32) if obs.dtype == np.float64 else obs
+        obs = tree_map(single_precision, _stacked([row[0] for row in rows] + [self._last[index]]))
         reward = np.array([row[2] for row in rows], np.float32)
-        return RecordedEpisode(obs, np.stack([row[1] for row in rows]), reward, terminated, opens)
+        return RecordedEpisode(obs, _stacked([row[1] for row in rows]), reward, terminated, opens)
+
+
+def single_precision(x: np.ndarray) -> np.ndarray:
+    """Float64 as float32, which is what networks compute in; everything else as it is."""
+    return x.astype(np.float32) if x.dtype == np.float64 else x
+
+
+def _row(batch: Any, index: int) -> Any:
+    return tree_map(np.copy, read_row(batch, index))
+
+
+def _stacked(rows: list[Any]) -> Any:
+    return tree_map(lambda *leaves: np.stack(leaves), *rows)

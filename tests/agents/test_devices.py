@@ -13,6 +13,7 @@ from gymnasium import spaces
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from palaestra.agents.bc import BC, BCConfig
 from palaestra.agents.ddpg import DDPG, DDPGConfig
 from palaestra.agents.dqn import DQN, DQNConfig
 from palaestra.agents.ppo import PPO, PPOConfig
@@ -86,6 +87,11 @@ CASES = {
         },
     ),
     "reinforce": (REINFORCE, REINFORCEConfig, {"steps_per_update": 15, "batch_size": 8, "value_epochs": 1}),
+    "bc": (
+        BC,
+        BCConfig,
+        {"rollout_length": 6, "batch_size": 8, "sequence_length": 4, "l2_coefficient": 0.1},
+    ),
     "pqn": (PQN, PQNConfig, {"rollout_length": 6, "batch_size": 8, "epochs": 1}),
     "dqn": (DQN, DQNConfig, {"learning_starts": 0, "batch_size": 8, "sequence_length": 4}),
     "rainbow": (

@@ -44,6 +44,9 @@ class Baseline(OwnLoopOptions, TrainingLoop):
             "checkpoint_every",
             "compile",
             "schedule_steps",
+            "data",
+            "episodes",
+            "init_from",
         }
     )
     networks_hint: ClassVar[str] = "see --agent.policy and --agent.net-arch"

@@ -25,6 +25,8 @@ def trainable_agents(spec: EnvSpec) -> tuple[list[str], dict[str, str]]:
     names: list[str] = []
     refusals: dict[str, str] = {}
     for name in component_names("agent"):
+        if find_component("agent", name).watches:
+            continue  # it learns from demonstrations, not from the environment
         try:
             refusal = try_agent(default_config(name, spec))
         except Exception as error:

@@ -25,6 +25,7 @@ USAGE = """usage: palaestra COMMAND ...
   watch RUN_DIR             the same in the environment's own window
   share RUN_DIR --out DIR   a folder to give away: weights, model card, curve, film
   export RUN_DIR            the policy of a run as a file for other programs (ONNX)
+  record RUN_DIR --out DIR  keep full episodes of it, for `train bc --data DIR`
   runs [DIR]                what has been trained here
   matrix DIR ...            what each agent, encoder and memory has reached, as a page
   sweep SPACE               search an agent's options
@@ -49,6 +50,7 @@ COMMANDS = (
     "watch",
     "share",
     "export",
+    "record",
     "runs",
     "matrix",
     "compare",

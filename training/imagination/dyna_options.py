@@ -13,8 +13,9 @@ from ...world_models.fit import FitConfig
 from ..run.folder import default_run_dir
 from ..settings.arguments import parse
 from ..settings.config import RunConfig
+from ..settings.planning import check_teacher
 from ..settings.train_options import read_train_options
-from ..settings.typed import build, plain, shallow_dict
+from ..settings.typed import build, option_name, plain, shallow_dict
 from ..settings.usage import UsageError
 from .world_model_config import WorldModelConfig, world_model_config
 
@@ -48,8 +49,22 @@ def read_cycle_options(agent: str, arguments: list[str]) -> tuple[CycleConfig, R
     """Return the config of the rounds, that of the agent's run, and its folder."""
     mine, rest = _split(arguments, CycleConfig)
     cycle = build(CycleConfig, plain(parse(CycleConfig, mine, "world-model dream")), "--")
-    config, run_dir = read_train_options(agent, rest)
+    config, run_dir = read_real_options(agent, rest)
     return cycle, config, run_dir or default_run_dir(config)
+
+
+def read_real_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Path | None]:
+    """Return the config of the agent's run, which collects what the model is fitted to, and `--out`.
+
+    Raises:
+        UsageError: it is to learn from something else, or to begin as another run.
+    """
+    config, run_dir = read_train_options(agent, arguments)
+    check_teacher(config)
+    for option in ("data", "init_from"):
+        if getattr(config, option):
+            raise UsageError(f"--{option_name(option)}: not where a world model is fitted again and again")
+    return config, run_dir
 
 
 @dataclass(frozen=True)
@@ -76,7 +91,7 @@ def read_dyna_options(agent: str, arguments: list[str]) -> tuple[CycleConfig, Ru
     """Return the same for `palaestra train`, whose `--steps` are real steps."""
     mine, rest = _split(arguments, DynaOptions)
     options = build(DynaOptions, plain(parse(DynaOptions, mine, "train --world-model")), "--")
-    config, run_dir = read_train_options(agent, rest)
+    config, run_dir = read_real_options(agent, rest)
     given = shallow_dict(options)
     ratio = given.pop("dream_ratio")
     cycle = CycleConfig(config.steps, collect_envs=config.num_envs, learn_from_real=True, **given)

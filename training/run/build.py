@@ -189,9 +189,9 @@ def check_actions(name: str, agent: type[Agent], space: spaces.Space) -> None:
     """Raise `TypeError` with the agents that do take actions of a space, unless this one does."""
     if agent.takes.include(space):
         return
-    others = [
-        other for other in component_names("agent") if find_component("agent", other).takes.include(space)
-    ]
+    known = {other: find_component("agent", other) for other in component_names("agent")}
+    # Those that learn from demonstrations are no answer to who has none.
+    others = [other for other, found in known.items() if not found.watches and found.takes.include(space)]
     raise refusal(f"agent '{name}' takes {agent.takes.name}", space, others)
 
 

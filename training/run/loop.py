@@ -7,7 +7,7 @@ import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ...agents.agent import Agent, Transition
 from ...envs.make import make_envs
@@ -15,6 +15,7 @@ from ...envs.vector import Envs, Episode
 from ..settings.components import find_component
 from ..settings.config import RunConfig
 from ..settings.planning import check_memory, step_bytes
+from ..settings.providers import PLAYER, load_provider
 from ..settings.resources import Footprint, filled_bytes, frames_of, update_bytes
 from ..settings.usage import UsageError, as_usage_errors
 from ..tracking.progress import Progress, say
@@ -34,10 +35,28 @@ class Stepper(Protocol):
     """Steps an agent and its environments together, as `Collector` does."""
 
     envs: Envs
+    """Of the spaces that the agent acts in."""
 
     def step(self) -> tuple[Transition, list[Episode]]:
         """Act once in every environment; returns what happened and the episodes that ended."""
         ...
+
+
+class SavedStepper(Stepper, Protocol):
+    """One that a checkpoint can hold."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where all of them are."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        ...
+
+
+def make_stepper(config: RunConfig, agent: Agent, envs: Envs) -> SavedStepper:
+    """Return what an agent learns from: its own steps, or those of a teacher where the config names demonstrations."""
+    return load_provider(PLAYER)(config, agent, envs) if config.data else Collector(agent, envs)
 
 
 def learn(
@@ -94,6 +113,12 @@ def footprint(config: RunConfig, agent: Agent, envs: Envs) -> Footprint:
     return Footprint(stores, networks, checkpoint, updates, step_bytes(envs.action_space))
 
 
+def run_parts(agent: Agent, stepper: SavedStepper, meter: Meter, clock: Clock) -> dict[str, Part]:
+    """Everything that a checkpoint of a run holds."""
+    parts: dict[str, Part] = {"collector": stepper, "meter": meter, "clock": clock}
+    return parts | {f"agent.{name}": part for name, part in agent.parts().items()}
+
+
 class AgentLoop(TrainingLoop):
     """Trains an agent of ours from checkpoint to checkpoint, to be resumed exactly."""
 
@@ -103,6 +128,9 @@ class AgentLoop(TrainingLoop):
         agent = build_agent(config, envs.observation_space, envs.action_space)
         taken = footprint(config, agent, envs)
         check_memory(config.agent_config, taken.stores)
+        if config.data:
+            say(f"note: {load_provider(PLAYER)(config, agent, envs).summary(config.steps)}")
+            return taken
         if not envs.exact_resume:
             say(f"note: {config.env} cannot be restored in mid-episode; a resumed run begins new episodes")
         elif config.dream.model is None and begin_differently(envs):
@@ -136,9 +164,8 @@ class AgentLoop(TrainingLoop):
             agent = build_agent(config, envs.observation_space, envs.action_space)
             # A resumed run may be on another machine.
             check_memory(config.agent_config, footprint(config, agent, envs).stores)
-            collector, meter, clock = Collector(agent, envs), Meter(), Clock()
-            parts: dict[str, Part] = {"collector": collector, "meter": meter, "clock": clock}
-            parts |= {f"agent.{name}": part for name, part in agent.parts().items()}
+            collector, meter, clock = make_stepper(config, agent, envs), Meter(), Clock()
+            parts = run_parts(agent, collector, meter, clock)
             if checkpoint is not None:
                 load_checkpoint(checkpoint, parts)
             with caught_signals() as signals:

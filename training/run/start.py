@@ -9,10 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...agents.agent import Agent
+from ...agents.transfer import Taken, take_parts
 from ...envs.make import make_envs
 from ...envs.outside import short_name
-from ..settings.config import RunConfig, load_config, run_config, save_config, to_dict
-from ..settings.planning import check_learns, schedule_change
+from ...envs.vector import Envs
+from ..settings.config import CONFIG_FILE, RunConfig, load_config, run_config, save_config, to_dict
+from ..settings.planning import check_learns, check_teacher, schedule_change
 from ..settings.resources import Footprint, config_names, family_memory, run_resources
 from ..settings.train_options import options_not_taken
 from ..settings.trust import code_files, command_for
@@ -24,13 +27,22 @@ from ..tracking.progress import Progress, say
 from ..tracking.provenance import last_files, last_session, record_session
 from ..tracking.tracker import Tracker
 from ..tracking.trackers import check_tracking
-from .build import choose_device, evaluation_spec, on_this_machine, resolve, set_threads, training_spec
-from .checkpoint import give_identity
+from .build import (
+    build_agent,
+    choose_device,
+    evaluation_spec,
+    on_this_machine,
+    resolve,
+    set_threads,
+    training_spec,
+)
+from .checkpoint import give_identity, save_checkpoint
+from .clocks import Clock, Meter
 from .evaluate import MAX_COPIES
-from .folder import CYCLE_FILE, absolute, check_links, check_new, new_folder, write_errors
+from .folder import CYCLE_FILE, MODEL_CONFIG_FILE, absolute, check_links, check_new, new_folder, write_errors
 from .loaded import load_run
 from .lock import locked
-from .loop import loop_of
+from .loop import AgentLoop, loop_of, make_stepper, run_parts
 from .session import Result, Tracked, tracked
 from .signals import StoppedError, stopping_signals
 from .video import check_video, film_run
@@ -48,7 +60,7 @@ def start_run(config: RunConfig, run_dir: Path) -> Result:
     config, here, _ = checked(config)
     with new_folder(folder, run_dir):
         save_config(folder, config)
-        return train_in(folder, here, None, resume_step=None)
+        return train_in(folder, here, begin_from_other(folder, here), resume_step=None)
 
 
 def plan(config: RunConfig) -> dict[str, Any]:
@@ -79,6 +91,7 @@ def checked(config: RunConfig) -> tuple[RunConfig, RunConfig, Footprint]:
         UsageError: something is wrong with the request.
     """
     check_tracking(config.track)
+    check_teacher(config)
     with as_usage_errors():
         config = resolve(config)
         loop = loop_of(config)
@@ -89,13 +102,63 @@ def checked(config: RunConfig) -> tuple[RunConfig, RunConfig, Footprint]:
         with closing(make_envs(spec)) as envs:
             made = max(0, family_memory() - before)
             taken = loop.check(here, envs)._replace(environments=made)
+            if config.init_from:
+                say(describe_taken(config, initialized(here, envs)[1]))
             if spec.backend_maker is None:
-                if config.backend == "auto":
+                if config.backend == "auto" and not config.data:
                     say(f"note: {config.num_envs} copies of {config.env}, stepped by backend {envs.backend}")
                 config = replace(config, backend=envs.backend)  # type: ignore[arg-type]
             if config.video:
                 check_video(evaluation_spec(config))
     return config, replace(here, backend=config.backend), taken
+
+
+def initialized(config: RunConfig, envs: Envs) -> tuple[Agent, Taken]:
+    """Return the new agent of a run with --init-from, with the parts that were taken, and which these are.
+
+    Raises:
+        UsageError: the other folder is no run of an agent of ours, it names what the user does not trust, or nothing of
+            it fits.
+    """
+    other = Path(config.init_from)
+    if not (other / CONFIG_FILE).exists() and (other / MODEL_CONFIG_FILE).exists():
+        raise UsageError(f"--init-from {other}: it is a world model; use --encoder world-model:{other}")
+    kept = load_config(other)
+    if loop_of(kept) is not AgentLoop:
+        raise UsageError(
+            f"--init-from {other}: the networks of {kept.agent} are not built like ours, so nothing of them fits; "
+            f"clone it instead: palaestra record {other} --episodes 20 --out DIR"
+        )
+    source = load_run(other, device=choose_device(config.device).type)
+    set_threads(config.threads)
+    agent = build_agent(config, envs.observation_space, envs.action_space)
+    assert isinstance(source.agent, Agent)
+    taken = take_parts(agent.parts(), source.agent.parts())
+    if not taken.taken:
+        # Of what stands on a torso that does not fit nothing need be said.
+        reasons = "; ".join(f"{name}: {why}" for name, why in taken.refused.items() if "torso." in name)
+        raise UsageError(f"--init-from {other}: nothing of {kept.agent} on {kept.env} fits ({reasons})")
+    return agent, taken
+
+
+def describe_taken(config: RunConfig, taken: Taken) -> str:
+    """A line for each part that a run takes from another one, and for each that it does not."""
+    lines = [f"note: from {config.init_from}:"]
+    for name, origin in taken.taken.items():
+        lines.append(f"  taken      {name}" + (f" from {origin}" if origin != name else ""))
+    return "\n".join([*lines, *(f"  not taken  {name}: {why}" for name, why in taken.refused.items())])
+
+
+def begin_from_other(run_dir: Path, config: RunConfig) -> Path | None:
+    """Leave the checkpoint of step 0 that a run with --init-from begins from; it needs the other no more."""
+    if not config.init_from:
+        return None
+    with as_usage_errors(), closing(make_envs(training_spec(config))) as envs:
+        agent, _ = initialized(config, envs)
+        give_identity(run_dir)
+        return save_checkpoint(
+            run_dir, 0, run_parts(agent, make_stepper(config, agent, envs), Meter(), Clock())
+        )
 
 
 def resume_run(
@@ -139,6 +202,8 @@ def resume_run(
             save_config(run_dir, config)
         set_threads(here.threads)
         repair_evaluations(run_dir)
+        if checkpoint is None:
+            checkpoint = begin_from_other(run_dir, here)
         return train_in(run_dir, here, checkpoint, resume_step)
 
 

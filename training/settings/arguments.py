@@ -102,6 +102,22 @@ def option_value(arguments: list[str], name: str) -> str | None:
     return None
 
 
+def gathered(arguments: list[str], name: str) -> list[str]:
+    """Put what is given for `--name` here and there behind one `--name`: of an option given twice the last one wins."""
+    rest: list[str] = []
+    words: list[str] = []
+    inside = False
+    for word in arguments:
+        if word.startswith("--"):
+            given, equals, value = word.partition("=")
+            inside = given == f"--{name}"
+            if inside:
+                words += [value] if equals else []
+                continue
+        (words if inside else rest).append(word)
+    return [*rest, f"--{name}", *words] if words else rest
+
+
 def option_words(arguments: list[str], name: str) -> list[str] | None:
     """Return the words that follow `--name`, up to the next option; None where it was not given."""
     words: list[str] | None = None

@@ -111,6 +111,12 @@ class RunConfig:
     threads: Annotated[int, Ge(0)] = 0
     """Threads of torch; 0 is one for vectors (more make small networks slower), and for images every core that this
     process may use."""
+    data: tuple[str, ...] = ()
+    """Demonstrations to learn from, for agents that do: folders of `palaestra record`, and minari:NAME."""
+    episodes: Annotated[int, Ge(0)] = 0
+    """Use only the first so many episodes of --data; 0 is all."""
+    init_from: str = ""
+    """Folder of another run: begin with whatever parts of its networks fit, of the same agent or of another one."""
     dream: DreamConfig = field(default_factory=DreamConfig)
     """Train in the dream of a world model instead; evaluations are always in the real environment."""
 

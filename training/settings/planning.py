@@ -15,6 +15,7 @@ from ...agents.schedules import scheduled
 from ...agents.storage.sequences import storage_dtype
 from ...envs.machine import usable_memory
 from ...networks.tree import tree_leaves
+from .components import find_component
 from .config import RunConfig
 from .typed import option_name
 from .usage import UsageError
@@ -82,6 +83,23 @@ def check_memory(agent_config: Any, stores: Iterable[Store]) -> None:
     for store in stores:
         value = getattr(agent_config, store.option)
         check_fits(option_name(f"agent.{store.option}"), value, store.num_bytes)
+
+
+def check_teacher(config: RunConfig) -> None:
+    """Make sure that demonstrations are given to who learns from them, and to nobody else.
+
+    Raises:
+        UsageError: they are not.
+    """
+    watches = getattr(find_component("agent", config.agent), "watches", False)
+    if watches and not config.data:
+        raise UsageError(
+            f"which demonstrations? {config.agent} learns from --data DIR, which palaestra record RUN_DIR "
+            "--episodes 20 --out DIR writes, or from --data minari:NAME"
+        )
+    for option in ("data", "episodes"):
+        if getattr(config, option) and not watches:
+            raise UsageError(f"--{option}: {config.agent} learns from what it does itself; give it to bc")
 
 
 def check_fits(option: str, value: int, num_bytes: int) -> None:

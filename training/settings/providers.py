@@ -36,6 +36,9 @@ DREAM_BACKEND = "imagination.dream_envs:make_dream_backend"
 # Memory of a world model as a part of observations.
 MODEL_MEMORY = "imagination.model_memory:ModelMemory"
 
+# What plays demonstrations to an agent that watches a teacher.
+PLAYER = "demonstrations.playing:make_player"
+
 
 def load_provider(name: str) -> Any:
     """Return what `module:attribute` names, the module relative to `palaestra.training`."""

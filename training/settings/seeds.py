@@ -6,3 +6,5 @@ EVALUATION_SEED = 1_000_000
 FINAL_SEED = 2_000_000
 # What world models learn from.
 DATA_SEED = 3_000_000
+# What clones learn from.
+DEMONSTRATION_SEED = 4_000_000

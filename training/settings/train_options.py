@@ -12,7 +12,7 @@ import tyro
 
 from ...envs.make import BackendName
 from ...envs.outside import absolute_name
-from .arguments import TrustSwitch, option_value, option_words, parse
+from .arguments import TrustSwitch, gathered, option_value, option_words, parse
 from .components import find_component
 from .config import BLOCKS, RunConfig, names_of, run_config, run_config_class, to_dict
 from .own_loop import OwnLoopOptions
@@ -67,7 +67,7 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
 
     components = [find_component(kind, getattr(default, kind)) for kind in BLOCKS]
     options = _options_class(run_config_class(*components), default, hidden)
-    parsed = shallow_dict(parse(options, arguments, f"train {agent}"))
+    parsed = shallow_dict(parse(options, gathered(arguments, "data"), f"train {agent}"))
     parsed |= {name: getattr(default, name) for name in hidden}
     run_dir = parsed.pop("out")
     del parsed["config"], parsed["trust"]

@@ -55,6 +55,14 @@ RUNS = {
         *["ddpg", *RECALL, "continuous=true", "--steps", "4500", "--memory", "lstm", "--memory.hidden", "16"],
         *["--agent.learning-starts", "500", "--agent.train-every", "64"],
     ],
+    "bc": ["bc", "--env", "CartPole-v1", "--data", "TEACHER/demo", "--steps", "12k", "--encoder.normalize"],
+    "bc with a GRU": [
+        *["bc", "--env", "CartPole-v1", "--data", "TEACHER/demo", "--steps", "8k", "--memory", "gru"],
+        *["--agent.held-out-share", "0.5"],
+    ],
+    "ppo that begins with parts of another run": [
+        *["ppo", "--env", "CartPole-v1", "--init-from", "TEACHER/run", "--steps", "10k"],
+    ],
 }
 
 
@@ -99,8 +107,21 @@ def kill_when(process, run_dir, rows) -> bool:
     return False
 
 
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """A folder with a run and with demonstrations of it."""
+    folder = tmp_path_factory.mktemp("teacher")
+    env = ["--env", "CartPole-v1", "--steps", "2k", "--evaluate-episodes", "1", "--track", "none"]
+    assert cli.run(["train", "ppo", *env, "--agent.rollout-length", "64", "--out", f"{folder}/run"]) == 0
+    assert cli.run(["record", f"{folder}/run", "--episodes", "10", "--out", f"{folder}/demo"]) == 0
+    return folder
+
+
 @pytest.mark.parametrize("options", RUNS.values(), ids=RUNS)
-def test_a_run_killed_again_and_again_equals_one_left_alone(options, start, tmp_path):
+def test_a_run_killed_again_and_again_equals_one_left_alone(options, start, tmp_path, request):
+    if any("TEACHER" in word for word in options):
+        folder = str(request.getfixturevalue("teacher"))
+        options = [word.replace("TEACHER", folder) for word in options]
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     start(*options, *CLOCKS, "--out", str(alone)).join()
 
