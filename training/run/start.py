@@ -13,7 +13,7 @@ from typing import Any
 from ...envs.machine import usable_memory
 from ...envs.make import make_envs
 from ..settings.config import RunConfig, load_config, run_config, save_config, to_dict
-from ..settings.planning import check_learns, in_gb, schedule_change
+from ..settings.planning import check_learns, in_gb, schedule_change, store_option
 from ..settings.train_options import options_not_taken
 from ..settings.trust import command_for
 from ..settings.typed import option_name
@@ -63,6 +63,7 @@ def plan(config: RunConfig) -> dict[str, Any]:
         "backend",
         "encoder",
         "memory",
+        "auxiliary",
         "device",
         "threads",
         "compile",
@@ -71,7 +72,7 @@ def plan(config: RunConfig) -> dict[str, Any]:
     # Two checkpoints are kept while a third is written.
     disk = 3 * taken.checkpoint
     return {name: getattr(here, name) for name in names} | {
-        **{option_name(f"agent.{store.option}"): in_gb(store.num_bytes) for store in taken.stores},
+        **{store_option(store): in_gb(store.num_bytes) for store in taken.stores},
         "networks": in_gb(taken.networks),
         "checkpoints": in_gb(disk),
         "memory here": "unknown" if memory is None else in_gb(memory),

@@ -13,7 +13,7 @@ import tyro
 from ...envs.make import BackendName
 from .arguments import TrustSwitch, option_value, option_words, parse
 from .components import find_component
-from .config import BLOCKS, RunConfig, names_of, run_config, run_config_class, to_dict
+from .config import BLOCKS, USUAL, RunConfig, names_of, run_config, run_config_class, to_dict
 from .own_loop import OwnLoopOptions
 from .presets import find_preset, merge, read_config
 from .trust import check_names
@@ -31,7 +31,7 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
         UsageError: an option, a name or a value is wrong.
     """
     hidden = options_not_taken(agent)
-    for block in ("encoder", "memory"):
+    for block in ("encoder", "memory", "auxiliary"):
         if block in hidden and (option_words(arguments, block) or option_value(arguments, block)):
             hint = find_component("agent", agent).networks_hint
             raise UsageError(f"--{block}: {agent} brings its own networks; {hint}")
@@ -48,7 +48,7 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     env = str(env or "CartPole-v1")
 
     names = {"agent": agent}
-    names |= {block: name for block in ("encoder", "memory") if (name := option_value(arguments, block))}
+    names |= {block: name for block in ("encoder", *USUAL) if (name := option_value(arguments, block))}
     preset = for_components(find_preset(agent, env), names)
     given = for_components(given, names)
     if config_file:
