@@ -1,6 +1,7 @@
 """Imported as `palaestra.envs`; importing it registers our own environments with Gymnasium."""
 
 from .tasks.catch import register_catch
+from .tasks.catch_distractor import register_catch_distractor
 from .tasks.classic import register_classic
 from .tasks.corridor import register_corridor
 from .tasks.goals import register_goals
@@ -11,5 +12,6 @@ register_corridor()
 register_probes()
 register_memory_tasks()
 register_catch()
+register_catch_distractor()
 register_classic()
 register_goals()

@@ -94,7 +94,9 @@ class RecentSteps(StepStore):
             valid = valid & replay.continues.take(slots)
             slots = np.where(valid, replay.successors(slots), slots)
         if not rows:
-            return Steps(obs, np.zeros((0, count, self.action_size), np.float32), obs, np.zeros((0, count), bool))
+            return Steps(
+                obs, np.zeros((0, count, self.action_size), np.float32), obs, np.zeros((0, count), bool)
+            )
         action, next_obs, counts = zip(*rows, strict=True)
         return Steps(obs, np.stack(action), tree_map(lambda *x: np.stack(x), *next_obs), np.stack(counts))
 
@@ -116,8 +118,8 @@ class RecentSteps(StepStore):
 class Auxiliary(nn.Module, LearnsBeside):
     """Loss of an encoder that needs no reward.
 
-    A concrete one takes `(encoder, obs_space, steps, config)`. It keeps a copy of the encoder, moved slowly after it,
-    for the targets; those get no gradient.
+    A concrete one takes `(encoder, obs_space, steps, config)`. What gives its targets (`slow_copy`) gets no gradient,
+    and moves slowly after what learns.
 
     Raises:
         ValueError: nothing of the encoder can learn.
@@ -137,7 +139,6 @@ class Auxiliary(nn.Module, LearnsBeside):
         self.augment = Augmentation(obs_space, config.shift, config.noise, config.masking)
         # In a tuple, so that it is not a part twice.
         self._encoder = (encoder,)
-        self.momentum_encoder = slow_copy(encoder)
 
     @property
     def encoder(self) -> Encoder:
@@ -153,9 +154,9 @@ class Auxiliary(nn.Module, LearnsBeside):
     def own_loss(self, drawn: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted loss, `auxiliary/loss` without the weight, and `auxiliary/accuracy`."""
 
-    @abstractmethod
     def followed(self) -> list[tuple[nn.Module, nn.Module]]:
-        """Modules that give targets, each with the one that it follows."""
+        """Modules that give targets, each with the one that it follows; none by default."""
+        return []
 
     @torch.no_grad()
     def after_step(self) -> None:

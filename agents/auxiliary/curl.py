@@ -37,6 +37,7 @@ class CURL(Auxiliary):
 
     def __init__(self, encoder: Encoder, obs_space: spaces.Space, steps: RecentSteps, config: CURLConfig):
         super().__init__(encoder, obs_space, steps, config)
+        self.momentum_encoder = slow_copy(encoder)
         size = config.latent_size
         self.projection = nn.Sequential(nn.Linear(encoder.size, size), nn.LayerNorm(size))
         self.momentum_projection = slow_copy(self.projection)

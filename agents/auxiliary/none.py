@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .auxiliary import Auxiliary
 
@@ -27,7 +27,3 @@ class NoAuxiliary(Auxiliary):
     def own_loss(self, drawn: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """No loss."""
         return torch.zeros(()), {}
-
-    def followed(self) -> list[tuple[nn.Module, nn.Module]]:
-        """Nothing gives targets."""
-        return []

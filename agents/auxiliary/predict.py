@@ -46,10 +46,9 @@ class Predict(Auxiliary):
 
     Config = PredictConfig
 
-    def __init__(
-        self, encoder: Encoder, obs_space: spaces.Space, steps: RecentSteps, config: PredictConfig
-    ):
+    def __init__(self, encoder: Encoder, obs_space: spaces.Space, steps: RecentSteps, config: PredictConfig):
         super().__init__(encoder, obs_space, steps, config)
+        self.momentum_encoder = slow_copy(encoder)
         size = config.latent_size
         self.projection = nn.Linear(encoder.size, size)
         self.momentum_projection = slow_copy(self.projection)

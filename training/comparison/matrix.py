@@ -12,7 +12,16 @@ import gymnasium
 
 from ..run.folder import CYCLE_FILE
 from ..run.listing import EVALUATIONS_FILE, find_runs
-from ..settings.config import BLOCKS, TELLING, USUAL, RunConfig, load_plain_config, names_of, plain_config, to_dict
+from ..settings.config import (
+    BLOCKS,
+    TELLING,
+    USUAL,
+    RunConfig,
+    load_plain_config,
+    names_of,
+    plain_config,
+    to_dict,
+)
 from ..settings.default_encoder import default_encoder
 from ..settings.presets import find_preset, merge
 from ..settings.providers import provider_of

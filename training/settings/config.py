@@ -145,7 +145,7 @@ def _default(item: dataclasses.Field) -> dict[str, Any]:
 
 
 def names_of(values: dict[str, Any]) -> dict[str, str]:
-    """Return which agent, encoder, memory and auxiliary loss a mapping names, in `agent: {name: ...}` or as `agent: ...`."""
+    """Return the names of blocks in a mapping, in `agent: {name: ...}` or as `agent: ...`."""
     names: dict[str, str] = {}
     for block in BLOCKS:
         value = values.get(block)
