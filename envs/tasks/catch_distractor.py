@@ -25,9 +25,9 @@ class CatchDistractor(Task):
     Control Suite (Stone et al. 2021, arXiv:2101.02722).
     """
 
-    height: int = 16
+    height: int = 10
     """Cells from top to bottom."""
-    width: int = 16
+    width: int = 10
     """Cells from left to right."""
     waves: int = 3
     """Waves in the background; 0 is none."""
