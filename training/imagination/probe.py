@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,6 +51,28 @@ def true_states(spec: EnvSpec, steps: int = PROBE_STEPS) -> tuple[np.ndarray, np
             frames.append(obs)
             done = terminated or truncated
     return np.stack(observations), np.stack(states).astype(np.float32)
+
+
+def mode_shares(spec: EnvSpec, obs: Any, action: Any, real: Any, drawn: Any) -> dict[str, dict[str, float]]:
+    """Of real steps and of drawn ones, the shares that lie between the task's two ways, and that went the rarer one.
+
+    Empty where there are no two ways, or the environment is none of ours.
+    """
+    with closing(make_single(spec, find_environment(spec.id))) as env:
+        world = env.unwrapped
+        if not isinstance(world, TaskEnv):
+            return {}
+        report = {}
+        for name, next_obs in {"real": real, "drawn": drawn}.items():
+            modes = world.task.mode(obs, action, next_obs)
+            if modes is None:
+                return {}
+            between, left, right = ((modes == mode).mean() for mode in (0, -1, 1))
+            report[name] = {"between": float(between), "rarer": float(min(left, right))}
+        return {
+            f"modes_{what}": {name: each[what] for name, each in report.items()}
+            for what in ("between", "rarer")
+        }
 
 
 def probe_run(run_dir: Path) -> float:
