@@ -141,7 +141,8 @@ def all_options() -> set[str]:
     asked += [("train", "ppo", "--encoder", "world-model:DIR"), ("world-model", "dream")]
     asked += [("world-model", "fit", "--encoder", name) for name in ("vae", "autoencoder")]
     asked += [
-        ("world-model", "fit", "--dynamics", name) for name in ("ensemble", "mdn_rnn", "rssm", "transformer")
+        ("world-model", "fit", "--dynamics", name)
+        for name in ("adversarial", "ensemble", "mdn_rnn", "rssm", "transformer")
     ]
     asked += [("world-model", "evaluate"), ("bench", "envs"), ("bench", "dream"), ("envs", "list")]
     asked += [("envs", "check"), ("envs", "survey")]

@@ -31,8 +31,10 @@ class AdversarialConfig:
     """Random numbers that a change is made of, beside latent and action."""
     gradient_penalty: Annotated[float, Ge(0)] = 1.0
     """Weight of how far the critic's slope is from 1."""
-    generator_pace: Annotated[float, Gt(0)] = 0.2
-    """The generator's step size, as a share of the critic's, which must be ahead (Heusel et al. 2017)."""
+    critic_pace: Annotated[float, Gt(0)] = 3.0
+    """The critic's step size, as a share of the learning rate."""
+    generator_pace: Annotated[float, Gt(0)] = 0.6
+    """The generator's; the critic must be ahead (Heusel et al. 2017)."""
 
 
 class Adversarial(Dynamics, Paced):
@@ -44,6 +46,8 @@ class Adversarial(Dynamics, Paced):
     """
 
     Config = AdversarialConfig
+    # With momentum, generator and critic would circle around each other; as in WGAN-GP's own code.
+    betas = (0.0, 0.9)
 
     def __init__(self, latent_size: int, action_size: int, config: AdversarialConfig):
         super().__init__(latent_size, action_size)
@@ -51,15 +55,15 @@ class Adversarial(Dynamics, Paced):
         inputs = latent_size + action_size
         self.generator = _network(inputs + config.noise_size, config, latent_size)
         self.critic = _network(inputs + latent_size, config, 1)
-        # What the expected step is a mean over: the same draws always, and their opposites.
-        half = torch.randn(DRAWS // 2, config.noise_size)
-        self.register_buffer("draws", torch.cat([half, -half]))
+        # What the expected step is a mean over, and held-out steps are judged by: the same draws always.
+        self.register_buffer("draws", torch.randn(DRAWS, config.noise_size))
 
     draws: Tensor
 
     def paces(self) -> Mapping[nn.Parameter, float]:
-        """The generator takes smaller steps."""
-        return dict.fromkeys(self.generator.parameters(), self.config.generator_pace)
+        """Generator and critic take steps of their own sizes."""
+        generator = dict.fromkeys(self.generator.parameters(), self.config.generator_pace)
+        return generator | dict.fromkeys(self.critic.parameters(), self.config.critic_pace)
 
     def loss(
         self,
@@ -73,7 +77,7 @@ class Adversarial(Dynamics, Paced):
         x, target = self.inputs(latent, action), self.target(latent, next_latent)
         features = latent.new_zeros(*mask.shape, 0)
         if not self.training:
-            made = torch.stack([self._made(x, self._noise(x, generator)) for _ in range(DRAWS)])
+            made = self._some(x)
             score = masked_mean(energy_score(target, made), mask)
             error = masked_mean((made.mean(0) - target).square().mean(-1), mask)
             return score, {"loss/dynamics": score, "dynamics/squared_error": error}, features
@@ -113,12 +117,15 @@ class Adversarial(Dynamics, Paced):
         """Changes for inputs `[..., Z + A]`, in units of a typical one."""
         return self.generator(torch.cat([x, noise], -1))
 
+    def _some(self, x: Tensor) -> Tensor:
+        """Changes `[DRAWS, ..., Z]` of the draws that are always the same."""
+        return torch.stack([self._made(x, draw.expand(*x.shape[:-1], -1)) for draw in self.draws])
+
     def step(self, latent: Tensor, action: Tensor, state: Tensor, sampling: Sampling) -> DynamicsPrediction:
         """Draw noise of the temperature's variance; without a generator, the mean of some fixed draws."""
         x, count = self.inputs(latent, action), len(latent)
         if sampling.generator is None:
-            each = self.draws[:, None].expand(-1, count, -1)
-            change = self._made(x.expand(len(each), *x.shape), each).mean(0)
+            change = self._some(x).mean(0)
         else:
             change = self._made(x, self._noise(x, sampling.generator) * sampling.temperature**0.5)
         none = latent.new_zeros(count, 0)

@@ -9,7 +9,13 @@ from palaestra.agents.auxiliary.augmentation import Augmentation
 
 @pytest.mark.parametrize(
     ("shape", "axes"),
-    [((6, 6), (0, 1)), ((6, 7, 3), (0, 1)), ((3, 6, 7), (1, 2)), ((2, 6, 6, 1), (1, 2)), ((2, 1, 6, 6), (2, 3))],
+    [
+        ((6, 6), (0, 1)),
+        ((6, 7, 3), (0, 1)),
+        ((3, 6, 7), (1, 2)),
+        ((2, 6, 6, 1), (1, 2)),
+        ((2, 1, 6, 6), (2, 3)),
+    ],
 )
 def test_pictures_are_shifted_whole_and_by_different_ways(shape, axes):
     space = spaces.Box(0, 255, shape, np.uint8)

@@ -149,7 +149,9 @@ def test_a_target_network_shares_the_steps_and_holds_no_encoder_twice(name):
 def test_nothing_is_learned_while_there_are_no_steps():
     encoder, auxiliary = make("curl")
     auxiliary.steps = RecentSteps(ACTIONS, 10, seed=0)
-    metrics = FlatAdam(Holder(encoder, auxiliary)).step(lambda x: (encoder(x).sum(), {}), (torch.ones(2, 3),), 0.1)
+    metrics = FlatAdam(Holder(encoder, auxiliary)).step(
+        lambda x: (encoder(x).sum(), {}), (torch.ones(2, 3),), 0.1
+    )
     assert set(metrics) == {"gradient_norm"}
 
 
@@ -176,7 +178,9 @@ def test_a_few_hundred_steps_make_it_accurate(name):
     holder = Holder(encoder, auxiliary)
     optimizer = FlatAdam(holder)
     accuracies = [
-        optimizer.step(lambda: (0.0 * encoder.layers[0].bias.sum(), {}), (), 3e-3)["auxiliary/accuracy"].item()
+        optimizer.step(lambda: (0.0 * encoder.layers[0].bias.sum(), {}), (), 3e-3)[
+            "auxiliary/accuracy"
+        ].item()
         for _ in range(300)
     ]
     assert np.mean(accuracies[-50:]) > 0.5
