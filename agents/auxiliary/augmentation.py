@@ -41,7 +41,7 @@ class Augmentation:
         layout = picture_layout(shape)
         shift = self.shift
         if shift is None:
-            shift = max(1, round(SHIFT_SHARE * min(layout.height, layout.width)))
+            shift = round(SHIFT_SHARE * min(layout.height, layout.width))
         rows, columns = (1, 2) if len(shape) == 2 else (-3, -2) if layout.channels_last else (-2, -1)
         width = [(0, 0)] * x.ndim
         width[rows] = width[columns] = (shift, shift)

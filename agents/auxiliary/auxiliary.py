@@ -33,8 +33,8 @@ Module = TypeVar("Module", bound=nn.Module)
 class AuxiliaryConfig:
     """What all auxiliary losses have."""
 
-    weight: Annotated[float, Gt(0)] = 1.0
-    """Weight of the loss beside the agent's."""
+    weight: Annotated[float, Gt(0)] = 0.1
+    """Weight of the loss beside the agent's; they are clipped together, and more can drown the agent's."""
     batch_size: Annotated[int, Gt(1)] = 128
     """Recent steps that are drawn for each optimiser step; of contrastive losses, the others are the negatives."""
     capacity: Annotated[int, Gt(0)] = 10_000
@@ -42,7 +42,8 @@ class AuxiliaryConfig:
     momentum: Annotated[float, Interval(gt=0, le=1)] = 0.05
     """How far each optimiser step moves the encoder that gives the targets towards the one that learns."""
     shift: Annotated[int, Ge(0)] | None = None
-    """Pictures are shifted at random by up to so many pixels each way; by default a twentieth of their smaller side."""
+    """Pictures are shifted at random by up to so many pixels each way; by default a twentieth of their smaller side,
+    so that those below 11 pixels are not."""
     noise: Annotated[float, Ge(0)] = 0.1
     """Vectors get normal noise of so many of their deviations in the batch."""
     masking: Annotated[float, Interval(ge=0, lt=1)] = 0.1

@@ -184,3 +184,20 @@ def test_a_few_hundred_steps_make_it_accurate(name):
         for _ in range(300)
     ]
     assert np.mean(accuracies[-50:]) > 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", LOSSES)
+def test_compiled_learning_is_the_same(name):
+    after = []
+    for compile in (False, True):
+        encoder, auxiliary = make(name)
+        holder = Holder(encoder, auxiliary)
+        optimizer = FlatAdam(holder, compile=compile)
+        loss = lambda x, encoder=encoder: (encoder(x).square().mean(), {})  # noqa: E731
+        for _ in range(3):
+            optimizer.step(loss, (torch.ones(4, 3),), 0.01)
+        assert optimizer.compile is compile  # where a loss cannot be compiled, the optimiser gives up
+        after.append(optimizer.vector.clone())
+    torch.testing.assert_close(after[0], after[1], rtol=1e-4, atol=1e-5)
