@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.vector.utils import batch_space
 
 from palaestra.agents.agent import Transition
 from palaestra.agents.auxiliary.auxiliary import RecentSteps
 from palaestra.agents.auxiliary.curl import CURL, CURLConfig, info_nce
 from palaestra.agents.auxiliary.predict import Predict, PredictConfig, cosine, nearest
 from palaestra.agents.auxiliary.reconstruct import Reconstruct, ReconstructConfig
+from palaestra.networks.encoders.cnn import CNN
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
+from palaestra.networks.memories.none import NoMemory
 from palaestra.networks.optimizer import FlatAdam, make_target
+from palaestra.networks.torso import build_torso
 
 BOX = spaces.Box(-1, 1, (3,), np.float32)
 ACTIONS = spaces.Discrete(2, start=5)
@@ -144,6 +148,33 @@ def test_a_target_network_shares_the_steps_and_holds_no_encoder_twice(name):
     assert target.auxiliary.steps is auxiliary.steps
     assert target.auxiliary.encoder is target.encoder is not encoder
     assert not any(key.startswith("auxiliary._encoder") for key in holder.state_dict())
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_pictures_among_other_observations(name):
+    torch.manual_seed(0)
+    space = spaces.Dict(picture=spaces.Box(0, 255, (12, 12, 1), np.uint8), speed=BOX, gear=spaces.Discrete(3))
+    action_space = spaces.Dict(push=spaces.Box(-1, 1, (2,), np.float32), jump=spaces.MultiDiscrete([2, 3]))
+    steps = RecentSteps(action_space, 50, seed=0)
+    envs = batch_space(space, 2), batch_space(action_space, 2)
+    for each in envs:
+        each.seed(0)
+    no = np.zeros(2, bool)
+    for _ in range(6):
+        rows = (envs[0].sample(), envs[1].sample(), np.zeros(2), no, no, envs[0].sample(), no)
+        steps.add(Transition(*rows, state=np.zeros((2, 0), np.float32)))
+    loss_class, config = LOSSES[name]
+    torso = build_torso(
+        space,
+        CNN,
+        NoMemory,
+        make_auxiliary=lambda built: loss_class(built, space, steps, config(batch_size=4)),
+    )
+    optimizer = FlatAdam(torso)
+    assert optimizer.beside == [torso.auxiliary]
+    loss, _ = torso.auxiliary.own_loss(torso.auxiliary.draw())
+    loss.backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in torso.encoder.parameters())
 
 
 def test_nothing_is_learned_while_there_are_no_steps():

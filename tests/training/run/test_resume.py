@@ -39,7 +39,7 @@ RUNS = {
     "prediction beside a target network": [
         *["dqn", "--env", "CartPole-v1", "--steps", "5k", "--num-envs", "2", "--agent.train-every", "16"],
         *["--agent.learning-starts", "500", "--auxiliary", "predict", "--auxiliary.batch-size", "16"],
-        *["--auxiliary.capacity", "1000"],
+        *["--auxiliary.capacity", "1000", "--encoder.hidden", "16"],
     ],
     "pqn": ["pqn", "--env", "CartPole-v1", "--steps", "12k"],
     "hindsight in a ring that goes round": [
