@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -24,13 +25,32 @@ class Paced:
         raise NotImplementedError
 
 
+class LearnsBeside(ABC):
+    """Mixin of modules with a loss of their own, which is added to every loss of the optimiser that holds them."""
+
+    @abstractmethod
+    def draw(self) -> Any:
+        """Tensors for the next step's loss, always of the same shapes; None while there is nothing to learn from.
+
+        All randomness is here: `own_loss` may be compiled.
+        """
+
+    @abstractmethod
+    def own_loss(self, drawn: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and its metrics."""
+
+    @abstractmethod
+    def after_step(self) -> None:
+        """Follow the parameters that a step has changed."""
+
+
 class FlatAdam:
     """Adam (Kingma & Ba 2015) for all parameters of some modules, laid out as views of one vector.
 
-    `step` runs loss, gradients, clipping and Adam. With `compile`, all of that is one compiled function, chosen by
-    loss function (`compiled_step.py`); batches must then keep their shapes. Where compiling fails, a warning says so
-    and steps are taken without. Parameters are updated in place, so NumPy views of them
-    stay right.
+    `step` runs loss, gradients, clipping and Adam; modules that are `LearnsBeside` add losses of their own. With
+    `compile`, all of that is one compiled function, chosen by loss function (`compiled_step.py`); batches must then
+    keep their shapes. Where compiling fails, a warning says so and steps are taken without. Parameters are updated in
+    place, so NumPy views of them stay right.
     """
 
     def __init__(
@@ -57,9 +77,23 @@ class FlatAdam:
         )
         """Compiles the step for a loss; networks that are alike may share one (see `SharedSteps`)."""
         self._compiled: dict[Any, Step] = {}
+        self.beside = [module for module in modules.modules() if isinstance(module, LearnsBeside)]
+        self._joined: dict[LossFunction, LossFunction] = {}
 
     def step(self, loss: LossFunction, batch: tuple[Any, ...], learning_rate: float) -> dict[str, Tensor]:
         """Take one step down the gradient of `loss(*batch)`; returns its metrics and `gradient_norm`."""
+        if not self.beside:
+            return self._step(loss, batch, learning_rate)
+        drawn = [module.draw() for module in self.beside]
+        if all(tensors is not None for tensors in drawn):
+            loss = self._joined.setdefault(loss, _joined(loss, self.beside))
+            batch = (*batch, drawn)
+        metrics = self._step(loss, batch, learning_rate)
+        for module in self.beside:
+            module.after_step()
+        return metrics
+
+    def _step(self, loss: LossFunction, batch: tuple[Any, ...], learning_rate: float) -> dict[str, Tensor]:
         scales = self._count_step(learning_rate)
         if self.compile:
             metrics = self._compiled_step(loss, batch, scales)
@@ -123,6 +157,22 @@ class FlatAdam:
         self.mean.copy_(state["mean"])
         self.square.copy_(state["square"])
         self.count = int(state["count"])
+
+
+def _joined(loss: LossFunction, modules: list[Any]) -> LossFunction:
+    """Return a loss with those of modules that learn beside it, and the means of their metrics."""
+
+    def joined(*batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        *own, drawn = batch
+        total, metrics = loss(*own)
+        results = [module.own_loss(tensors) for module, tensors in zip(modules, drawn, strict=True)]
+        for value, _ in results:
+            total = total + value
+        more = [each for _, each in results]
+        means = {name: torch.stack([each[name] for each in more]).mean() for name in more[0]}
+        return total, metrics | means
+
+    return joined
 
 
 def flatten_parameters(modules: nn.Module) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -39,13 +40,21 @@ class Memory(nn.Module, ABC):
 class Torso(nn.Module):
     """Encoder and memory in one: `(obs [T, B, ...], state [B, S], first [T, B]) -> (features [T, B, size], state)`.
 
-    `mask_space` is that of the action masks in the observations, None where there are none.
+    `mask_space` is that of the action masks in the observations, None where there are none. `auxiliary` is what the
+    encoder learns from beside the losses of agents: no output depends on it, but optimisers find it here.
     """
 
-    def __init__(self, encoder: Encoder, memory: Memory, mask_space: spaces.Space | None = None):
+    def __init__(
+        self,
+        encoder: Encoder,
+        memory: Memory,
+        mask_space: spaces.Space | None = None,
+        auxiliary: nn.Module | None = None,
+    ):
         super().__init__()
         self.encoder = encoder
         self.memory = memory
+        self.auxiliary = auxiliary
         self.size = memory.size
         # Heads read the mask, but only who builds the torso knows the observation space.
         self.mask_space = mask_space
@@ -107,6 +116,7 @@ def build_torso(
     memory: type[Memory],
     encoder_config: Any = None,
     memory_config: Any = None,
+    make_auxiliary: Callable[[Encoder], nn.Module | None] = lambda encoder: None,
 ) -> Torso:
     """Build a torso for an observation space; configs left out take their defaults.
 
@@ -123,7 +133,7 @@ def build_torso(
     else:
         built = encoder(obs_space, config)  # type: ignore[call-arg]
     built_memory = memory(built.size, memory_config or memory.Config())  # type: ignore[call-arg]
-    return Torso(built, built_memory, mask_space(obs_space))
+    return Torso(built, built_memory, mask_space(obs_space), make_auxiliary(built))
 
 
 def pick(x: Tensor, rows: Tensor) -> Tensor:

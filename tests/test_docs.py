@@ -104,7 +104,7 @@ def following(words: list[str], option: str) -> list[str]:
 def train_options(words: list[str]) -> frozenset[str]:
     """Options of `palaestra train AGENT ...`, for the environment and the parts that are named."""
     # The environment decides which encoder and memory there are where none is named; asking for it takes time.
-    named = ("--encoder", "--memory", "--config")
+    named = ("--encoder", "--memory", "--auxiliary", "--config")
     whose = ("--env",) if any(word.startswith(("--encoder.", "--memory.")) for word in words) else ()
     asked = [part for name in (*whose, *named) for part in following(words, name)]
     if "--resume" in words:
@@ -139,10 +139,12 @@ def all_options() -> set[str]:
         for name in ("cnn", "impala", "capsule")
     ]
     asked += [("train", "ppo", "--memory", name) for name in ("lstm", "gru", "transformer")]
+    asked += [("train", "ppo", "--auxiliary", name) for name in ("curl", "predict", "reconstruct")]
     asked += [("train", "ppo", "--encoder", "world-model:DIR"), ("world-model", "dream")]
     asked += [("world-model", "fit", "--encoder", name) for name in ("vae", "autoencoder")]
     asked += [
-        ("world-model", "fit", "--dynamics", name) for name in ("ensemble", "mdn_rnn", "rssm", "transformer")
+        ("world-model", "fit", "--dynamics", name)
+        for name in ("adversarial", "ensemble", "mdn_rnn", "rssm", "transformer")
     ]
     asked += [("world-model", "evaluate"), ("bench", "envs"), ("bench", "dream"), ("envs", "list")]
     asked += [("envs", "check"), ("envs", "survey")]

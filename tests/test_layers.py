@@ -56,6 +56,7 @@ CONFINED = {
 # Files that are found by name; they import what their folder shares, never each other.
 COMPONENTS = {
     "agents": {"bc", "ddpg", "dqn", "ppo", "pqn", "reinforce"},
+    "agents/auxiliary": {"curl", "none", "predict", "reconstruct"},
     "networks/encoders": None,  # all of them
     "networks/memories": None,
     "world_models/dynamics": None,

@@ -64,7 +64,9 @@ class Fit:
             if model.observation_model.learns
             else None,
             "dynamics": FlatAdam(
-                nn.ModuleList([model.dynamics, model.heads]), max_grad_norm=config.max_grad_norm
+                nn.ModuleList([model.dynamics, model.heads]),
+                betas=model.dynamics.betas,
+                max_grad_norm=config.max_grad_norm,
             ),
         }
         self._encoded: tuple[EncodedDataset, EncodedDataset] | None = None

@@ -57,6 +57,17 @@ def mixture_nll(x: Tensor, logits: Tensor, mean: Tensor, log_variance: Tensor) -
     return -torch.logsumexp(logits.log_softmax(-1) + components, -1)
 
 
+def energy_score(x: Tensor, draws: Tensor) -> Tensor:
+    """`mean_i |draw_i - x| - 0.5 mean_(i != j) |draw_i - draw_j|`: `x [..., D]`, `draws [K, ..., D]` to `[...]`.
+
+    A proper score: in expectation the lowest where draws come from where `x` does (Gneiting & Raftery 2007).
+    """
+    count = len(draws)
+    apart = (draws - x).norm(dim=-1).mean(0)
+    pairs = sum((draws - each).norm(dim=-1).sum(0) for each in draws)
+    return apart - 0.5 * pairs / (count * (count - 1))
+
+
 def soft_clamp(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
     """Keep `x` between `low` and `high` smoothly, so that its gradient never quite vanishes (PETS, appendix A.1)."""
     x = high - softplus(high - x)

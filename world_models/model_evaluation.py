@@ -158,6 +158,22 @@ def coverage(model: WorldModel, data: EncodedDataset, seed: int = 0) -> dict[str
 
 
 @torch.no_grad()
+def drawn_successors(
+    model: WorldModel, episodes: EpisodeDataset, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Observations `[N, ...]`, actions, true successors, and successors as the model draws them, decoded."""
+    data = EncodedDataset(model, episodes)
+    start = np.linspace(0, data.num_steps - 1, min(data.num_steps, MAX_ROLLOUTS)).astype(int)
+    row = torch.as_tensor(start, device=model.device)
+    sampling = Sampling(torch.Generator(model.device).manual_seed(seed), disagreement=False)
+    latent, action = data.latent[data.obs_row[row]], data.action[row]
+    drawn = model.step(latent, action, burn_in(model, data, start), sampling).latent
+    rows = data.obs_row[row].cpu().numpy()
+    obs = episodes.observations()
+    return obs[rows], action.cpu().numpy(), obs[rows + 1], model.decode(drawn).cpu().numpy()
+
+
+@torch.no_grad()
 def traversals(model: WorldModel, episodes: EpisodeDataset, count: int = 8, steps: int = 7) -> np.ndarray:
     """Observations decoded while one latent dimension at a time goes from -2 to 2 deviations around the mean latent.
 

@@ -113,6 +113,8 @@ class Dynamics(nn.Module, ABC):
     """Steps of the sequences that it learns from."""
     choices: int = 1
     """Members of an ensemble that a dream may follow."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """How long Adam remembers gradients and their squares."""
     state_size: int = 0
     feature_size: int = 0
     center: Tensor

@@ -61,6 +61,10 @@ class Task(ABC):
         """Numbers `[B, S]` that say all about worlds `[B, K]`: what an observation could at best tell."""
         return worlds.copy()
 
+    def mode(self, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> np.ndarray | None:
+        """By which of several ways steps `[N, ...]` went, -1 or 1, or between them, 0; None where there is one way."""
+        return None
+
     def picture(self, worlds: np.ndarray) -> np.ndarray | None:
         """Grey pictures `[B, height, width]` uint8, for videos; None where there is nothing to see."""
         return None

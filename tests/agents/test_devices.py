@@ -13,6 +13,10 @@ from gymnasium import spaces
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from palaestra.agents.auxiliary.auxiliary import RecentSteps, with_steps
+from palaestra.agents.auxiliary.curl import CURL, CURLConfig
+from palaestra.agents.auxiliary.predict import Predict, PredictConfig
+from palaestra.agents.auxiliary.reconstruct import Reconstruct, ReconstructConfig
 from palaestra.agents.bc import BC, BCConfig
 from palaestra.agents.ddpg import DDPG, DDPGConfig
 from palaestra.agents.dqn import DQN, DQNConfig
@@ -173,6 +177,32 @@ def test_everything_happens_on_the_agents_device(name, memory, action):
         for transition in itertools.islice(random_transitions(agent, num_envs=3), 12):
             learned += bool(agent.learn(transition))
     assert learned
+
+
+@pytest.mark.parametrize(
+    ("name", "memory"),
+    [("ppo", "lstm"), ("reinforce", "none"), ("pqn", "none"), ("dqn", "none"), ("ddpg", "none")],
+)
+@pytest.mark.parametrize(
+    ("loss", "settings"), [(CURL, CURLConfig), (Predict, PredictConfig), (Reconstruct, ReconstructConfig)]
+)
+def test_auxiliary_losses_are_on_the_agents_device(name, memory, loss, settings):
+    agent_class, config, options = CASES[name]
+    space = ACTIONS[FITTING[name][0]]
+    steps = RecentSteps(space, 100, seed=0)
+
+    def make_torso():
+        own = MLPConfig(hidden=(8,), normalize=True), MEMORIES[memory][1]
+        make = lambda encoder: loss(encoder, BOX, steps, settings(batch_size=4))  # noqa: E731
+        return build_torso(BOX, MLP, MEMORIES[memory][0], *own, make)
+
+    built = with_steps(agent_class, steps)
+    agent = built(config(**options), space, make_torso, seed=0, total_steps=100, device=META, compile=False)
+    learned = {}
+    with OneDevice():
+        for transition in itertools.islice(random_transitions(agent, num_envs=3), 12):
+            learned |= agent.learn(transition)
+    assert {"auxiliary/loss", "auxiliary/accuracy"} <= learned.keys()
 
 
 @pytest.mark.parametrize(

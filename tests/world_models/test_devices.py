@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 from palaestra.world_models.autoencoder import Autoencoder, AutoencoderConfig
 from palaestra.world_models.datasets import EpisodeDataset, RecordedEpisode
 from palaestra.world_models.dream import Dream, DreamConfig, find_starts
+from palaestra.world_models.dynamics.adversarial import Adversarial, AdversarialConfig
 from palaestra.world_models.dynamics.ensemble import Ensemble, EnsembleConfig
 from palaestra.world_models.dynamics.mdn_rnn import MDNRNN, MDNRNNConfig
 from palaestra.world_models.dynamics.rssm import RSSM, RSSMConfig
@@ -46,6 +47,7 @@ OBSERVATION_MODELS = {
     "vae_pictures": (PICTURE, VAE, VAEConfig(latent_size=2, depth=2)),
 }
 DYNAMICS = {
+    "adversarial": (Adversarial, AdversarialConfig(hidden=(4,), noise_size=2)),
     "ensemble": (Ensemble, EnsembleConfig(members=3, elites=2, hidden=(4,))),
     "mdn_rnn": (MDNRNN, MDNRNNConfig(hidden_size=4, components=2)),
     "rssm": (RSSM, RSSMConfig(deterministic=4, groups=2, classes=2, hidden=(4,))),

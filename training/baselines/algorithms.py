@@ -41,6 +41,8 @@ class Baseline(OwnLoopOptions, TrainingLoop):
             "encoder_config",
             "memory",
             "memory_config",
+            "auxiliary",
+            "auxiliary_config",
             "checkpoint_every",
             "compile",
             "schedule_steps",

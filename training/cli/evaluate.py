@@ -33,6 +33,8 @@ class EvaluateOptions:
     """Copies that play side by side in the video, each one episode."""
     gif: bool = False
     """Write the video as a small GIF, too."""
+    probe: bool = False
+    """Report how much of the true state a linear map finds in the encoder's features (environments of ours only)."""
     device: Literal["auto", "cpu", "cuda"] | None = None
     """Where networks run; by default where the run asks for, as far as that is here."""
     trust: TrustSwitch = False
@@ -49,6 +51,7 @@ def evaluate(arguments: list[str]) -> int:
     from ..run.signals import stopping_signals
 
     with stopping_signals():
+        probed = _probe(options.run) if options.probe else {}
         report = evaluate_run(
             options.run,
             options.episodes,
@@ -60,5 +63,11 @@ def evaluate(arguments: list[str]) -> int:
             options.device,
             options.evaluate_max_steps,
         )
-    print_result(report, options.json, lambda values: format_values(values, width=14, digits=2))
+    print_result(report | probed, options.json, lambda values: format_values(values, width=14, digits=2))
     return DONE
+
+
+def _probe(run: Path) -> dict[str, float]:
+    from ..imagination.probe import probe_run
+
+    return {"probe_r2": probe_run(run)}

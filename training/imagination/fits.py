@@ -17,7 +17,13 @@ from ...agents.divergence import broken_metric, broken_part
 from ...envs.make import make_envs
 from ...world_models.datasets import EpisodeDataset
 from ...world_models.fit import Fit, Phase
-from ...world_models.model_evaluation import evaluation_report, open_loop_example, probe_states, traversals
+from ...world_models.model_evaluation import (
+    drawn_successors,
+    evaluation_report,
+    open_loop_example,
+    probe_states,
+    traversals,
+)
 from ...world_models.observation_networks import is_convolved
 from ...world_models.world_model import WorldModel
 from ..run.build import available, set_threads
@@ -50,7 +56,7 @@ from ..settings.yaml_files import save_yaml
 from ..tracking.progress import Progress, say
 from ..tracking.trackers import check_tracking, step_to_resume
 from .model_report import write_report
-from .probe import true_states
+from .probe import mode_shares, true_states
 from .world_model_config import (
     WorldModelConfig,
     build_world_model,
@@ -280,6 +286,7 @@ def evaluate_model(
     set_threads(fitted.config.threads)
     train, held_out = fitted.episodes.split()
     report = _head(fitted.config) | evaluation_report(fitted.model, train, held_out) | probe(fitted, noise)
+    report |= mode_shares(data_spec(fitted.config), *drawn_successors(fitted.model, held_out))
     report |= returns or {}
     _write(run_dir, report, fitted.model, held_out)
     return report

@@ -14,6 +14,7 @@ import torch
 from gymnasium import spaces
 
 from ...agents.agent import Agent
+from ...agents.auxiliary.auxiliary import Auxiliary, RecentSteps, learns_beside, with_steps
 from ...envs.goals import goal_rule
 from ...envs.machine import usable_cores
 from ...envs.make import EnvSpec
@@ -167,13 +168,20 @@ def takes_pictures(encoder: str) -> bool:
     return bool(find_component("encoder", encoder).shared_by_default)
 
 
-def torso_factory(config: RunConfig, observation_space: spaces.Space) -> Callable[[], Torso]:
-    """Return what an agent calls for each torso that it needs."""
+def torso_factory(
+    config: RunConfig, observation_space: spaces.Space, steps: RecentSteps | None = None
+) -> Callable[[], Torso]:
+    """Return what an agent calls for each torso that it needs; `steps` are what an auxiliary loss learns from."""
     encoder = find_component("encoder", config.encoder)
     check_encoder(config.encoder, encoder, observation_space)
     memory = find_component("memory", config.memory)
+    auxiliary = find_component("auxiliary", config.auxiliary)
+
+    def make_auxiliary(built: Encoder) -> Auxiliary | None:
+        return None if steps is None else auxiliary(built, observation_space, steps, config.auxiliary_config)
+
     return lambda: build_torso(
-        observation_space, encoder, memory, config.encoder_config, config.memory_config
+        observation_space, encoder, memory, config.encoder_config, config.memory_config, make_auxiliary
     )
 
 
@@ -213,15 +221,25 @@ def build_agent(config: RunConfig, observation_space: spaces.Space, action_space
     # An agent from outside need not have it.
     hindsight = getattr(config.agent_config, "hindsight", 0) > 0
     more = {"goal_rule": goal_rule(env_spec(config), observation_space)} if hindsight else {}
+    steps = None
+    if config.auxiliary != "none":
+        steps = RecentSteps(action_space, config.auxiliary_config.capacity, config.seed)
+        agent_class = with_steps(agent_class, steps)
     with _initialising, torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return agent_class(
+        agent = agent_class(
             config.agent_config,
             action_space,
-            torso_factory(config, observation_space),
+            torso_factory(config, observation_space, steps),
             seed=config.seed,
             total_steps=schedule_total(config),
             device=choose_device(config.device),
             compile=config.compile == "on",
             **more,
         )
+    if steps is not None and not learns_beside(agent):
+        raise ValueError(
+            f"auxiliary: agent '{config.agent}' trains no torso with an optimiser of ours, which is what adds "
+            "the loss; leave it at none"
+        )
+    return agent

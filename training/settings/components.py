@@ -14,7 +14,7 @@ from typing import Any, Literal
 from .providers import ADAPTERS, PROVIDERS, load_provider, provider_of
 from .usage import UsageError, closest, nearest
 
-Kind = Literal["agent", "encoder", "memory", "observation_model", "dynamics"]
+Kind = Literal["agent", "encoder", "memory", "auxiliary", "observation_model", "dynamics"]
 
 
 # Package of our own components, and module and name of the base class.
@@ -22,6 +22,7 @@ _HOMES = {
     "agent": ("palaestra.agents", "palaestra.agents.agent", "Agent"),
     "encoder": ("palaestra.networks.encoders", "palaestra.networks.torso", "Encoder"),
     "memory": ("palaestra.networks.memories", "palaestra.networks.torso", "Memory"),
+    "auxiliary": ("palaestra.agents.auxiliary", "palaestra.agents.auxiliary.auxiliary", "Auxiliary"),
     "observation_model": ("palaestra.world_models", "palaestra.world_models.world_model", "ObservationModel"),
     "dynamics": ("palaestra.world_models.dynamics", "palaestra.world_models.world_model", "Dynamics"),
 }
@@ -29,6 +30,7 @@ _PLURALS = {
     "agent": "agents",
     "encoder": "encoders",
     "memory": "memories",
+    "auxiliary": "auxiliary losses",
     "observation_model": "observation models",
     "dynamics": "dynamics",
 }

@@ -80,6 +80,10 @@ class RunConfig:
     """Name of the encoder: what one observation is encoded by. By default cnn for pictures, mlp for all else."""
     memory: str = "none"
     """Name of the memory: what is carried from step to step."""
+    auxiliary: str = "none"
+    """Name of the auxiliary loss: what the encoder learns from beside the agent's loss."""
+    auxiliary_config: Any = None
+    """The auxiliary loss's settings."""
     log_every: Annotated[int, Ge(0)] = 0
     """Environment steps between rows of metrics; 0 chooses about 200 rows a run."""
     evaluate_every: Annotated[int, Ge(0)] = 0
@@ -122,16 +126,23 @@ class RunConfig:
 
 
 # Names of the nested blocks, in YAML and on the command line, and the fields that they fill.
-BLOCKS: dict[Kind, str] = {"agent": "agent_config", "encoder": "encoder_config", "memory": "memory_config"}
+BLOCKS: dict[Kind, str] = {
+    "agent": "agent_config",
+    "encoder": "encoder_config",
+    "memory": "memory_config",
+    "auxiliary": "auxiliary_config",
+}
+# What blocks name where nothing is said; the encoder follows from the observations.
+USUAL: dict[Kind, str] = {"memory": "none", "auxiliary": "none"}
 
 
-def run_config_class(agent: type[Any], encoder: type[Any], memory: type[Any]) -> type[Any]:
-    """Return `RunConfig` with the config classes of these components in place of `Any`."""
-    return _typed_config_class((agent.Config, encoder.Config, memory.Config))
+def run_config_class(*components: type[Any]) -> type[Any]:
+    """Return `RunConfig` with the config classes of these components, one for each block, in place of `Any`."""
+    return _typed_config_class(component.Config for component in components)
 
 
 def _typed_config_class(configs: Iterable[Any]) -> type[Any]:
-    """Return `RunConfig` with these types for the options of agent, encoder and memory."""
+    """Return `RunConfig` with these types for the options of the blocks."""
     typed = dict(zip(BLOCKS.values(), configs, strict=True))
     hints = get_type_hints(RunConfig, include_extras=True)
     return dataclasses.make_dataclass(
@@ -151,7 +162,7 @@ def _default(item: dataclasses.Field) -> dict[str, Any]:
 
 
 def names_of(values: dict[str, Any]) -> dict[str, str]:
-    """Return which agent, encoder and memory a mapping names, in `agent: {name: ...}` or as `agent: ...`."""
+    """Return the names of blocks in a mapping, in `agent: {name: ...}` or as `agent: ...`."""
     names: dict[str, str] = {}
     for block in BLOCKS:
         value = values.get(block)
@@ -185,7 +196,7 @@ def run_config(values: dict[str, Any], where: str = "") -> RunConfig:
     `trust.check_names` first.
     """
     values = with_absolute_names(values)
-    names = {"memory": "none"} | names_of(values)
+    names = USUAL | names_of(values)
     if "agent" in names and "encoder" not in names:
         from .default_encoder import default_encoder  # imports torch
 
@@ -211,7 +222,7 @@ def plain_config(values: dict[str, Any], where: str = "") -> RunConfig:
         outside = ":" in name or provider_of(kind, name) is not None
         return None if outside else find_component(kind, name)
 
-    names = {"encoder": "mlp", "memory": "none"} | names_of(values)
+    names = {"encoder": "mlp"} | USUAL | names_of(values)
     return _checked_config(values, names, where, find)
 
 

@@ -74,6 +74,11 @@ def step_bytes(*kept: spaces.Space) -> int:
     return sum(np.size(leaf) * storage_dtype(np.asarray(leaf).dtype).itemsize for leaf in leaves)
 
 
+def store_option(store: Store) -> str:
+    """The option that says how much a store holds: one of the agent's, unless it is written out whole."""
+    return option_name(store.option if "." in store.option else f"agent.{store.option}")
+
+
 def check_memory(agent_config: Any, stores: Iterable[Store]) -> None:
     """Make sure that what an agent keeps fits into the memory that this process may use.
 
@@ -81,8 +86,8 @@ def check_memory(agent_config: Any, stores: Iterable[Store]) -> None:
         UsageError: it does not; says how much it is, and the largest value that fits.
     """
     for store in stores:
-        value = getattr(agent_config, store.option)
-        check_fits(option_name(f"agent.{store.option}"), value, store.num_bytes)
+        value = store.steps if "." in store.option else getattr(agent_config, store.option)
+        check_fits(store_option(store), value, store.num_bytes)
 
 
 def check_teacher(config: RunConfig) -> None:

@@ -22,7 +22,7 @@ from ...envs.machine import usable_memory
 from ...envs.vector import Envs
 from ...networks.torso import Torso
 from ...networks.tree import tree_leaves, tree_map
-from .typed import option_name
+from .planning import store_option
 
 # What compiling an update adds to a process on a CPU (torch 2.13), apart from the compiler's own processes.
 COMPILING = 110_000_000
@@ -143,7 +143,7 @@ def run_resources(
         "program": program + IMPORTED_LATER,
         "environments": taken.environments,
         "networks": taken.networks,
-        **{option_name(f"agent.{store.option}"): store.num_bytes for store in taken.stores},
+        **{store_option(store): store.num_bytes for store in taken.stores},
         **dict(taken.more),
         "updates": taken.updates,
         "compiling": COMPILING if compiled else 0,
@@ -169,7 +169,7 @@ def run_resources(
 
 def config_names(config: Any) -> dict[str, Any]:
     """What is chosen for a run, by the names that a plan begins with."""
-    names = "agent env steps num_envs backend encoder memory device threads compile"
+    names = "agent env steps num_envs backend encoder memory auxiliary device threads compile"
     return {name: getattr(config, name) for name in names.split()}
 
 

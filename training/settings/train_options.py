@@ -14,7 +14,7 @@ from ...envs.make import BackendName
 from ...envs.outside import absolute_name
 from .arguments import TrustSwitch, gathered, option_value, option_words, parse
 from .components import find_component
-from .config import BLOCKS, RunConfig, names_of, run_config, run_config_class, to_dict
+from .config import BLOCKS, USUAL, RunConfig, names_of, run_config, run_config_class, to_dict
 from .own_loop import OwnLoopOptions
 from .presets import find_preset, merge, read_config
 from .trust import check_names
@@ -38,7 +38,7 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     """
     agent = absolute_name(agent)
     hidden = options_not_taken(agent)
-    for block in ("encoder", "memory"):
+    for block in ("encoder", "memory", "auxiliary"):
         if block in hidden and (option_words(arguments, block) or option_value(arguments, block)):
             hint = find_component("agent", agent).networks_hint
             raise UsageError(f"--{block}: {agent} brings its own networks; {hint}")
@@ -52,7 +52,7 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     names = {"agent": agent}
     names |= {
         block: absolute_name(name)
-        for block in ("encoder", "memory")
+        for block in ("encoder", *USUAL)
         if (name := option_value(arguments, block))
     }
     preset = for_components(find_preset(agent, env), names)

@@ -14,6 +14,8 @@ IDS = {
     "palaestra/TMaze-v0": {"length": 4},
     "palaestra/RepeatPrevious-v0": {"k": 2, "length": 9},
     "palaestra/Catch-v0": {},
+    "palaestra/CatchDistractor-v0": {"height": 6, "width": 5},
+    "palaestra/Fork-v0": {"length": 6},
     "palaestra/CartPoleNoVel-v0": {},
     "palaestra/PendulumNoVel-v0": {"max_episode_steps": 15},
     "palaestra/MountainCarContinuousNoVel-v0": {"max_episode_steps": 15},

@@ -21,6 +21,10 @@ CASES = {
         f"world-model fit --env CartPole-v1 --encoder vae --dynamics rssm --steps 500 {FIT}",
         "world-model fit --resume",
     ),
+    "adversarial fit": (
+        f"world-model fit --env palaestra/Fork-v0 --dynamics adversarial --steps 500 {FIT}",
+        "world-model fit --resume",
+    ),
     "cycle": (
         f"world-model dream --env CartPole-v1 --agent ppo --real-steps 400 --rounds 4 --steps 2000 {FIT} {AGENT}",
         "world-model dream --resume",

@@ -32,6 +32,15 @@ RUNS = {
         *["dqn", "--env", "CartPole-v1", "--config", "rainbow", "--steps", "5k", "--num-envs", "2"],
         *["--agent.replay-capacity", "1000", "--agent.learning-starts", "500", "--agent.gradient-steps", "1"],
     ],
+    "a contrastive loss beside two networks with memories": [
+        *["ppo", *RECALL, "--steps", "8k", "--memory", "gru", "--auxiliary", "curl"],
+        *["--auxiliary.capacity", "1000", "--auxiliary.batch-size", "16"],
+    ],
+    "prediction beside a target network": [
+        *["dqn", "--env", "CartPole-v1", "--steps", "5k", "--num-envs", "2", "--agent.train-every", "16"],
+        *["--agent.learning-starts", "500", "--auxiliary", "predict", "--auxiliary.batch-size", "16"],
+        *["--auxiliary.capacity", "1000", "--encoder.hidden", "16"],
+    ],
     "pqn": ["pqn", "--env", "CartPole-v1", "--steps", "12k"],
     "hindsight in a ring that goes round": [
         *["dqn", "--env", "palaestra/BitFlip-v0", "--steps", "5k", "--agent.replay-capacity", "1000"],
