@@ -10,7 +10,8 @@ ROOT = Path(__file__).parent.parent
 LEAVES = {"networks"}
 BELOW_SETTINGS = LEAVES | {"agents", "configs", "envs", "world_models"}
 BELOW_RUN = BELOW_SETTINGS | {"training/settings", "training/tracking"}
-BELOW_COMPARISON = BELOW_RUN | {"training/run", "training/baselines", "training/imagination"}
+BELOW_IMAGINATION = BELOW_RUN | {"training/run", "training/rewards"}
+BELOW_COMPARISON = BELOW_IMAGINATION | {"training/baselines", "training/imagination"}
 ALLOWED = {
     "networks": set(),
     "configs": set(),
@@ -20,8 +21,9 @@ ALLOWED = {
     "training/settings": BELOW_SETTINGS,
     "training/tracking": BELOW_SETTINGS | {"training/settings"},
     "training/run": BELOW_RUN,
+    "training/rewards": BELOW_RUN | {"training/run"},
     "training/baselines": BELOW_RUN | {"training/run"},
-    "training/imagination": BELOW_RUN | {"training/run"},
+    "training/imagination": BELOW_IMAGINATION,
     "training/comparison": BELOW_COMPARISON,
     "training/benchmarks": BELOW_COMPARISON,
     "training/cli": BELOW_COMPARISON | {"training/comparison", "training/benchmarks"},
@@ -41,6 +43,7 @@ COMPONENTS = {
     "networks/encoders": None,  # all of them
     "networks/memories": None,
     "world_models/dynamics": None,
+    "training/rewards": {"count", "gail", "none", "reachability", "rnd"},
     "world_models": {"autoencoder", "identity", "vae"},
 }
 LARGEST_FILE = 350

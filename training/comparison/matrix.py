@@ -12,7 +12,16 @@ import gymnasium
 
 from ..run.folder import CYCLE_FILE
 from ..run.listing import EVALUATIONS_FILE, find_runs
-from ..settings.config import BLOCKS, TELLING, RunConfig, load_plain_config, names_of, plain_config, to_dict
+from ..settings.config import (
+    BLOCKS,
+    NONE,
+    TELLING,
+    RunConfig,
+    load_plain_config,
+    names_of,
+    plain_config,
+    to_dict,
+)
 from ..settings.default_encoder import default_encoder
 from ..settings.presets import find_preset, merge
 from ..settings.providers import provider_of
@@ -82,8 +91,8 @@ def command_of(config: RunConfig) -> list[str]:
     usual = preset.get("env_kwargs") or {}
     if kwargs := {name: value for name, value in config.env_kwargs.items() if usual.get(name) != value}:
         words += ["--env-kwargs", *(f"{name}={value}" for name, value in kwargs.items())]
-    named = {"encoder": usual_encoder(config.env), "memory": "none"} | names_of(preset)
-    for block in ("encoder", "memory"):
+    named = {"encoder": usual_encoder(config.env)} | NONE | names_of(preset)
+    for block in (block for block in BLOCKS if block != "agent"):
         # Named where it is not what this environment gets anyway, for its options hang on it.
         if named.get(block) != getattr(config, block):
             words += [f"--{block}", getattr(config, block)]

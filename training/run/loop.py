@@ -6,7 +6,7 @@ import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ...agents.agent import Agent, Transition
 from ...envs.make import make_envs
@@ -14,6 +14,7 @@ from ...envs.vector import Envs, Episode
 from ..settings.components import find_component
 from ..settings.config import RunConfig
 from ..settings.planning import check_memory, step_bytes
+from ..settings.providers import LEARNED_REWARDS, REWARDED, load_provider
 from ..settings.usage import UsageError
 from ..tracking.progress import Progress, say
 from ..tracking.tracker import Tracker
@@ -89,6 +90,13 @@ def footprint(config: RunConfig, agent: Agent, envs: Envs) -> Footprint:
     return Footprint(stores, networks, networks + filled)
 
 
+def build_rewards(config: RunConfig, envs: Envs) -> dict[str, Any]:
+    """Build the learned rewards of a run by their kinds; of most runs none."""
+    if config.bonus == config.imitate == "none":
+        return {}
+    return load_provider(LEARNED_REWARDS)(config, envs)
+
+
 class AgentLoop(TrainingLoop):
     """Trains an agent of ours from checkpoint to checkpoint, to be resumed exactly."""
 
@@ -96,6 +104,7 @@ class AgentLoop(TrainingLoop):
     def check(cls, config: RunConfig, envs: Envs) -> Footprint:
         """Build the agent once."""
         agent = build_agent(config, envs.observation_space, envs.action_space)
+        build_rewards(config, envs)
         taken = footprint(config, agent, envs)
         check_memory(config.agent_config, taken.stores)
         if not envs.exact_resume:
@@ -130,6 +139,10 @@ class AgentLoop(TrainingLoop):
             collector, meter, clock = Collector(agent, envs), Meter(), Clock()
             parts: dict[str, Part] = {"collector": collector, "meter": meter, "clock": clock}
             parts |= {f"agent.{name}": part for name, part in agent.parts().items()}
+            stepper: Stepper = collector
+            if sources := build_rewards(config, envs):
+                stepper = rewarded = load_provider(REWARDED)(collector, sources, meter)
+                parts |= rewarded.parts()
             if checkpoint is not None:
                 load_checkpoint(checkpoint, parts)
             with caught_signals() as signals:
@@ -138,7 +151,7 @@ class AgentLoop(TrainingLoop):
                 log = MetricsLog(tracker, clock, meter)
                 if checkpoint is not None:
                     session.evaluate_if_missed(agent)
-                learn(session, agent, collector, log, progress, config.steps, checkpoints)
+                learn(session, agent, stepper, log, progress, config.steps, checkpoints)
                 checkpoints.save()
                 if not signals:
                     session.evaluate(agent)

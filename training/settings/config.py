@@ -102,19 +102,35 @@ class RunConfig:
     process may use."""
     dream: DreamConfig = field(default_factory=DreamConfig)
     """Train in the dream of a world model instead; evaluations are always in the real environment."""
+    bonus: str = "none"
+    """Name of the bonus for novelty, added to the rewards that the agent learns from: count, rnd or reachability."""
+    bonus_config: Any = field(default_factory=dict)
+    """The bonus's settings."""
+    imitate: str = "none"
+    """Name of what learns, from demonstrations, a reward in place of the environment's: gail."""
+    imitate_config: Any = field(default_factory=dict)
+    """Its settings."""
 
 
 # Names of the nested blocks, in YAML and on the command line, and the fields that they fill.
-BLOCKS: dict[Kind, str] = {"agent": "agent_config", "encoder": "encoder_config", "memory": "memory_config"}
+BLOCKS: dict[Kind, str] = {
+    "agent": "agent_config",
+    "encoder": "encoder_config",
+    "memory": "memory_config",
+    "bonus": "bonus_config",
+    "imitate": "imitate_config",
+}
+# Components that a run has none of unless they are named.
+NONE = {"memory": "none", "bonus": "none", "imitate": "none"}
 
 
-def run_config_class(agent: type[Any], encoder: type[Any], memory: type[Any]) -> type[Any]:
-    """Return `RunConfig` with the config classes of these components in place of `Any`."""
-    return _typed_config_class((agent.Config, encoder.Config, memory.Config))
+def run_config_class(components: Iterable[type[Any]]) -> type[Any]:
+    """Return `RunConfig` with the config classes of these components, in the order of `BLOCKS`, in place of `Any`."""
+    return _typed_config_class(component.Config for component in components)
 
 
 def _typed_config_class(configs: Iterable[Any]) -> type[Any]:
-    """Return `RunConfig` with these types for the options of agent, encoder and memory."""
+    """Return `RunConfig` with these types for the options of its components."""
     typed = dict(zip(BLOCKS.values(), configs, strict=True))
     hints = get_type_hints(RunConfig, include_extras=True)
     return dataclasses.make_dataclass(
@@ -134,7 +150,7 @@ def _default(item: dataclasses.Field) -> dict[str, Any]:
 
 
 def names_of(values: dict[str, Any]) -> dict[str, str]:
-    """Return which agent, encoder and memory a mapping names, in `agent: {name: ...}` or as `agent: ...`."""
+    """Return which components a mapping names, in `agent: {name: ...}` or as `agent: ...`."""
     names: dict[str, str] = {}
     for block in BLOCKS:
         value = values.get(block)
@@ -150,7 +166,7 @@ def run_config(values: dict[str, Any], where: str = "") -> RunConfig:
     What it names is imported, and the environment is built where no encoder is named: mappings out of a file pass
     `trust.check_names` first.
     """
-    names = {"memory": "none"} | names_of(values)
+    names = NONE | names_of(values)
     if "agent" in names and "encoder" not in names:
         from .default_encoder import default_encoder  # imports torch
 
@@ -176,7 +192,7 @@ def plain_config(values: dict[str, Any], where: str = "") -> RunConfig:
         outside = ":" in name or provider_of(kind, name) is not None
         return None if outside else find_component(kind, name)
 
-    names = {"encoder": "mlp", "memory": "none"} | names_of(values)
+    names = {"encoder": "mlp"} | NONE | names_of(values)
     return _checked_config(values, names, where, find)
 
 

@@ -21,6 +21,9 @@ from .typed import shallow_dict
 from .usage import UsageError, nearest
 from .yaml_files import parse_yaml
 
+# Components that are chosen by an option of their own.
+NAMED_BLOCKS = [block for block in BLOCKS if block != "agent"]
+
 
 def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Path | None]:
     """Return a run's config and its folder, if one was given.
@@ -31,10 +34,12 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
         UsageError: an option, a name or a value is wrong.
     """
     hidden = options_not_taken(agent)
-    for block in ("encoder", "memory"):
+    for block in NAMED_BLOCKS:
         if block in hidden and (option_words(arguments, block) or option_value(arguments, block)):
-            hint = find_component("agent", agent).networks_hint
-            raise UsageError(f"--{block}: {agent} brings its own networks; {hint}")
+            own, hint = "networks", find_component("agent", agent).networks_hint
+            if block in ("bonus", "imitate"):
+                own, hint = "training loop", "learned rewards are for agents of ours"
+            raise UsageError(f"--{block}: {agent} brings its own {own}; {hint}")
     config_file = option_value(arguments, "config")
     given = read_config(agent, config_file) if config_file else {}
     written = names_of(given).get("agent", agent)
@@ -48,7 +53,7 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     env = str(env or "CartPole-v1")
 
     names = {"agent": agent}
-    names |= {block: name for block in ("encoder", "memory") if (name := option_value(arguments, block))}
+    names |= {block: name for block in NAMED_BLOCKS if (name := option_value(arguments, block))}
     preset = for_components(find_preset(agent, env), names)
     given = for_components(given, names)
     if config_file:
@@ -60,7 +65,7 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     )
 
     components = [find_component(kind, getattr(default, kind)) for kind in BLOCKS]
-    options = _options_class(run_config_class(*components), default, hidden)
+    options = _options_class(run_config_class(components), default, hidden)
     parsed = shallow_dict(parse(options, arguments, f"train {agent}"))
     parsed |= {name: getattr(default, name) for name in hidden}
     run_dir = parsed.pop("out")
