@@ -95,13 +95,14 @@ class GAIL(Imitation):
 
     def reward(self, transition: Transition) -> tuple[np.ndarray, Metrics]:
         """Rewards `[B]` of the steps, by the discriminator as it is now."""
-        rows = valid_rows(transition)
+        reward, rows = np.zeros(len(transition.reward)), valid_rows(transition)
+        if not len(rows):
+            return reward, {}
         step = rows_of((transition.obs, transition.action), rows)
-        reward = np.zeros(len(transition.reward))
         with torch.no_grad():
             logit = self.discriminator(self.discriminator.encode(*to_tensors(step, self.device)))
             reward[rows] = imitation_reward(logit, self.config.reward).cpu().numpy()
-        metrics: Metrics = {"imitation/reward": float(reward[rows].mean())} if len(rows) else {}
+        metrics: Metrics = {"imitation/reward": float(reward[rows].mean())}
         enough = self.recent.add(step, len(rows))
         return reward, metrics | (self.update() if enough else {})
 

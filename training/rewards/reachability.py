@@ -178,7 +178,7 @@ class Reachability(Bonus):
         self.trajectories.add(transition, rows)
         bonus = np.zeros(len(rows))
         warm = self.optimizer.count and self.counter.count > self.config.warm_up
-        if warm and len(rows):
+        if warm:
             bonus = self.remember(transition, rows)
         due = self.counter.passed(self.config.train_every)
         return bonus, self.update() if due else {}

@@ -91,27 +91,22 @@ class Bonus(LearnedReward, ABC):
     def bonus(
         self, transition: Transition, rows: np.ndarray, visits: np.ndarray
     ) -> tuple[np.ndarray, Metrics]:
-        """Bonus of the valid `rows [N]` before it is scaled, and what is to be logged.
+        """Bonus of the valid `rows [N]`, at least one, before it is scaled; and what is to be logged.
 
         `visits [N]` says how often the cells of their `next_obs` have been visited, this time included.
         """
 
     def reward(self, transition: Transition) -> tuple[np.ndarray, Metrics]:
         """The scaled bonus `[B]` of `next_obs`, with `bonus/mean` and `bonus/coverage`."""
-        rows = valid_rows(transition)
+        reward, rows = np.zeros(len(transition.reward)), valid_rows(transition)
+        if not len(rows):
+            return reward, {}
         visits = self.visits.add(rows_of(transition.next_obs, rows))
         self.counter.add(len(rows))
         bonus, metrics = self.bonus(transition, rows, visits)
-        bonus = bonus * scheduled(self.bonus_config.scale, self.counter.progress)
-        reward = np.zeros(len(transition.reward))
-        reward[rows] = bonus
-        if len(rows):
-            metrics = {
-                **metrics,
-                "bonus/mean": float(bonus.mean()),
-                "bonus/coverage": float(len(self.visits)),
-            }
-        return reward, metrics
+        reward[rows] = bonus * scheduled(self.bonus_config.scale, self.counter.progress)
+        mean, coverage = float(reward[rows].mean()), float(len(self.visits))
+        return reward, {**metrics, "bonus/mean": mean, "bonus/coverage": coverage}
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Counts; subclasses add theirs."""

@@ -71,7 +71,7 @@ class RND(Bonus):
         """Normalised prediction errors `[N]` of `next_obs`."""
         obs = rows_of(transition.next_obs, rows)
         scaled = np.zeros(len(rows))
-        if self.optimizer.count and len(rows):
+        if self.optimizer.count:
             with torch.no_grad():
                 errors = np.zeros((1, len(transition.reward)), np.float32)
                 errors[0, rows] = self.errors(self.inputs(to_tensors(obs, self.device))).cpu().numpy()
