@@ -51,6 +51,7 @@ from ..tracking.progress import Progress, say
 from ..tracking.trackers import check_tracking, step_to_resume
 from .model_report import write_report
 from .probe import true_states
+from .reachable import dream_reachability
 from .world_model_config import (
     WorldModelConfig,
     build_world_model,
@@ -282,7 +283,7 @@ def evaluate_model(
     set_threads(fitted.config.threads)
     train, held_out = fitted.episodes.split()
     report = _head(fitted.config) | evaluation_report(fitted.model, train, held_out) | probe(fitted, noise)
-    report |= returns or {}
+    report |= dream_reachability(fitted.model, train, held_out) | (returns or {})
     _write(run_dir, report, fitted.model, held_out)
     return report
 

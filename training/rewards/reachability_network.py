@@ -74,12 +74,13 @@ def draw_pairs(
         far: unreachable is what is more than so many steps later in the same piece.
         generator: draws them.
         longest: no piece has more steps.
-        across: what lies in two different pieces is unreachable, too, not only where no piece is long enough.
+        across: unreachable are any two that are not within `far` steps of each other in one piece; otherwise these are
+            the last resort, where no piece is long enough.
     """
     positive = _within(piece, count // 2, 1, near, generator)
     negative = None if across else _within(piece, count // 2, far + 1, longest or len(piece), generator)
     if negative is None or not len(negative[0][0]):
-        negative = _between(piece, count // 2, generator)
+        negative = _apart(piece, count // 2, far, generator)
     size = min(len(positive[0][0]), len(negative[0][0]))
     if not size:
         return None
@@ -111,13 +112,14 @@ def _within(
     return (start[kept], column[kept]), (start[kept] + gap[kept], column[kept])
 
 
-def _between(piece: np.ndarray, count: int, generator: np.random.Generator) -> tuple[Places, Places]:
-    """At most `count` pairs of different pieces."""
+def _apart(piece: np.ndarray, count: int, far: int, generator: np.random.Generator) -> tuple[Places, Places]:
+    """At most `count` pairs of different pieces, or more than `far` steps apart."""
     length, columns = piece.shape
     times = generator.integers(0, length, (2, count * ATTEMPTS))
     column = generator.integers(0, columns, (2, count * ATTEMPTS))
     drawn = piece[times, column]
-    fits = (drawn >= 0).all(0) & ((drawn[0] != drawn[1]) | (column[0] != column[1]))
+    distant = np.abs(times[0] - times[1]) > far
+    fits = (drawn >= 0).all(0) & (distant | (drawn[0] != drawn[1]) | (column[0] != column[1]))
     kept = np.flatnonzero(fits)[:count]
     return (times[0][kept], column[0][kept]), (times[1][kept], column[1][kept])
 

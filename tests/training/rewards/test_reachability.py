@@ -49,6 +49,8 @@ def test_pieces_that_are_too_short_give_way_to_pairs_of_two():
     start, end, near = pairs.earlier[0], pairs.later[0], pairs.reachable > 0
     assert (end - start)[near].tolist() == [1] * near.sum()
     assert (start[~near] // 4 != end[~near] // 4).all()
+    anywhere = draw_pairs(piece, 64, near=1, far=5, generator=np.random.default_rng(0), across=True)
+    assert (anywhere.earlier[0] > anywhere.later[0]).any()
     assert draw_pairs(piece[:4], 64, near=1, far=5, generator=np.random.default_rng(0)) is None
 
 
