@@ -1,1 +1,1 @@
-"""Rewards that are learned or counted beside the environment's: `palaestra.training.rewards`."""
+"""Imported as `palaestra.training.rewards`: rewards that are learned beside the environment's, or in their place."""
