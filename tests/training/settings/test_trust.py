@@ -75,6 +75,7 @@ def names(here):
         "an agent as text": {"agent": "planted:Agent"},
         "an encoder": {"encoder": {"name": "planted:Agent"}},
         "a memory": {"memory": {"name": "planted:Agent"}},
+        "a bonus": {"bonus": {"name": "planted:Agent"}},
         "dynamics": {"dynamics": {"name": "planted:Agent"}},
     }
 
@@ -129,7 +130,7 @@ def test_nothing_that_a_folder_names_is_run(kind, here, capsys):
             kept = {name: value for name, value in kept.items() if name in (*load_yaml(path), "env_options")}
         save_yaml(path, kept)
     of_runs = kind != "dynamics"
-    of_models = not {"wrapper", "agent", "memory"} & set(kind.split())
+    of_models = not {"wrapper", "agent", "memory", "bonus"} & set(kind.split())
     for command, codes in commands(here).items():
         code, error = in_order(
             command.replace("runs", f"runs {here}").replace("matrix", f"matrix {here}"), capsys
@@ -216,6 +217,7 @@ def test_modules_here_do_not_stand_for_others(here, capsys):
         ("agent", "palaestra.agents.ppo:PPO", False),
         ("encoder", "world-model:somewhere", True),  # whose own config is looked at
         ("memory", "a:B", False),
+        ("imitate", "a:B", False),
     ],
 )
 def test_what_a_file_may_name(kind, name, allowed, capsys):
