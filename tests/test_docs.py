@@ -103,7 +103,7 @@ def following(words: list[str], option: str) -> list[str]:
 def train_options(words: list[str]) -> frozenset[str]:
     """Options of `palaestra train AGENT ...`, for the environment and the parts that are named."""
     # The environment decides which encoder and memory there are where none is named; asking for it takes time.
-    named = ("--encoder", "--memory", "--config")
+    named = ("--encoder", "--memory", "--bonus", "--imitate", "--config")
     whose = ("--env",) if any(word.startswith(("--encoder.", "--memory.")) for word in words) else ()
     asked = [part for name in (*whose, *named) for part in following(words, name)]
     if "--resume" in words:
@@ -138,6 +138,8 @@ def all_options() -> set[str]:
         for name in ("cnn", "impala", "capsule")
     ]
     asked += [("train", "ppo", "--memory", name) for name in ("lstm", "gru", "transformer")]
+    asked += [("train", "ppo", "--bonus", name) for name in ("count", "rnd", "reachability")]
+    asked += [("train", "ppo", "--imitate", "gail")]
     asked += [("train", "ppo", "--encoder", "world-model:DIR"), ("world-model", "dream")]
     asked += [("world-model", "fit", "--encoder", name) for name in ("vae", "autoencoder")]
     asked += [
