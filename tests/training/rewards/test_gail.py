@@ -60,9 +60,13 @@ def test_the_gradient_penalty():
 
 
 def test_no_gradient_at_all_is_a_penalty_of_one_and_no_nan():
-    zero = [torch.zeros(2, 1), torch.zeros(2, 1, requires_grad=True)]
-    penalty = gradient_penalty(Bilinear(), zero, zero, torch.tensor([0.5, 0.5]))
+    network = nn.Linear(1, 1)
+    nn.init.zeros_(network.weight)
+    zero = [torch.zeros(2, 1)]
+    penalty = gradient_penalty(lambda step: network(step[0]), zero, zero, torch.tensor([0.5, 0.5]))
     assert penalty.item() == pytest.approx(1.0, abs=1e-5)
+    penalty.backward()
+    assert network.weight.grad.item() == 0
 
 
 def test_the_loss_of_the_discriminator(expert):
@@ -84,7 +88,9 @@ def test_the_loss_of_the_discriminator(expert):
     assert metrics["agent"].item() == pytest.approx(1 / (1 + np.exp(2)))
     with torch.no_grad():
         source.discriminator.layers.output.weight[0, 0] = 3.0
-    assert source.loss(*steps, torch.tensor([0.5]))[1]["penalty"].item() == pytest.approx(4.0, rel=1e-5)
+    loss, metrics = source.loss(*steps, torch.tensor([0.5]))
+    assert metrics["penalty"].item() == pytest.approx(4.0, rel=1e-5)
+    assert loss.item() == pytest.approx(metrics["loss"].item() + 10 * 4.0, rel=1e-5)
 
 
 def test_what_the_expert_does_is_paid_and_the_environment_is_not_asked(expert):
