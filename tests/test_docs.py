@@ -105,6 +105,7 @@ def train_options(words: list[str]) -> frozenset[str]:
     """Options of `palaestra train AGENT ...`, for the environment and the parts that are named."""
     # The environment decides which encoder and memory there are where none is named; asking for it takes time.
     named = ("--encoder", "--memory", "--auxiliary", "--config")
+    named = ("--encoder", "--memory", "--bonus", "--imitate", "--config")
     whose = ("--env",) if any(word.startswith(("--encoder.", "--memory.")) for word in words) else ()
     asked = [part for name in (*whose, *named) for part in following(words, name)]
     if "--resume" in words:
@@ -140,6 +141,8 @@ def all_options() -> set[str]:
     ]
     asked += [("train", "ppo", "--memory", name) for name in ("lstm", "gru", "transformer")]
     asked += [("train", "ppo", "--auxiliary", name) for name in ("curl", "predict", "reconstruct")]
+    asked += [("train", "ppo", "--bonus", name) for name in ("count", "rnd", "reachability")]
+    asked += [("train", "ppo", "--imitate", "gail")]
     asked += [("train", "ppo", "--encoder", "world-model:DIR"), ("world-model", "dream")]
     asked += [("world-model", "fit", "--encoder", name) for name in ("vae", "autoencoder")]
     asked += [

@@ -10,13 +10,10 @@ ROOT = Path(__file__).parent.parent
 LEAVES = {"networks"}
 BELOW_SETTINGS = LEAVES | {"agents", "configs", "envs", "world_models"}
 BELOW_RUN = BELOW_SETTINGS | {"training/settings", "training/tracking"}
-BELOW_EXPORT = BELOW_RUN | {"training/run", "training/baselines", "training/imagination"}
-BELOW_COMPARISON = BELOW_EXPORT | {
-    "training/demonstrations",
-    "training/export",
-    "training/groups",
-    "training/sharing",
-}
+ABOVE_RUN = BELOW_RUN | {"training/run", "training/rewards"}
+BELOW_EXPORT = ABOVE_RUN | {"training/baselines", "training/imagination"}
+BELOW_SHARING = BELOW_EXPORT | {"training/export"}
+BELOW_COMPARISON = BELOW_SHARING | {"training/demonstrations", "training/groups", "training/sharing"}
 ALLOWED = {
     "networks": set(),
     "configs": set(),
@@ -26,12 +23,13 @@ ALLOWED = {
     "training/settings": BELOW_SETTINGS,
     "training/tracking": BELOW_SETTINGS | {"training/settings"},
     "training/run": BELOW_RUN,
-    "training/baselines": BELOW_RUN | {"training/run"},
-    "training/sharing": BELOW_RUN | {"training/run"},
-    "training/demonstrations": BELOW_RUN | {"training/run"},
-    "training/imagination": BELOW_RUN | {"training/run"},
-    "training/groups": BELOW_RUN | {"training/run"},
+    "training/rewards": BELOW_RUN | {"training/run"},
+    "training/baselines": ABOVE_RUN,
+    "training/demonstrations": ABOVE_RUN,
+    "training/groups": ABOVE_RUN,
+    "training/imagination": ABOVE_RUN,
     "training/export": BELOW_EXPORT,
+    "training/sharing": BELOW_SHARING,
     "training/comparison": BELOW_COMPARISON,
     "training/benchmarks": BELOW_COMPARISON,
     "training/cli": BELOW_COMPARISON | {"training/comparison", "training/benchmarks"},
@@ -60,6 +58,7 @@ COMPONENTS = {
     "networks/encoders": None,  # all of them
     "networks/memories": None,
     "world_models/dynamics": None,
+    "training/rewards": {"count", "gail", "none", "reachability", "rnd"},
     "world_models": {"autoencoder", "identity", "vae"},
 }
 LARGEST_FILE = 350

@@ -34,7 +34,7 @@ class Baseline(OwnLoopOptions, TrainingLoop):
     """What an agent's name stands for when it is one of Stable-Baselines3's algorithms."""
 
     algorithm: ClassVar[type[Any]]
-    # They bring their own networks, and save no checkpoints.
+    # They bring their own networks and loops, and save no checkpoints.
     options_not_taken: ClassVar[frozenset[str]] = frozenset(
         {
             "encoder",
@@ -43,6 +43,10 @@ class Baseline(OwnLoopOptions, TrainingLoop):
             "memory_config",
             "auxiliary",
             "auxiliary_config",
+            "bonus",
+            "bonus_config",
+            "imitate",
+            "imitate_config",
             "checkpoint_every",
             "compile",
             "schedule_steps",

@@ -79,6 +79,10 @@ def why_alone(config: RunConfig) -> str | None:
         return f"a memory ({config.memory}) acts and learns run by run"
     if config.encoder != "mlp":
         return f"encoder {config.encoder} takes so long that nothing is gained"
+    if config.auxiliary != "none" or config.bonus != "none" or config.imitate != "none":
+        return "auxiliary losses and learned rewards are those of one run"
+    if config.init_from:
+        return "each run begins with another one's networks"
     if config.dream.model is not None or config.show_model_memory:
         return "world models are given one run at a time"
     if choose_device(config.device).type != "cpu":

@@ -85,6 +85,12 @@ def checked_cycle(
             f"{config.agent} has a loop of its own and cannot alternate between real and dreamt steps; it can be "
             "trained in a finished dream: palaestra world-model dream DIR --agent ..."
         )
+    for name, given in {"bonus": config.bonus, "imitate": config.imitate}.items():
+        if given != "none":
+            raise UsageError(
+                f"--{name} {given}: cycles of real and dreamt steps learn from the environment's reward alone; a "
+                "finished world model can be dreamt with it: palaestra world-model dream DIR --agent ..."
+            )
     if cycle.real_steps < cycle.rounds * cycle.collect_envs:
         raise UsageError(f"--real-steps: {cycle.real_steps} are too few for {cycle.rounds} rounds")
     if cycle.learn_from_real and cycle.collect_envs != config.num_envs:

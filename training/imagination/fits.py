@@ -57,6 +57,7 @@ from ..tracking.progress import Progress, say
 from ..tracking.trackers import check_tracking, step_to_resume
 from .model_report import write_report
 from .probe import mode_shares, true_states
+from .reachable import dream_reachability
 from .world_model_config import (
     WorldModelConfig,
     build_world_model,
@@ -287,7 +288,7 @@ def evaluate_model(
     train, held_out = fitted.episodes.split()
     report = _head(fitted.config) | evaluation_report(fitted.model, train, held_out) | probe(fitted, noise)
     report |= mode_shares(data_spec(fitted.config), *drawn_successors(fitted.model, held_out))
-    report |= returns or {}
+    report |= dream_reachability(fitted.model, train, held_out) | (returns or {})
     _write(run_dir, report, fitted.model, held_out)
     return report
 

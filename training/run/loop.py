@@ -15,7 +15,7 @@ from ...envs.vector import Envs, Episode
 from ..settings.components import find_component
 from ..settings.config import RunConfig
 from ..settings.planning import check_memory, step_bytes
-from ..settings.providers import PLAYER, load_provider
+from ..settings.providers import LEARNED_REWARDS, PLAYER, REWARDED, load_provider
 from ..settings.resources import Footprint, filled_bytes, frames_of, update_bytes
 from ..settings.usage import UsageError, as_usage_errors
 from ..tracking.progress import Progress, say
@@ -119,6 +119,13 @@ def run_parts(agent: Agent, stepper: SavedStepper, meter: Meter, clock: Clock) -
     return parts | {f"agent.{name}": part for name, part in agent.parts().items()}
 
 
+def build_rewards(config: RunConfig, envs: Envs) -> dict[str, Any]:
+    """Build the learned rewards of a run by their kinds; of most runs none."""
+    if config.bonus == config.imitate == "none":
+        return {}
+    return load_provider(LEARNED_REWARDS)(config, envs)
+
+
 class AgentLoop(TrainingLoop):
     """Trains an agent of ours from checkpoint to checkpoint, to be resumed exactly."""
 
@@ -126,6 +133,7 @@ class AgentLoop(TrainingLoop):
     def check(cls, config: RunConfig, envs: Envs) -> Footprint:
         """Build the agent once."""
         agent = build_agent(config, envs.observation_space, envs.action_space)
+        build_rewards(config, envs)
         taken = footprint(config, agent, envs)
         check_memory(config.agent_config, taken.stores)
         if config.data:
@@ -166,6 +174,10 @@ class AgentLoop(TrainingLoop):
             check_memory(config.agent_config, footprint(config, agent, envs).stores)
             collector, meter, clock = make_stepper(config, agent, envs), Meter(), Clock()
             parts = run_parts(agent, collector, meter, clock)
+            stepper: Stepper = collector
+            if sources := build_rewards(config, envs):
+                stepper = rewarded = load_provider(REWARDED)(collector, sources, meter)
+                parts |= rewarded.parts()
             if checkpoint is not None:
                 load_checkpoint(checkpoint, parts)
             with caught_signals() as signals:
@@ -174,7 +186,7 @@ class AgentLoop(TrainingLoop):
                 log = MetricsLog(tracker, clock, meter)
                 if checkpoint is not None:
                     session.evaluate_if_missed(agent)
-                learn(session, agent, collector, log, progress, config.steps, checkpoints)
+                learn(session, agent, stepper, log, progress, config.steps, checkpoints)
                 checkpoints.save()
                 if not signals:
                     session.evaluate(agent)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from .providers import ADAPTERS, PROVIDERS, load_provider, provider_of
 from .usage import UsageError, closest, nearest
 
-Kind = Literal["agent", "encoder", "memory", "auxiliary", "observation_model", "dynamics"]
+Kind = Literal["agent", "encoder", "memory", "auxiliary", "bonus", "imitate", "observation_model", "dynamics"]
 
 
 # Package of our own components, and module and name of the base class.
@@ -23,6 +23,8 @@ _HOMES = {
     "encoder": ("palaestra.networks.encoders", "palaestra.networks.torso", "Encoder"),
     "memory": ("palaestra.networks.memories", "palaestra.networks.torso", "Memory"),
     "auxiliary": ("palaestra.agents.auxiliary", "palaestra.agents.auxiliary.auxiliary", "Auxiliary"),
+    "bonus": ("palaestra.training.rewards", "palaestra.training.rewards.reward", "Bonus"),
+    "imitate": ("palaestra.training.rewards", "palaestra.training.rewards.reward", "Imitation"),
     "observation_model": ("palaestra.world_models", "palaestra.world_models.world_model", "ObservationModel"),
     "dynamics": ("palaestra.world_models.dynamics", "palaestra.world_models.world_model", "Dynamics"),
 }
@@ -31,6 +33,8 @@ _PLURALS = {
     "encoder": "encoders",
     "memory": "memories",
     "auxiliary": "auxiliary losses",
+    "bonus": "bonuses",
+    "imitate": "ways to imitate",
     "observation_model": "observation models",
     "dynamics": "dynamics",
 }

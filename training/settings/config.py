@@ -123,6 +123,14 @@ class RunConfig:
     """Folder of another run: begin with whatever parts of its networks fit, of the same agent or of another one."""
     dream: DreamConfig = field(default_factory=DreamConfig)
     """Train in the dream of a world model instead; evaluations are always in the real environment."""
+    bonus: str = "none"
+    """Name of the bonus for novelty, added to the rewards that the agent learns from: count, rnd or reachability."""
+    bonus_config: Any = field(default_factory=dict)
+    """The bonus's settings."""
+    imitate: str = "none"
+    """Name of what learns, from demonstrations, a reward in place of the environment's: gail."""
+    imitate_config: Any = field(default_factory=dict)
+    """Its settings."""
 
 
 # Names of the nested blocks, in YAML and on the command line, and the fields that they fill.
@@ -131,9 +139,11 @@ BLOCKS: dict[Kind, str] = {
     "encoder": "encoder_config",
     "memory": "memory_config",
     "auxiliary": "auxiliary_config",
+    "bonus": "bonus_config",
+    "imitate": "imitate_config",
 }
 # What blocks name where nothing is said; the encoder follows from the observations.
-USUAL: dict[Kind, str] = {"memory": "none", "auxiliary": "none"}
+USUAL: dict[Kind, str] = {"memory": "none", "auxiliary": "none", "bonus": "none", "imitate": "none"}
 
 
 def run_config_class(*components: type[Any]) -> type[Any]:

@@ -33,6 +33,9 @@ PROVIDERS: dict[str, Provider] = {
 ADAPTERS: dict[str, str] = {"agent": "baselines.algorithms:adapt"}
 # Maker of the environments' backend for a run that trains in the dream of a world model.
 DREAM_BACKEND = "imagination.dream_envs:make_dream_backend"
+# Learned rewards of a run, and what stands between them and the agent.
+LEARNED_REWARDS = "rewards.rewarded:build_rewards"
+REWARDED = "rewards.rewarded:Rewarded"
 # Memory of a world model as a part of observations.
 MODEL_MEMORY = "imagination.model_memory:ModelMemory"
 

@@ -38,10 +38,12 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     """
     agent = absolute_name(agent)
     hidden = options_not_taken(agent)
-    for block in ("encoder", "memory", "auxiliary"):
+    for block in ("encoder", *USUAL):
         if block in hidden and (option_words(arguments, block) or option_value(arguments, block)):
-            hint = find_component("agent", agent).networks_hint
-            raise UsageError(f"--{block}: {agent} brings its own networks; {hint}")
+            own, hint = "networks", find_component("agent", agent).networks_hint
+            if block in ("bonus", "imitate"):
+                own, hint = "training loop", "learned rewards are for agents of ours"
+            raise UsageError(f"--{block}: {agent} brings its own {own}; {hint}")
     config_file = option_value(arguments, "config")
     given = read_given(agent, config_file) if config_file else {}
     env = option_value(arguments, "env") or given.get("env")

@@ -136,7 +136,7 @@ def command_for(values: dict[str, Any], *words: object) -> str:
 
 def named_in(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield kind and name of everything that a config would have imported."""
-    for kind in ("agent", "encoder", "memory", "auxiliary", "dynamics"):
+    for kind in ("agent", "encoder", "memory", "auxiliary", "bonus", "imitate", "dynamics"):
         value = values.get(kind)
         name = value.get("name") if isinstance(value, dict) else value
         if name is not None:
@@ -173,7 +173,7 @@ def code_files(values: dict[str, Any]) -> dict[str, str]:
 
 
 def may_name(kind: str, name: str) -> bool:
-    """Whether a file may name this agent, encoder, memory, dynamics, environment, wrapper or another file."""
+    """Whether a file may name this agent, encoder, memory, bonus, dynamics, environment, wrapper or another file."""
     trust = _TRUST.get()
     if trust.everything or name in trust.typed:
         return True

@@ -76,6 +76,7 @@ def names(here):
         "an agent as text": {"agent": "planted:Agent"},
         "an encoder": {"encoder": {"name": "planted:Agent"}},
         "a memory": {"memory": {"name": "planted:Agent"}},
+        "a bonus": {"bonus": {"name": "planted:Agent"}},
         "dynamics": {"dynamics": {"name": "planted:Agent"}},
         "a file": {"env": f"{here}/planted.py:Env"},
         "a wrapper in a file": {"env_options": {"wrappers": [f"{here}/planted.py:Env"]}},
@@ -133,7 +134,7 @@ def test_nothing_that_a_folder_names_is_run(kind, here, capsys):
             kept = {name: value for name, value in kept.items() if name in (*load_yaml(path), "env_options")}
         save_yaml(path, kept)
     of_runs = kind != "dynamics"
-    of_models = not {"wrapper", "agent", "memory"} & set(kind.split())
+    of_models = not {"wrapper", "agent", "memory", "bonus"} & set(kind.split())
     for command, codes in commands(here).items():
         code, error = in_order(
             command.replace("runs", f"runs {here}").replace("matrix", f"matrix {here}"), capsys
@@ -238,6 +239,7 @@ def test_modules_here_do_not_stand_for_others(here, capsys):
         ("encoder", "world-model:somewhere", True),  # whose own config is looked at
         ("memory", "a:B", False),
         ("file", "../ant.xml", False),
+        ("imitate", "a:B", False),
     ],
 )
 def test_what_a_file_may_name(kind, name, allowed, capsys):

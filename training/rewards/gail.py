@@ -1,0 +1,173 @@
+"""Generative adversarial imitation (Ho & Ermon 2016, arXiv:1606.03476): the reward is to be taken for the expert."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from ...agents.agent import Metrics, Transition, mean_metrics, named_generator
+from ...agents.storage.sequences import to_tensors
+from ...networks.optimizer import FlatAdam
+from ...networks.stateful import Stateful
+from ...networks.vectors import leaf_observations, leaf_spaces
+from ...world_models.actions import ActionEncoder
+from .demonstrations import read_demonstrations
+from .features import Features, Inputs
+from .recent import Recent, batches
+from .reward import Imitation, Setting, rows_of, seeded, valid_rows
+
+
+@dataclass(frozen=True)
+class GAILConfig:
+    """Generative adversarial imitation."""
+
+    data: str = ""
+    """Folder of demonstrations: recorded episodes, or a world model's."""
+    episodes: Annotated[int, Ge(0)] = 0
+    """Learn from so many of them, the first ones; 0 is all."""
+    reward: Literal["gail", "airl"] = "gail"
+    """gail is -log(1 - D), always positive, for tasks whose episodes should last; airl is log D - log(1 - D) (Fu et al.
+    2018), of either sign. D is the probability that a step is the expert's."""
+    train_every: Annotated[int, Gt(0)] = 1024
+    """Environment steps between updates of the discriminator, which learns from them."""
+    epochs: Annotated[int, Gt(0)] = 2
+    """Passes over these steps."""
+    batch_size: Annotated[int, Gt(0)] = 128
+    """Steps of the agent in a minibatch, and as many of the expert."""
+    learning_rate: Annotated[float, Gt(0)] = 3e-4
+    """Adam's step size."""
+    gradient_penalty: Annotated[float, Ge(0)] = 10.0
+    """Weight of the squared distance from 1 of the discriminator's gradient between the two (Gulrajani et al. 2017)."""
+    hidden: tuple[Annotated[int, Gt(0)], ...] = (64, 64)
+    """Width of each hidden layer of the discriminator."""
+
+
+class Discriminator(nn.Module):
+    """Logits `[N]` that steps are the expert's: above 0 they look more like the expert's than the agent's."""
+
+    def __init__(self, observation_space: spaces.Space, action_space: spaces.Space, hidden: tuple[int, ...]):
+        super().__init__()
+        self.inputs = Inputs(observation_space)
+        self.action_space = action_space
+        # As the environment takes them: an agent's draws beyond the bounds would give it away.
+        self.actions = nn.ModuleList(ActionEncoder(leaf) for leaf in leaf_spaces(action_space))
+        width = sum(encoder.size for encoder in self.actions)  # type: ignore[misc]
+        self.layers = Features(self.inputs, hidden, 1, extra=width)
+
+    def encode(self, obs: Any, action: Any) -> list[Tensor]:
+        """Steps as what the layers take: normalised pictures and vector, and actions as a vector, last."""
+        leaves = leaf_observations(self.action_space, action)
+        vectors = [encode(leaf) for encode, leaf in zip(self.actions, leaves, strict=True)]
+        return [*self.inputs(obs), torch.cat(vectors, -1)]
+
+    def forward(self, step: list[Tensor]) -> Tensor:
+        """Logits `[N]`."""
+        return self.layers(step[:-1], step[-1]).squeeze(-1)
+
+
+class GAIL(Imitation):
+    """A discriminator tells the agent's steps from the expert's, and pays the agent for those that it takes for his.
+
+    It learns from the agent's latest steps and from demonstrations, as many of each.
+    """
+
+    Config = GAILConfig
+
+    def __init__(self, config: GAILConfig, setting: Setting):
+        if not config.data:
+            raise ValueError("imitate.data: which demonstrations? give --imitate.data DIR")
+        self.config, self.device = config, setting.device
+        spaces_of_steps = setting.observation_space, setting.action_space
+        self.expert = read_demonstrations(Path(config.data), config.episodes, *spaces_of_steps)
+        with seeded(setting.seed, "gail"):
+            discriminator = Discriminator(*spaces_of_steps, config.hidden)
+        self.discriminator = discriminator.to(self.device)
+        self.optimizer = FlatAdam(self.discriminator)
+        self.recent = Recent(spaces.Tuple(spaces_of_steps), config.train_every, setting.num_envs)
+        self.generator = named_generator(setting.seed, "gail batches")
+
+    def reward(self, transition: Transition) -> tuple[np.ndarray, Metrics]:
+        """Rewards `[B]` of the steps, by the discriminator as it is now."""
+        reward, rows = np.zeros(len(transition.reward)), valid_rows(transition)
+        if not len(rows):
+            return reward, {}
+        step = rows_of((transition.obs, transition.action), rows)
+        with torch.no_grad():
+            logit = self.discriminator(self.discriminator.encode(*to_tensors(step, self.device)))
+            reward[rows] = imitation_reward(logit, self.config.reward).cpu().numpy()
+        metrics: Metrics = {"imitation/reward": float(reward[rows].mean())}
+        enough = self.recent.add(step, len(rows))
+        return reward, metrics | (self.update() if enough else {})
+
+    def update(self) -> Metrics:
+        """Let the discriminator learn from the steps since the last update."""
+        config, (step, count) = self.config, self.recent.take()
+        agent = to_tensors(step, self.device)
+        self.discriminator.inputs.update(agent[0])
+        metrics = []
+        for index in batches(count, config.batch_size, config.epochs, self.generator):
+            size = len(index)
+            chosen = self.generator.integers(0, len(self.expert), size)
+            expert = to_tensors(rows_of((self.expert.obs, self.expert.action), chosen), self.device)
+            self.discriminator.inputs.update(expert[0])
+            mine = rows_of(agent, torch.from_numpy(index).to(self.device))
+            mix = torch.from_numpy(self.generator.random(size, np.float32)).to(self.device)
+            with torch.no_grad():
+                encoded = [self.discriminator.encode(*each) for each in (expert, mine)]
+            metrics.append(self.optimizer.step(self.loss, (*encoded, mix), config.learning_rate))
+        return {f"discriminator/{name}": value for name, value in mean_metrics(metrics).items()}
+
+    def loss(
+        self, expert: list[Tensor], agent: list[Tensor], mix: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy of telling `expert` from `agent`, and the weighted gradient penalty between them.
+
+        With logit `d`, `D = sigmoid(d)`: `-mean(log D(expert)) - mean(log(1 - D(agent))) + weight * penalty`.
+        """
+        of_expert, of_agent = self.discriminator(expert), self.discriminator(agent)
+        told_apart = nn.functional.softplus(-of_expert).mean() + nn.functional.softplus(of_agent).mean()
+        penalty = gradient_penalty(self.discriminator, expert, agent, mix)
+        loss = told_apart + self.config.gradient_penalty * penalty
+        return loss, {
+            "loss": told_apart,
+            "penalty": penalty,
+            "expert": of_expert.detach().sigmoid().mean(),
+            "agent": of_agent.detach().sigmoid().mean(),
+        }
+
+    def parts(self) -> dict[str, Stateful | np.random.Generator]:
+        """Discriminator with its statistics, optimiser, steps not learned from yet, generator; which demonstrations."""
+        return {
+            "expert": self.expert,
+            "discriminator": self.discriminator,
+            "optimizer": self.optimizer,
+            "recent": self.recent,
+            "generator": self.generator,
+        }
+
+
+def imitation_reward(logit: Tensor, form: Literal["gail", "airl"]) -> Tensor:
+    """Rewards `[N]` from logits of `D`: `-log(1 - D)`, which is `softplus(logit)`, or `log D - log(1 - D) = logit`."""
+    return logit if form == "airl" else nn.functional.softplus(logit)
+
+
+def gradient_penalty(network: nn.Module, one: list[Tensor], other: list[Tensor], mix: Tensor) -> Tensor:
+    """Mean of `(|gradient| - 1)^2` of a network at points `mix * one + (1 - mix) * other`, each a list of `[N, ...]`.
+
+    The gradient is that of a point's output by all of its inputs together (Gulrajani et al. 2017, arXiv:1704.00028).
+    """
+    points = []
+    for x, y in zip(one, other, strict=True):
+        weight = mix.reshape(-1, *[1] * (x.dim() - 1))
+        points.append((weight * x + (1 - weight) * y).detach().requires_grad_())
+    gradients = torch.autograd.grad(network(points).sum(), points, create_graph=True)
+    squares = sum(gradient.flatten(1).square().sum(-1) for gradient in gradients)
+    # The root has no slope at 0.
+    return ((squares + 1e-12).sqrt() - 1).square().mean()

@@ -1,0 +1,139 @@
+"""What a learned reward is: it sees every transition between collector and agent, and says what the agent gets."""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from annotated_types import Gt, Interval
+from gymnasium import spaces
+
+from ...agents.agent import Counter, Metrics, Transition
+from ...agents.schedules import Schedule, check_schedules, scheduled
+from ...networks.stateful import Stateful
+from ...networks.tree import tree_map
+from .visits import HashName, Visits
+
+
+class Setting(NamedTuple):
+    """What a learned reward is made for."""
+
+    observation_space: spaces.Space
+    action_space: spaces.Space
+    num_envs: int
+    seed: int
+    total_steps: int
+    """Environment steps over which schedules run."""
+    device: torch.device
+
+
+class LearnedReward(ABC):
+    """Decides on the rewards that an agent learns from; concrete classes take `(config, setting)`.
+
+    It decides by itself when it learns, as agents do, and changes neither observations nor actions.
+    """
+
+    Config: ClassVar[type]
+    replaces: ClassVar[bool]
+    """Whether its reward stands in place of the environment's, or is added to it."""
+
+    @abstractmethod
+    def __init__(self, config: Any, setting: Setting): ...
+
+    @abstractmethod
+    def reward(self, transition: Transition) -> tuple[np.ndarray, Metrics]:
+        """Rewards `[B]` of one step of all environments, and what is to be logged; learns when it is time.
+
+        In rows that are not `valid` the environment was resetting: they have no reward, and are not learned from.
+        """
+
+    @abstractmethod
+    def parts(self) -> dict[str, Stateful | np.random.Generator]:
+        """Everything that a checkpoint must hold, by name, random generators included."""
+
+
+@dataclass(frozen=True)
+class BonusConfig:
+    """What every bonus has."""
+
+    scale: Schedule = 0.1
+    """What the bonus is multiplied by: a number, or linear(start, end) over the run. With 0 nothing is added, and
+    coverage is still measured."""
+    hash: HashName = "auto"
+    """Which observations are one cell, for counts and coverage: cells rounds their numbers (bytes and choices are
+    exact), simhash keeps the signs of random projections (Tang et al. 2017); auto is simhash for pictures."""
+    cell: Annotated[float, Gt(0)] = 0.1
+    """Width of a cell, in units of the observation."""
+    bits: Annotated[int, Interval(ge=1, le=64)] = 32
+    """Projections of simhash: more tell more observations apart."""
+
+    def __post_init__(self) -> None:
+        check_schedules(self, "scale")
+
+
+class Bonus(LearnedReward, ABC):
+    """A reward for what is new, added to the environment's."""
+
+    replaces = False
+
+    def __init__(self, config: BonusConfig, setting: Setting):
+        self.bonus_config = config
+        self.counter = Counter(setting.total_steps)
+        self.visits = Visits(setting.observation_space, config.hash, config.cell, config.bits, setting.seed)
+
+    @abstractmethod
+    def bonus(
+        self, transition: Transition, rows: np.ndarray, visits: np.ndarray
+    ) -> tuple[np.ndarray, Metrics]:
+        """Bonus of the valid `rows [N]`, at least one, before it is scaled; and what is to be logged.
+
+        `visits [N]` says how often the cells of their `next_obs` have been visited, this time included.
+        """
+
+    def reward(self, transition: Transition) -> tuple[np.ndarray, Metrics]:
+        """The scaled bonus `[B]` of `next_obs`, with `bonus/mean` and `bonus/coverage`."""
+        reward, rows = np.zeros(len(transition.reward)), valid_rows(transition)
+        if not len(rows):
+            return reward, {}
+        visits = self.visits.add(rows_of(transition.next_obs, rows))
+        self.counter.add(len(rows))
+        bonus, metrics = self.bonus(transition, rows, visits)
+        reward[rows] = bonus * scheduled(self.bonus_config.scale, self.counter.progress)
+        mean, coverage = float(reward[rows].mean()), float(len(self.visits))
+        return reward, {**metrics, "bonus/mean": mean, "bonus/coverage": coverage}
+
+    def parts(self) -> dict[str, Stateful | np.random.Generator]:
+        """Counts; subclasses add theirs."""
+        return {"counter": self.counter, "visits": self.visits}
+
+
+class Imitation(LearnedReward, ABC):
+    """A reward for doing as demonstrations do, in place of the environment's."""
+
+    replaces = True
+
+
+def valid_rows(transition: Transition) -> np.ndarray:
+    """Rows `[N]` of a transition that are steps of the environment."""
+    if transition.valid is None:
+        return np.arange(len(transition.reward))
+    return np.flatnonzero(transition.valid)
+
+
+def rows_of(tree: Any, rows: np.ndarray) -> Any:
+    """Some rows `[N, ...]` of every leaf `[B, ...]`."""
+    return tree_map(lambda leaf: leaf[rows], tree)
+
+
+@contextmanager
+def seeded(seed: int, name: str) -> Iterator[None]:
+    """Make networks here whose weights depend on the run's seed and their purpose alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(np.random.default_rng([seed, zlib.crc32(name.encode())]).integers(2**63))
+        yield
