@@ -23,6 +23,9 @@ BLOCKS = {
     "agent": "agent_options",
     "encoder": "encoder_options",
     "memory": "memory_options",
+    "auxiliary": "auxiliary_options",
+    "bonus": "bonus_options",
+    "imitate": "imitate_options",
     "env": "env_options",
 }
 

@@ -9,8 +9,8 @@ from typing import Annotated
 import tyro
 
 from ..settings.usage import UsageError, as_usage_errors
-from .options import Count, CountOrZero, Counts, JsonSwitch, Positive, TrustSwitch, read_options
-from .output import DONE, print_result
+from .terminal.options import Count, CountOrZero, Counts, JsonSwitch, Positive, TrustSwitch, read_options
+from .terminal.output import DONE, print_result
 
 
 @dataclass(frozen=True)

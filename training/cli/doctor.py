@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .options import JsonSwitch, read_options
-from .output import DONE, print_result
+from .terminal.options import JsonSwitch, read_options
+from .terminal.output import DONE, print_result
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from ..settings.usage import UsageError, as_usage_errors, nearest
-from .options import CountOrZero, JsonSwitch, Positive, read_options
-from .output import BAD_INPUT, DONE, FAILURE, print_result
+from .terminal.options import CountOrZero, JsonSwitch, Positive, read_options
+from .terminal.output import BAD_INPUT, DONE, FAILURE, print_result
 
 if TYPE_CHECKING:
     from ...envs.check import CheckReport

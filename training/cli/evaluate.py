@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import tyro
 
 from ..settings.usage import UsageError
-from .options import Count, CountOrZero, JsonSwitch, TrustSwitch, read_options
-from .output import DONE, format_values, print_result
+from .terminal.options import Count, CountOrZero, JsonSwitch, TrustSwitch, read_options
+from .terminal.output import DONE, format_values, print_result
 
 
 @dataclass(frozen=True)

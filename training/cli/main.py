@@ -13,7 +13,7 @@ from pathlib import Path
 from ..run.signals import StoppedError, stopping_signals
 from ..settings.trust import names_outside, trusting
 from ..settings.usage import RunFailedError, UsageError, nearest
-from .output import BAD_INPUT, DONE, FAILURE, exit_code, only_results
+from .terminal.output import BAD_INPUT, DONE, FAILURE, exit_code, only_results
 
 JSON = "--json"
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from .options import read_options
-from .output import DONE
+from .terminal.options import read_options
+from .terminal.output import DONE
 
 
 @dataclass(frozen=True)

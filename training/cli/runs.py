@@ -8,8 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from .options import JsonSwitch, read_options
-from .output import DONE, print_result
+from .terminal.options import JsonSwitch, read_options
+from .terminal.output import DONE, print_result
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from .options import Count, JsonSwitch, TrustSwitch, read_options
-from .output import DONE, format_values, print_result
+from .terminal.options import Count, JsonSwitch, TrustSwitch, read_options
+from .terminal.output import DONE, format_values, print_result
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from .options import Count, CountOrZero, JsonSwitch, TrustSwitch, read_options
-from .output import DONE, FAILURE, exit_code, print_result
+from .terminal.options import Count, CountOrZero, JsonSwitch, TrustSwitch, read_options
+from .terminal.output import DONE, FAILURE, exit_code, print_result
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Literal
 from ..settings.arguments import option_value
 from ..settings.typed import option_name
 from ..settings.usage import UsageError
-from .options import TrustSwitch, read_options
-from .output import DONE, FAILURE, exit_code, format_values
+from .terminal.options import TrustSwitch, read_options
+from .terminal.output import DONE, FAILURE, exit_code, format_values
 
 # Says what a run comes to, and trains nothing.
 DRY_RUN = "--dry-run"

@@ -10,7 +10,7 @@ from ..settings.arguments import option_value, option_words
 from ..settings.config import load_plain_config, to_dict
 from ..settings.trust import command_for
 from ..settings.usage import UsageError, nearest
-from .output import DONE, FAILURE, exit_code
+from .terminal.output import DONE, FAILURE, exit_code
 
 if TYPE_CHECKING:
     from ..groups.start import GroupResult

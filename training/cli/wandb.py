@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from .options import JsonSwitch, read_options
-from .output import DONE, FAILURE, print_result
+from .terminal.options import JsonSwitch, read_options
+from .terminal.output import DONE, FAILURE, print_result
 
 if TYPE_CHECKING:
     from ..tracking.wandb_offline import Shown

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from .options import Count, TrustSwitch, read_options
-from .output import DONE
+from .terminal.options import Count, TrustSwitch, read_options
+from .terminal.output import DONE
 
 
 @dataclass(frozen=True)

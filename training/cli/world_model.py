@@ -11,8 +11,8 @@ from annotated_types import Ge
 
 from ..settings.arguments import option_value
 from ..settings.usage import UsageError, nearest
-from .options import Count, JsonSwitch, TrustSwitch, read_options
-from .output import BAD_INPUT, DONE, exit_code, format_values, print_result
+from .terminal.options import Count, JsonSwitch, TrustSwitch, read_options
+from .terminal.output import BAD_INPUT, DONE, exit_code, format_values, print_result
 
 USAGE = """usage: palaestra world-model COMMAND ...
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any, get_type_hints
 import tyro
 from annotated_types import Ge, Gt
 
-from ..settings.arguments import TrustSwitch as TrustSwitch
-from ..settings.arguments import parse
-from ..settings.typed import option_name
-from ..settings.usage import UsageError
+from ...settings.arguments import TrustSwitch as TrustSwitch
+from ...settings.arguments import parse
+from ...settings.typed import option_name
+from ...settings.usage import UsageError
 
 JsonSwitch = Annotated[bool, tyro.conf.arg(help="Print one JSON object.")]
 Count = Annotated[int, Ge(1)]
