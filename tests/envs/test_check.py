@@ -610,9 +610,9 @@ class Stranger(Sound):
         ),
         (
             EmptyDict,
-            r"^environment 'Checked-v0' cannot be made: An empty Dict observation space is not allowed",
+            r"^environment 'Checked-v0' has observations of Dict\(\) at \['x'\], which hold nothing",
         ),
-        (NoSpaces, r"^environment 'Checked-v0' cannot be made: The environment must specify an"),
+        (NoSpaces, r"^environment 'Checked-v0' has no observation_space: its constructor has to set one$"),
         (Stranger, r"^environment 'Checked-v0' cannot be made: its `unwrapped` is no Gymnasium environment$"),
     ],
 )

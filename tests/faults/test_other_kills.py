@@ -38,7 +38,7 @@ KILLS = 3
 RUN = {"num_envs": 2, "evaluate_episodes": 2, "encoder": {"hidden": [8]}, "checkpoint_every": 200}
 SMALL = {"agent": {"rollout_length": 16, "batch_size": 32}}
 SUITE = {
-    "seeds": 2,
+    "seeds": 1,
     "episodes": 4,
     "matches": [
         {"agents": [{"agent": "ppo", "options": RUN | SMALL}], "environments": {"CartPole-v1": 2000}}
@@ -117,7 +117,7 @@ def test_a_suite_killed_at_random_moments_ends_the_same(start, tried, tmp_path):
     draw = random.Random("suite")
     assert killed_and_run([*words, str(out)], out, seconds, draw, start, tried, "SIGKILL of suites") == 0
     runs = sorted(path.parent.relative_to(out) for path in out.rglob("summary.json"))
-    assert len(runs) == 2
+    assert len(runs) == 1
     for run in runs:
         assert everything(tmp_path / "alone" / run) == everything(out / run)
 
