@@ -14,7 +14,7 @@ from ...envs.vector import Envs, Episode
 from ..settings.components import find_component
 from ..settings.config import RunConfig
 from ..settings.planning import check_memory, step_bytes
-from ..settings.resources import Footprint, filled_bytes, frames_of, update_bytes
+from ..settings.resources import Footprint, filled_bytes, frames_of, most_frames, update_bytes
 from ..settings.usage import UsageError
 from ..tracking.progress import Progress, say
 from ..tracking.tracker import Tracker
@@ -129,8 +129,10 @@ class AgentLoop(TrainingLoop):
         """Train as `config` says."""
         with closing(make_envs(training_spec(config))) as envs:
             agent = build_agent(config, envs.observation_space, envs.action_space)
-            # A resumed run may be on another machine.
-            check_memory(config.agent_config, footprint(config, agent, envs).stores)
+            # A resumed run may be on another machine. Nothing is stepped here: it would begin with other episodes.
+            one = step_bytes(envs.observation_space, envs.action_space)
+            stores = agent.stores(one, envs.num_envs, most_frames(envs.observation_space))
+            check_memory(config.agent_config, stores)
             collector, meter, clock = Collector(agent, envs), Meter(), Clock()
             parts: dict[str, Part] = {"collector": collector, "meter": meter, "clock": clock}
             parts |= {f"agent.{name}": part for name, part in agent.parts().items()}
