@@ -69,8 +69,15 @@ def rollout(spec):
 
 
 # Its name is free, another module has it, or no module can have it.
-@pytest.mark.parametrize("file", ["env_of_mine.py", "./json.py", "my-env.py", "~/env_of_mine.py"])
-@pytest.mark.parametrize("name", ["Mine", "shorter"])
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("env_of_mine.py", "Mine"),
+        ("./json.py", "Mine"),
+        ("my-env.py", "shorter"),
+        ("~/env_of_mine.py", "Mine"),
+    ],
+)
 def test_an_environment_in_a_file_steps_in_worker_processes_as_here(file, name, folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder))
     wrapper = f"{file}:Louder(factor=3.0)"
