@@ -116,7 +116,7 @@ BLOCKS: dict[Kind, str] = {
     "auxiliary": "auxiliary_config",
 }
 # What blocks name where nothing is said; the encoder follows from the observations.
-USUAL: dict[Kind, str] = {"memory": "none", "auxiliary": "none"}
+USUAL: dict[str, str] = {"memory": "none", "auxiliary": "none"}
 
 
 def run_config_class(*components: type[Any]) -> type[Any]:
