@@ -1,1 +1,1 @@
-"""palaestra.agents.auxiliary: losses that encoders learn from beside the loss of any agent."""
+"""Imported as `palaestra.agents.auxiliary`: losses that encoders learn from beside the loss of any agent."""
