@@ -43,7 +43,7 @@ KINDS = {
     f"--agent.value-max 100 --agent.hidden 16 {REPLAY}",
     "dqn, dueling, c51": "dqn --env CartPole-v1 --steps 1200 --num-envs 2 --agent.dueling --agent.distribution c51 "
     f"--agent.atoms 11 --agent.value-max 100 --agent.value-min 0 --agent.hidden 16 {REPLAY}",
-    "ddpg": f"ddpg --env Pendulum-v1 --steps 1200 --num-envs 2 {REPLAY}",
+    "ddpg, wide layers": f"ddpg --env Pendulum-v1 --steps 1200 --num-envs 2 --agent.actor-hidden 128 128 {REPLAY}",
     "td3, persistent noise": "ddpg --config td3 --env Pendulum-v1 --steps 1200 --num-envs 2 "
     f"--agent.noise ornstein-uhlenbeck {REPLAY}",
 }
@@ -86,6 +86,16 @@ def test_a_seed_of_a_group_is_the_run_that_it_is_alone(kind, tmp_path):
     check_same(tmp_path / "group/seed2", tmp_path / "alone")
     names = {path.name for path in (tmp_path / "alone").iterdir()} - {".lock"}
     assert {path.name for path in (tmp_path / "group/seed2").iterdir()} - {".lock"} == names
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch warns about itself when it compiles
+@pytest.mark.parametrize("kind", ["ppo, native vector with resets in steps", "dqn", "td3, persistent noise"])
+def test_what_is_compiled_for_all_is_what_is_compiled_for_one(kind, tmp_path, monkeypatch):
+    monkeypatch.setitem(KINDS, kind, KINDS[kind].replace("--compile off", "--compile on"))
+    start(kind, tmp_path / "group")
+    start_run(config_of(kind, 2), tmp_path / "alone")
+    check_same(tmp_path / "group/seed2", tmp_path / "alone")
 
 
 class KilledError(BaseException):
