@@ -196,7 +196,7 @@ def test_a_signal_leaves_a_checkpoint_of_each_run_and_says_how_to_go_on(number, 
         time.sleep(0.05)
     time.sleep(0.5)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 128 + number
     assert output.splitlines()[-1].endswith("go on with: palaestra train --resume group")
     assert all(len(list_checkpoints(tmp_path / f"group/seed{seed}")) == 1 for seed in (3, 5))
