@@ -187,14 +187,14 @@ def test_a_run_that_fails_leaves_the_others_alone(tmp_path, monkeypatch, capfd):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_checkpoint_of_each_run_and_says_how_to_go_on(number, tmp_path):
-    words = f"train ppo --env CartPole-v1 --steps 1M --seeds [3,5] --out group {SMALL} --track none".split()
+    words = f"train ppo --env CartPole-v1 --steps 1M --seeds [3,5] --out group {SMALL} --track none --log-every 100".split()
     process = subprocess.Popen(
         [sys.executable, "-m", cli.__name__, *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True
     )
-    while not (tmp_path / "group/seed5/metrics.jsonl").exists():
+    rows = tmp_path / "group/seed5/metrics.jsonl"
+    while not (rows.exists() and rows.stat().st_size):
         assert process.poll() is None
         time.sleep(0.05)
-    time.sleep(0.5)
     process.send_signal(number)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 128 + number
