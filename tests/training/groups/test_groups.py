@@ -187,7 +187,8 @@ def test_a_run_that_fails_leaves_the_others_alone(tmp_path, monkeypatch, capfd):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_checkpoint_of_each_run_and_says_how_to_go_on(number, tmp_path):
-    words = f"train ppo --env CartPole-v1 --steps 1M --seeds [3,5] --out group {SMALL} --track none --log-every 100".split()
+    options = f"--steps 1M --seeds [3,5] --out group {SMALL} --track none --log-every 100"
+    words = ["train", "ppo", "--env", "CartPole-v1", *options.split()]
     process = subprocess.Popen(
         [sys.executable, "-m", cli.__name__, *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True
     )
