@@ -117,13 +117,14 @@ class RayCluster:
         self.ray = ray
         try:
             self._check_nodes()
-            share = {"num_cpus": self.options.cpus, "num_gpus": self.options.gpus}
+            share: dict[str, Any] = {"num_cpus": self.options.cpus, "num_gpus": self.options.gpus}
             self._task = ray.remote(max_retries=RAY_RETRIES, **share)(perform_on_node)
             if self._may_carry():
                 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
                 where = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-                self._home = ray.remote(num_cpus=0, scheduling_strategy=where)(Home).remote()
+                at_home: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": where}
+                self._home = ray.remote(**at_home)(Home).remote()
         except BaseException:
             ray.shutdown()
             raise
