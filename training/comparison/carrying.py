@@ -130,7 +130,7 @@ def place_of(jobs: list[Job], name: str) -> Path:
 def perform_carried(jobs: list[Job], fetch: Fetch, store: Store, seconds: float) -> list[Outcome]:
     """Do jobs in a folder of this machine's own, bringing their files home every few seconds and at the end."""
     with tempfile.TemporaryDirectory(prefix="palaestra-") as root:
-        here = [replace(job, home=root, folder=_inside(job.folder)) for job in jobs]
+        here = [replace(job, home=root, folder=_inside(job)) for job in jobs]
         turn, files = fetch(jobs)
         if CONFIG in files:
             (Path(root) / "config.yaml").write_bytes(files.pop(CONFIG))
@@ -184,11 +184,11 @@ class Carrier:
             process.terminate()
 
 
-def _inside(folder: str) -> str:
-    """A folder's path below another root: as it is, where that leads nowhere else."""
-    path = Path(folder)
+def _inside(job: Job) -> str:
+    """A job's folder below another root: the same path, where that leads nowhere else."""
+    path = Path(job.folder)
     outside = path.is_absolute() or ".." in path.parts
-    return os.path.abspath(folder).lstrip(os.sep) if outside else folder
+    return os.path.abspath(job.path).lstrip(os.sep) if outside else job.folder
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -272,6 +272,14 @@ def test_names_that_lead_out_of_a_run_are_refused(name, run_at_home, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize(
+    ("folder", "there"),
+    [("runs/a", "runs/a"), ("/b/c", "b/c"), ("../b", "here/b"), ("runs/../../x", "here/x")],
+)
+def test_a_carried_run_lies_below_the_nodes_own_folder(folder, there):
+    assert carrying._inside(Job("ppo", "", folder, 0, 1, home="/here/home")) == there
+
+
 def test_checkpoints_are_read_before_what_they_count_on(run_at_home):
     files, known = carrying.changed([run_at_home], {})
     assert next(iter(files)) == "0/checkpoints/000000010/manifest.json"
@@ -427,3 +435,41 @@ def test_of_200_runs_none_is_lost_and_none_run_twice_where_workers_are_killed(tm
     LocalLauncher(2, "on").run([replace(job) for job in planned["local"]], lambda outcomes: None)
     for one, other in zip(planned["ray"], planned["local"], strict=True):
         assert evaluations(one.path) == evaluations(other.path)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_sweep_on_ray_carries_its_runs_and_a_task_that_is_ended_is_not_begun_again(tmp_path):
+    """As the pruner, and Ctrl-C, end tasks."""
+    pytest.importorskip("ray")
+    pytest.importorskip("optuna")
+    space = tmp_path / "space.yaml"
+    space.write_text(
+        "agent: pqn\nenv: CartPole-v1\nsteps: 400\nseeds: 2\nsampler: random\npruner: none\n"
+        "options: {num_envs: 2, evaluate_episodes: 1}\nspace: {agent.learning_rate: {low: 1e-4, high: 1e-3}}\n"
+    )
+    reports = []
+    for where in (["--launcher", "ray", "--ray-storage", "carried"], []):
+        out = tmp_path / f"out{len(reports)}"
+        words = ["sweep", str(space), "--trials", "1", "--workers", "1", "--out", str(out), "--json"]
+        ended = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", DRIVER, *words, *where], capture_output=True, text=True
+        )
+        assert ended.returncode == 0, ended.stderr
+        reports.append(json.loads(ended.stdout)["trials"])
+        assert "over 2 seeds" in (out / "trial0" / "seed0.log").read_text()
+    assert reports[0] == reports[1]
+
+    long = Job("pqn", str(tmp_path / "long.yaml"), str(tmp_path / "long" / "seed0"), 0, 0)
+    Path(long.config).write_text("agent: {name: pqn}\nenv: CartPole-v1\nsteps: 10000000\nthreads: 1\n")
+    with RayCluster(RayOptions(), 1) as cluster, cluster.begin([long]) as command:
+        while command.poll() is None and not (long.path / "metrics.jsonl").exists():
+            time.sleep(0.1)
+        command.terminate()
+        assert command.wait() == 1 and command.error
+        deadline = time.monotonic() + 60
+        while trainers(tmp_path) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        assert not trainers(tmp_path) and list(long.path.glob("checkpoints/*"))
+        time.sleep(5)
+        assert not trainers(tmp_path) and sessions(long.path) == [0]
