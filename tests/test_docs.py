@@ -254,6 +254,13 @@ def test_the_page_of_the_api_is_current():
     assert (ROOT / "docs" / "api.md").read_text() == written
 
 
+def test_the_simulated_tables_are_current():
+    """`python docs/scale_table.py` prints them."""
+    script = runpy.run_path(str(ROOT / "docs" / "scale_table.py"))
+    page = (ROOT / "docs" / "scale.md").read_text()
+    assert all(line in page for line in script["tables"](script["Inputs"]()))
+
+
 @pytest.mark.filterwarnings("ignore")  # Stable-Baselines3's and Matplotlib's own
 def test_the_examples_of_python_md_run(tmp_path, monkeypatch):
     """From top to bottom, as a reader would."""

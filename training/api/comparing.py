@@ -72,7 +72,7 @@ def compare(
     names = [_shown(target.folder) if isinstance(target, Run) else str(target) for target in targets]
     with within(Passed(), progress, trust):
         try:
-            launcher = make_launcher("local", workers, None)
+            launcher = make_launcher("local", workers)
             compared = run_comparison(names, launcher, None if out is None else Path(out), episodes, wandb)
         except StoppedError:
             raise KeyboardInterrupt("stopped; the same call goes on from here") from None

@@ -22,13 +22,19 @@ class CompareOptions:
     out: Path | None = None
     """Folder of the runs and the report; by default comparisons/NAME. What is there already is used again."""
     workers: CountOrZero = 0
-    """Runs at a time, each on one thread; 0 is one a core."""
+    """Runs at a time, each on one thread; 0 is one a core, or what fits into the Ray cluster."""
     launcher: Literal["local", "ray"] = "local"
     """Processes of this machine, or tasks of a Ray cluster."""
     group_seeds: Literal["auto", "on", "off"] = "auto"
     """Train seeds of an agent in one process: auto where there are more runs than workers. Results are the same."""
     ray_address: str | None = None
-    """Address of a Ray cluster; by default one is started here."""
+    """Address of a Ray cluster, or auto for the one that this machine belongs to; by default one is started here."""
+    ray_storage: Literal["auto", "shared", "carried"] = "auto"
+    """Whether all nodes see the folder (shared), or files are sent through Ray (carried); auto: each node looks."""
+    cpus_per_run: float = 1.0
+    """CPUs that Ray keeps for a task; a run has one thread whatever they are."""
+    gpus_per_run: float = 0.0
+    """GPUs that Ray keeps for a task; 0.25 lets four share one."""
     episodes: Count = 100
     """Evaluation episodes of each run, where folders are compared; suites say their own."""
     wandb: bool = False
@@ -41,9 +47,11 @@ def compare(arguments: list[str]) -> int:
     """Train what is missing, score, report; exit code 1 if a run failed."""
     options = read_options(CompareOptions, arguments, "compare")
     from ..comparison.comparison import make_launcher, run_comparison
+    from ..comparison.ray_launcher import RayOptions
     from ..run.signals import StoppedError
 
-    launcher = make_launcher(options.launcher, options.workers, options.ray_address, options.group_seeds)
+    ray = RayOptions(options.ray_address, options.cpus_per_run, options.gpus_per_run, options.ray_storage)
+    launcher = make_launcher(options.launcher, options.workers, ray, options.group_seeds)
     try:
         compared = run_comparison(options.targets, launcher, options.out, options.episodes, options.wandb)
     except StoppedError as stop:

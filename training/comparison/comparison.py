@@ -17,7 +17,7 @@ from .jobs import GroupSeeds, Outcome
 from .launchers import Launcher, LocalLauncher
 from .processes import worker_count
 from .progress_table import ProgressTable
-from .ray_launcher import RayLauncher
+from .ray_launcher import NO_RAY_OPTIONS, RayLauncher, RayOptions, check_ray_options
 from .report.publication import comparison_publication
 from .report.report import write_report
 from .report.text import terminal_text
@@ -104,16 +104,19 @@ def write_findings(results: Results, out: Path, failed: list[Outcome], wandb: bo
 
 
 def make_launcher(
-    kind: Literal["local", "ray"], workers: int, ray_address: str | None, group_seeds: GroupSeeds = "auto"
+    kind: Literal["local", "ray"],
+    workers: int,
+    ray: RayOptions = NO_RAY_OPTIONS,
+    group_seeds: GroupSeeds = "auto",
 ) -> Launcher:
-    """Return what does runs, `workers` at a time (0: one a core); Ray's are done one by one.
+    """Return what does runs, `workers` at a time (0: one a core, or as many as fit into the cluster).
 
     Raises:
-        UsageError: there is an address, and no Ray to use it.
+        UsageError: options of Ray are wrong, or there is no Ray to use them.
     """
-    workers = worker_count(workers)
-    if kind == "ray":
-        return RayLauncher(workers, ray_address)
-    if ray_address is not None:
-        raise UsageError("--ray-address: only with --launcher ray")
-    return LocalLauncher(workers, group_seeds)
+    check_ray_options(kind, ray)
+    return (
+        RayLauncher(ray, workers, group_seeds)
+        if kind == "ray"
+        else LocalLauncher(worker_count(workers), group_seeds)
+    )

@@ -33,6 +33,7 @@ class Job:
     folder: str
     seed: int
     episodes: int
+    """Evaluation episodes; 0: it is trained, and not scored."""
     home: str = field(default_factory=os.getcwd)
     """Where paths begin, and the user's own modules lie."""
     group: str = ""
@@ -49,7 +50,7 @@ class Job:
         seed, episodes = str(FINAL_SEED + self.seed), str(self.episodes)
         train = ["train", self.agent, "--config", self.config, "--seed", str(self.seed), "--out", self.folder]
         evaluate = ["evaluate", self.folder, "--episodes", episodes, "--seed", seed, "--json"]
-        return [[*words, *self.trusted] for words in (train, evaluate)]
+        return [[*words, *self.trusted] for words in ((train, evaluate) if self.episodes else (train,))]
 
     @property
     def trusted(self) -> list[str]:
@@ -103,7 +104,8 @@ def perform(
             code, output = _palaestra(words, job, started)
             if code != 0:
                 return Outcome(job.folder, f"{last_line(job.log)} (exit code {code}; {job.log})")
-        write_score(job.path, output)
+        if job.episodes:
+            write_score(job.path, output)
     except Exception as error:  # whatever it is, it must not stop the other runs
         return Outcome(job.folder, " ".join(f"{type(error).__name__}: {error}".split()))
     return Outcome(job.folder)
@@ -147,7 +149,7 @@ def trained_together(jobs: list[Job]) -> list[list[str]]:
         first, seeds = new[0], ",".join(str(job.seed) for job in new)
         parent = str(Path(first.folder).parent)
         words = ["train", first.agent, "--config", first.config, "--seeds", f"[{seeds}]", "--out", parent]
-        commands.append([*words, "--compile", first.group])
+        commands.append([*words, *(["--compile", first.group] if first.group else [])])
     return [[*words, *jobs[0].trusted] for words in commands]
 
 
@@ -171,13 +173,13 @@ def grouped(jobs: list[Job], workers: int, mode: GroupSeeds) -> list[list[Job]]:
 
 def steps_left(job: Job) -> list[list[str]]:
     """Commands that finish a job, from whatever a kill has left of it."""
-    train, evaluate = job.commands
+    train, *scoring = job.commands
     if (job.path / CONFIG_FILE).is_file():
         finished = describe_run(job.path).finished
-        return [evaluate] if finished else [["train", "--resume", job.folder, *job.trusted], evaluate]
+        return scoring if finished else [["train", "--resume", job.folder, *job.trusted], *scoring]
     # Killed while it wrote its config: nothing of a run is there yet, but its folder would not count as new.
     (job.path / f"{CONFIG_FILE}.tmp").unlink(missing_ok=True)
-    return [train, evaluate]
+    return [train, *scoring]
 
 
 def write_score(run_dir: Path, output: str) -> None:

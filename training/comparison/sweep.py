@@ -20,8 +20,9 @@ from ..settings.trust import trusts_everything
 from ..settings.usage import UsageError
 from ..settings.yaml_files import dump_yaml, save_yaml
 from ..tracking.progress import say
-from .jobs import GroupSeeds
+from .jobs import GroupSeeds, Job
 from .processes import begin, last_line, worker_count
+from .ray_launcher import RayCluster, RayCommand
 from .search_space import SearchedOption, Space, trial_values
 
 if TYPE_CHECKING:
@@ -89,13 +90,14 @@ class Sweep:
         self.failures = 0
         """Trials that failed since this process began."""
         self.asking = threading.Lock()
+        self.cluster: RayCluster | None = None
 
-    def run(self, trials: int, workers: int) -> None:
-        """Go on until the study has so many finished trials, `workers` at a time (0: one a core).
+    def run(self, trials: int, workers: int, cluster: RayCluster | None = None) -> None:
+        """Go on until the study has so many finished trials, `workers` at a time (0: one a core), here or in a cluster.
 
         A trial that fails does not count; many of them end it early.
         """
-        workers = worker_count(workers)
+        workers, self.cluster = worker_count(workers), cluster
         self._take_up_lost_trials()
         interrupted: list[int] = []
 
@@ -196,6 +198,11 @@ class Sweep:
     def _train_together(self, trial: optuna.Trial, config: Path) -> None:
         """Train all runs of a trial in one process; what it leaves undone, `_result` does run by run."""
         runs = [config.parent / f"seed{seed}" for seed in range(self.space.seeds)]
+        if self.cluster is not None:
+            jobs = [self._job(config, seed) for seed in range(self.space.seeds)]
+            with self.cluster.begin(jobs) as command:
+                self._watch(command, trial, runs[0])
+            return
         if all((run / "config.yaml").is_file() for run in runs):
             words = ["train", "--resume", *map(str, runs)]
         elif not any(run.exists() for run in runs):
@@ -229,18 +236,28 @@ class Sweep:
                 str(run),
             ]
             command = ["train", "--resume", str(run)] if started else words
-            with begin([*command, *(["--trust"] if self.trust else [])], log) as process:
+            command += ["--trust"] if self.trust else []
+            cluster = self.cluster
+            with (
+                cluster.begin([self._job(config, seed)]) if cluster is not None else begin(command, log)
+            ) as process:
                 code = self._watch(process, trial if seed == 0 else None, run)
             if self.stopping.is_set():
                 return None
             if code != 0:
-                raise TrialFailedError(f"{last_line(log)} ({log})")
+                away = process.error if isinstance(process, RayCommand) else None
+                raise TrialFailedError(away or f"{last_line(log)} ({log})")
         reached = evaluations(run)
         if not reached:
             raise TrialFailedError(f"{run} has no evaluation")
         return reached[-1][1]
 
-    def _watch(self, process: subprocess.Popen, trial: optuna.Trial | None, run: Path) -> int:
+    def _job(self, config: Path, seed: int) -> Job:
+        """A run of a trial as a cluster does it."""
+        run = config.parent / f"seed{seed}"
+        return Job(self.space.agent, str(config), str(run), seed, 0, trust=self.trust)
+
+    def _watch(self, process: subprocess.Popen | RayCommand, trial: optuna.Trial | None, run: Path) -> int:
         """Wait for a run, and report its evaluations to the pruner; returns its exit code."""
         reported = 0
         while process.poll() is None:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,6 @@ from palaestra.training.comparison.caveats import notes
 from palaestra.training.comparison.comparison import AT_WORK
 from palaestra.training.comparison.jobs import Job, grouped, perform, score_of, steps_left
 from palaestra.training.comparison.launchers import LocalLauncher
-from palaestra.training.comparison.ray_launcher import RayLauncher
 from palaestra.training.comparison.report import report
 from palaestra.training.comparison.report.tables import short
 from palaestra.training.comparison.scoring import make_jobs, run_suite
@@ -447,51 +445,6 @@ def test_a_child_is_named_by_its_module_and_gets_what_its_machine_lacks(tmp_path
     monkeypatch.undo()
     with processes.begin(words, log) as child:
         assert child.stdout.read().startswith("palaestra "), log.read_text()
-
-
-class FakeRay(types.ModuleType):
-    """Ray as far as the launcher needs it; tasks run here, and their results arrive or do not."""
-
-    def __init__(self, hangs):
-        super().__init__("ray")
-        error = type("RayError", (Exception,), {})
-        timeout = type("GetTimeoutError", (error,), {})
-        self.exceptions = types.SimpleNamespace(RayError=error, GetTimeoutError=timeout)
-        self.hangs = hangs
-        self.jobs = []
-
-    def init(self, **options):
-        pass
-
-    def shutdown(self):
-        pass
-
-    def remote(self, **options):
-        return lambda function: types.SimpleNamespace(remote=self.submit)
-
-    def submit(self, job):
-        self.jobs.append(job)
-        return len(self.jobs)
-
-    def wait(self, references, timeout):
-        return references[:1], references[1:]
-
-    def get(self, reference, timeout):
-        if self.hangs:
-            raise self.exceptions.GetTimeoutError
-        return jobs.Outcome(self.jobs[reference - 1].folder)
-
-
-@pytest.mark.parametrize("hangs", [False, True])
-def test_ray_hands_the_drivers_variables_on_and_waits_for_no_result_for_ever(hangs, monkeypatch):
-    fake = FakeRay(hangs)
-    monkeypatch.setitem(sys.modules, "ray", fake)
-    monkeypatch.setenv("NEEDED_BY_THE_ENVIRONMENT", "1")
-    monkeypatch.setenv("RAY_OF_THE_DRIVER", "1")
-    (outcome,) = RayLauncher(1).run([Job("ppo", "", "run", 0, 1)], lambda done: None)
-    environment = fake.jobs[0].environment
-    assert environment["NEEDED_BY_THE_ENVIRONMENT"] == "1" and "RAY_OF_THE_DRIVER" not in environment
-    assert outcome.error == ("Ray kept its result back for 60 s" if hangs else None)
 
 
 @pytest.mark.parametrize("file", ["score.json", "summary.json"])
