@@ -1,0 +1,57 @@
+"""Starts the processes of one run for tests, without torchrun: `python processes.py JOBS` is one of them."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+
+def begin(jobs, ranks):
+    """Start processes that train `jobs` one after the other: `[words, folder, steps to go on to or None]`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks), "OMP_NUM_THREADS": "1"}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [
+        subprocess.Popen(
+            [sys.executable, __file__, json.dumps(jobs)],
+            env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(ranks)
+    ]
+
+
+def end(processes, seconds=120):
+    """Wait for all; returns what each has written to stderr."""
+    try:
+        said = [process.communicate(timeout=seconds)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0] * len(processes), said
+    return said
+
+
+def main():
+    from palaestra.training.parallel.start import resume_ranked, start_ranked
+    from palaestra.training.parallel.team import Team
+    from palaestra.training.settings.ranks import this_rank
+    from palaestra.training.settings.train_options import read_train_options
+
+    team = Team(this_rank())
+    for words, folder, steps in json.loads(sys.argv[1]):
+        if steps is None:
+            agent, *options = words.split()
+            start_ranked(team, read_train_options(agent, options)[0], Path(folder))
+        else:
+            resume_ranked(team, Path(folder), steps)
+    team.close()
+
+
+if __name__ == "__main__":
+    main()
