@@ -17,8 +17,8 @@ from .compiled_step import LossFunction, Step, compile_step, functional_step, no
 Network = TypeVar("Network", bound=nn.Module)
 
 
-# (optimiser, loss, batch, scales) -> metrics: one step, which other processes take, too.
-Share = Callable[["FlatAdam", LossFunction, tuple[Any, ...], Tensor], dict[str, Tensor]]
+# (optimiser, loss, batch, scales) -> metrics: one step, which other processes take, too; None where it is not shared.
+Share = Callable[["FlatAdam", LossFunction, tuple[Any, ...], Tensor], dict[str, Tensor] | None]
 
 
 class Paced:
@@ -101,8 +101,8 @@ class FlatAdam:
 
     def _step(self, loss: LossFunction, batch: tuple[Any, ...], learning_rate: float) -> dict[str, Tensor]:
         scales = self._count_step(learning_rate)
-        if self.share is not None:
-            return self.share(self, loss, batch, scales)
+        if self.share is not None and (shared := self.share(self, loss, batch, scales)) is not None:
+            return shared
         if self.compile:
             metrics = self._compiled_step(loss, batch, scales)
             if metrics is not None:

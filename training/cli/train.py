@@ -48,7 +48,7 @@ def train(arguments: list[str]) -> int:
     if this_rank().size > 1:
         from .train_ranks import train_ranks
 
-        return train_ranks(arguments)
+        return train_ranks(arguments, ResumeOptions)
     from .train_group import resumed_folders, train_seeds, without_seeds
 
     if not resume and option_value(arguments, "world-model") is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 from ..settings.arguments import option_value, option_words
 from ..settings.ranks import this_rank
@@ -10,18 +11,21 @@ from ..settings.usage import RunFailedError, UsageError
 from .terminal.options import read_options
 from .terminal.output import BAD_INPUT, FAILURE, exit_code
 
+if TYPE_CHECKING:
+    from ..parallel.team import Team
+    from ..run.session import Result
 
-def train_ranks(arguments: list[str]) -> int:
+
+def train_ranks(arguments: list[str], resume_options: type[Any]) -> int:
     """Train in this process and in those that torchrun has started beside it; one of them says what went wrong."""
     from ...envs.backends.failure import EnvironmentFailedError
     from ..parallel.start import NotStartedError
     from ..parallel.team import Team
     from ..run.describe import describe, describe_failure
-    from .train import ResumeOptions
 
     team = Team(this_rank())
     try:
-        result = _train(team, arguments, ResumeOptions)
+        result = _train(team, arguments, resume_options)
     except NotStartedError:
         return BAD_INPUT
     except (UsageError, RunFailedError) as error:
@@ -38,7 +42,7 @@ def train_ranks(arguments: list[str]) -> int:
     return exit_code(result.signal)
 
 
-def _train(team, arguments, resume_options):  # type: ignore[no-untyped-def]
+def _train(team: Team, arguments: list[str], resume_options: type[Any]) -> Result:
     from ..parallel.start import resume_ranked, start_ranked
     from ..run.folder import default_run_dir
     from ..settings.train_options import read_train_options

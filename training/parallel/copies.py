@@ -20,6 +20,7 @@ from ...envs.vector import Envs, Episode
 from ...envs.wrappers.wrapper import EnvsWrapper
 from ..run.collect import Collector
 from .agents import Ranked
+from .state import joined_copies, joined_rollouts, split_copies, split_rollout
 from .team import Team
 
 
@@ -89,8 +90,23 @@ class RankCollector:
         told = self.team.gather((self.waiting, restarts, list(self.caught)))
         self.waiting = []
         self.envs.elsewhere = sum(each[1] for each in told) - restarts
-        self.agreed += [signal for each in told for signal in each[2] if not self.agreed][:1]
+        self.agreed += [signal for each in told for signal in each[2]][: not self.agreed]
         return [episode for each in told for episode in each[0]]
+
+    def joined(self) -> dict[str, Any]:
+        """States of the parts of which a process has a share, as one process with all copies would have them."""
+        told = self.team.gather((self.state_dict(), self.agent.rollout.state_dict()))
+        copies, rollouts = zip(*told, strict=True)
+        return {
+            "collector": joined_copies(copies),
+            "agent.rollout": joined_rollouts(rollouts, self.envs.num_envs),
+        }
+
+    def own_share(self, name: str, state: Any) -> Any:
+        """This process's share of a part's state."""
+        if name == "collector":
+            return split_copies(state, self.rows)
+        return split_rollout(state, self.rows) if name == "agent.rollout" else state
 
     def state_dict(self) -> dict[str, Any]:
         """Place of this process's copies, and the agent's memory there."""

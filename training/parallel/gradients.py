@@ -13,9 +13,13 @@ from ...networks.optimizer import FlatAdam
 from ...networks.tree import tree_map
 from .team import Team
 
+# Steps of a minibatch times parameters. Below, every process takes the whole step by itself, with the same result:
+# sharing it would save less than telling each other the gradients takes.
+SHARED_FROM = 2**24
+
 
 class SharedStep:
-    """Takes the steps of a `FlatAdam` (its `share`), equal to those of one process but for rounding.
+    """Takes the larger steps of a `FlatAdam` (its `share`), equal to those of one process but for rounding.
 
     A loss is a mean over the steps of its batch that are `valid`, so the whole gradient is the mean of those of the
     parts, weighted by how many of these each holds. It is added up with the metrics in one go; clipping and Adam then
@@ -28,9 +32,12 @@ class SharedStep:
 
     def __call__(
         self, optimizer: FlatAdam, loss: LossFunction, batch: tuple[Any, ...], scales: Tensor
-    ) -> dict[str, Tensor]:
-        """Take one step; every process gives the same batch, and gets the same metrics."""
+    ) -> dict[str, Tensor] | None:
+        """Take one step; every process gives the same batch, and gets the same metrics. None where it is small."""
         whole, *common = batch
+        # On a GPU not every sum is the same twice: there only what is added up is the same everywhere.
+        if optimizer.vector.is_cpu and whole.valid.numel() * len(optimizer.vector) < SHARED_FROM:
+            return None
         part, weight = part_of(whole, self.team.rank, self.team.size)
         metrics = self._gradient(optimizer, loss, (part, *common), scales)
         values = torch.cat([optimizer.gradient, *(metric.detach().reshape(1) for metric in metrics.values())])

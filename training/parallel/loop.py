@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...envs.make import make_envs
+from ...networks.optimizer import FlatAdam
 from ..run.build import build_agent, set_threads, training_spec
 from ..run.checkpoint import Part, load_checkpoint, restore
 from ..run.clocks import Clock, Meter, MetricsLog
@@ -23,8 +24,10 @@ from ..tracking.progress import Progress
 from ..tracking.tracker import Tracker
 from .agents import RANKED, Ranked
 from .copies import RankCollector, spec_of_rows
-from .state import joined_copies, joined_rollouts, split_copies, split_rollout
 from .team import Team
+from .together import TeamCollector, TeamEnvs
+
+AnyCollector = RankCollector | TeamCollector
 
 
 class Kept:
@@ -87,39 +90,35 @@ class TeamCheckpoints(Checkpoints):
     """Checkpoints that hold what one process with all copies would hold; rank 0 writes them."""
 
     def __init__(
-        self,
-        session: TeamSession,
-        parts: dict[str, Part],
-        saved_step: int | None,
-        collector: RankCollector,
-        meter: Meter,
+        self, session: TeamSession, parts: dict[str, Part], saved_step: int | None, collector: AnyCollector
     ):
-        self.copies, self.rollout = Kept(), Kept()
-        joined = {"collector": self.copies, "agent.rollout": self.rollout}
-        super().__init__(session, parts | joined, saved_step)
-        self.collector, self.meter = collector, meter
+        super().__init__(session, parts, saved_step)
+        self.own, self.collector = parts, collector
 
     def save(self) -> None:
         """Gather the shares of all, and write them together, unless there is a checkpoint of this step."""
         if self.session.clock.step == self.saved_step:
             return
-        self.meter.add_episodes(self.collector.meet())
-        agent, team = self.collector.agent, self.collector.team
-        own = (self.collector.state_dict(), agent.rollout.state_dict(), fingerprint(agent))
-        copies, rollouts, prints = zip(*team.gather(own), strict=True)
-        if len(set(prints)) > 1:
+        meter, team = self.own["meter"], self.collector.team
+        assert isinstance(meter, Meter)
+        meter.add_episodes(self.collector.meet())
+        joined = {name: Kept(state) for name, state in self.collector.joined().items()}
+        if len(set(team.gather(fingerprint(self.own)))) > 1:
             raise RunFailedError("the networks of the processes have come apart; use machines that are alike")
         if team.rank > 0:
             self.saved_step = self.session.clock.step
             return
-        self.copies.state = joined_copies(copies)
-        self.rollout.state = joined_rollouts(rollouts, self.collector.envs.num_envs)
+        self.parts = self.own | joined
         super().save()
 
 
-def fingerprint(agent: Ranked) -> int:
-    """A number that differs where parameters do, by one bit."""
-    return zlib.crc32(agent.optimizer.vector.detach().cpu().numpy().tobytes())
+def fingerprint(parts: dict[str, Part]) -> int:
+    """A number that differs where learned parameters do, by one bit."""
+    number = 0
+    for part in parts.values():
+        if isinstance(part, FlatAdam):
+            number = zlib.crc32(part.vector.detach().cpu().numpy().tobytes(), number)
+    return number
 
 
 def states_of(checkpoint: Path | None, names: list[str]) -> dict[str, Any] | None:
@@ -144,38 +143,38 @@ def train(
     team.use(config.device)
     # The threads of a machine are shared by its processes.
     set_threads(max(1, config.threads // team.place.local_size))
-    rows = team.rows(config.num_envs)
     with as_usage_errors():
-        made = make_envs(spec_of_rows(training_spec(config), rows))
+        made = make_envs(spec_of_rows(training_spec(config), team.rows(config.num_envs)))
     with closing(made) as envs, caught_signals() as caught:
-        variant = RANKED[find_component("agent", config.agent)]
-        agent = build_agent(config, envs.observation_space, envs.action_space, variant)
-        assert isinstance(agent, Ranked)
-        agent.join(team, config.num_envs)
-        collector = RankCollector(team, agent, envs, caught)
-        meter, clock = Meter(), TeamClock(team.size)
+        agent = build_agent(config, envs.observation_space, envs.action_space, variant(config))
+        collector: AnyCollector
+        if isinstance(agent, Ranked):
+            agent.join(team, config.num_envs)
+            collector, clock = RankCollector(team, agent, envs, caught), TeamClock(team.size)
+        else:
+            collector, clock = TeamCollector(agent, TeamEnvs(team, envs, caught)), Clock()
+        meter = Meter()
         parts = run_parts(agent, collector, meter, clock)
         states = team.hand_out(states_of(checkpoint, list(parts)) if team.rank == 0 else None)
         for name, part in parts.items() if states is not None else ():
-            state = states[name]
-            if name == "collector":
-                state = split_copies(state, rows)
-            elif name == "agent.rollout":
-                state = split_rollout(state, rows)
-            restore(part, state)
+            restore(part, collector.own_share(name, states[name]))
         session = TeamSession(
             config, run_dir, tracker, clock, collector.agreed, rank=team.rank, caught=caught
         )
-        saved = None if states is None else clock.step
-        checkpoints = TeamCheckpoints(session, parts, saved, collector, meter)
+        checkpoints = TeamCheckpoints(session, parts, None if states is None else clock.step, collector)
         if states is not None:
             session.evaluate_if_missed(agent)
-        learn(
-            session, agent, collector, MetricsLog(tracker, clock, meter), progress, config.steps, checkpoints
-        )
+        log = MetricsLog(tracker, clock, meter)
+        learn(session, agent, collector, log, progress, config.steps, checkpoints)
         checkpoints.save()
         if not session.signals:
             session.evaluate(agent)
         # The others have nothing left to do; all of them end as rank 0 does.
         collector.meet()
         return session.result()
+
+
+def variant(config: RunConfig) -> type[Ranked] | None:
+    """What is built in place of an agent that learns from rollouts; None where every process has all steps."""
+    # An auxiliary loss keeps the steps that its agent takes in, which must be all.
+    return None if config.auxiliary != "none" else RANKED.get(find_component("agent", config.agent))

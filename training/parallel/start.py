@@ -6,17 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ..run.build import choose_device
 from ..run.loop import AgentLoop, loop_of
 from ..run.session import Result
 from ..run.start import Train, resume_run, start_run
-from ..settings.components import find_component
 from ..settings.config import RunConfig, load_config
 from ..settings.ranks import processes
 from ..settings.usage import UsageError
 from ..tracking.progress import Progress, quietly
 from ..tracking.tracker import Tracker
-from .agents import RANKED
-from .loop import train
+from .loop import train, variant
 from .team import Team
 
 
@@ -28,8 +27,8 @@ class NotStartedError(Exception):
     """Rank 0 has not begun, and has said why."""
 
 
-def start_ranked(team: Team, config: RunConfig, run_dir: Path) -> Result | None:
-    """Train from the beginning; returns how it ended in rank 0, None in the others.
+def start_ranked(team: Team, config: RunConfig, run_dir: Path) -> Result:
+    """Train from the beginning; returns how it ended, of which rank 0 alone knows the evaluation.
 
     Raises:
         UsageError: the request is wrong, or nothing of ours trains it in many processes; nothing is written.
@@ -48,7 +47,7 @@ def resume_ranked(
     schedule_steps: int | None = None,
     device: str | None = None,
     threads: int | None = None,
-) -> Result | None:
+) -> Result:
     """Go on with a run, of as many processes as before or of others; returns as `start_ranked` does."""
 
     def resume(train: Train) -> Result:
@@ -59,7 +58,7 @@ def resume_ranked(
     return _together(team, resume)
 
 
-def _together(team: Team, begin: Callable[[Train], Result]) -> Result | None:
+def _together(team: Team, begin: Callable[[Train], Result]) -> Result:
     """Let rank 0 begin, and all others train what it has begun."""
     if team.rank > 0:
         order = team.hand_out()
@@ -95,14 +94,10 @@ def why_not(config: RunConfig, ranks: int) -> str | None:
     one = "train it in one process"
     if loop_of(config) is not AgentLoop:
         return f"{config.agent} has a training loop of its own: {one}, without torchrun"
-    if find_component("agent", config.agent) not in RANKED:
-        return (
-            f"agent {config.agent} is not trained in many processes, ppo and pqn are; {one}, without torchrun"
-        )
+    if variant(config) is None and choose_device(config.device).type != "cpu":
+        return f"{config.agent} is trained in many processes on the CPU only: {one}, or give --device cpu"
     if config.data or config.bonus != "none" or config.imitate != "none":
         return f"demonstrations and learned rewards are those of one process: {one}, without torchrun"
-    if config.auxiliary != "none":
-        return f"--auxiliary {config.auxiliary}: auxiliary losses are those of one process: {one}, without torchrun"
     if config.dream.model is not None or config.show_model_memory:
         return f"world models are used in one process: {one}, without torchrun"
     if config.backend != "sync":

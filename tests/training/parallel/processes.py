@@ -9,7 +9,10 @@ from pathlib import Path
 
 
 def begin(jobs, ranks):
-    """Start processes that train `jobs` one after the other: `[words, folder, steps to go on to or None]`."""
+    """Start processes that train `jobs` one after the other: `[words, folder, steps to go on to or None]`.
+
+    Gradients of all steps are shared, however small, but for jobs with `--notes whole`.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -38,13 +41,15 @@ def end(processes, seconds=120):
 
 
 def main():
+    from palaestra.training.parallel import gradients
     from palaestra.training.parallel.start import resume_ranked, start_ranked
     from palaestra.training.parallel.team import Team
     from palaestra.training.settings.ranks import this_rank
     from palaestra.training.settings.train_options import read_train_options
 
-    team = Team(this_rank())
+    team, usual = Team(this_rank()), gradients.SHARED_FROM
     for words, folder, steps in json.loads(sys.argv[1]):
+        gradients.SHARED_FROM = usual if "--notes whole" in words else 0
         if steps is None:
             agent, *options = words.split()
             start_ranked(team, read_train_options(agent, options)[0], Path(folder))

@@ -27,13 +27,23 @@ CLOCKS = (
 SMALL = f"--num-envs 4 --encoder.hidden 8 {CLOCKS}"
 # Ragged minibatches, windows that are padded, steps that end in the middle of a rollout.
 KINDS = {
-    "ppo": "ppo --env CartPole-v1 --steps 300 --schedule-steps 300 --agent.epochs 20 --agent.rollout-length 30 --agent.batch-size 50 "
+    "ppo": "ppo --env CartPole-v1 --steps 300 --schedule-steps 300 --agent.epochs 20 "
+    "--agent.rollout-length 30 --agent.batch-size 50 "
     f"--agent.target-kl 0.001 --agent.learning-rate 0.003 --agent.normalize-reward --encoder.normalize {SMALL}",
     "ppo, lstm": "ppo --env Pendulum-v1 --steps 200 --memory lstm --memory.hidden 8 --agent.rollout-length 20 "
     "--agent.sequence-length 8 --agent.batch-size 24 --agent.epochs 1 --agent.noise-correlation 0.5 "
     f"--frame-stack 2 --show-previous --encoder.normalize {SMALL}",
     "pqn": "pqn --env CartPole-v1 --steps 300 --agent.rollout-length 16 --agent.batch-size 50 --agent.hidden 8 "
     f"{SMALL}",
+}
+# Agents of which every process has all steps.
+TOGETHER = {
+    "dqn": "dqn --env CartPole-v1 --steps 300 --agent.learning-starts 60 --agent.replay-capacity 200 "
+    f"--agent.hidden 8 --agent.prioritized {SMALL}",
+    "td3": "ddpg --config td3 --env Pendulum-v1 --steps 200 --agent.learning-starts 60 --frame-stack 2 "
+    f"--agent.noise ornstein-uhlenbeck {SMALL}",
+    "reinforce": f"reinforce --env CartPole-v1 --steps 300 --agent.steps-per-update 100 {SMALL}",
+    "auxiliary": f"ppo --env Pendulum-v1 --steps 200 --agent.rollout-length 20 --auxiliary predict {SMALL}",
 }
 PAUSE, END = 212, 300
 
@@ -74,9 +84,13 @@ def folder(tmp_path_factory):
     part = KINDS["ppo"].replace(f"--steps {END}", f"--steps {PAUSE}")
     jobs += [[part, str(folder / "part"), None], [part, str(folder / "resumed"), None]]
     jobs += [["", str(folder / "resumed"), END]]
+    jobs += [[f"{KINDS['ppo']} --notes whole", str(folder / "whole"), None]]
+    jobs += [[words, str(folder / f"two {kind}"), None] for kind, words in TOGETHER.items()]
+    jobs += [[TOGETHER["dqn"].replace("300", str(PAUSE)), str(folder / "resumed dqn"), None]]
+    jobs += [["", str(folder / "resumed dqn"), END]]
     started = processes.begin(jobs, 2)
     try:
-        for kind, words in KINDS.items():
+        for kind, words in (KINDS | TOGETHER).items():
             start_run(config_of(words), folder / f"one {kind}")
     finally:
         processes.end(started)
@@ -86,6 +100,15 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_learn_what_one_does(folder, kind):
     check_close(folder / f"one {kind}", folder / f"two {kind}")
+
+
+@pytest.mark.parametrize("kind", TOGETHER)
+def test_agents_that_have_all_steps_are_those_of_one_process_bit_for_bit(folder, kind):
+    check_equal(folder / f"one {kind}", folder / f"two {kind}")
+
+
+def test_small_steps_are_not_shared_and_equal_those_of_one_process_bit_for_bit(folder):
+    check_equal(folder / "one ppo", folder / "whole")
 
 
 def test_an_update_that_stops_early_is_among_them(folder):
@@ -106,6 +129,7 @@ def test_episodes_of_all_processes_are_counted(folder):
 
 def test_a_run_goes_on_bit_for_bit(folder):
     check_equal(folder / "two ppo", folder / "resumed")
+    check_equal(folder / "two dqn", folder / "resumed dqn")
 
 
 def test_a_run_goes_on_in_another_number_of_processes(folder, tmp_path, capsys):
@@ -126,6 +150,11 @@ def torchrun(ranks, *words):
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def check_ends_well(process):
+    said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
 
 
 def children(process):
@@ -154,7 +183,7 @@ def test_four_processes_learn_what_one_does(tmp_path):
 def test_a_killed_process_ends_the_run_in_one_line(tmp_path, victim):
     words = KINDS["ppo"].replace(f"--steps {END}", "--steps 4000 --checkpoint-every 256").split()
     whole = tmp_path / "whole"
-    assert torchrun(2, *words, "--out", str(whole)).wait(300) == 0
+    check_ends_well(torchrun(2, *words, "--out", str(whole)))
     run_dir = tmp_path / "killed"
     process = torchrun(2, *words, "--out", str(run_dir))
     wait_for_checkpoint(run_dir, process)
@@ -163,7 +192,7 @@ def test_a_killed_process_ends_the_run_in_one_line(tmp_path, victim):
     assert process.returncode != 0
     assert [line for line in said.splitlines() if line.startswith("error:")] != []
     assert said.count("has lost another one") == 1 and f"train --resume {run_dir}" in said
-    assert torchrun(2, "--resume", str(run_dir)).wait(300) == 0
+    check_ends_well(torchrun(2, "--resume", str(run_dir)))
     check_equal(whole, run_dir)
 
 
@@ -180,9 +209,9 @@ def test_a_signal_stops_all_of_them_at_the_same_step(tmp_path):
 
 @pytest.mark.slow
 def test_a_refusal_is_said_once_and_writes_nothing(tmp_path):
-    words = f"dqn --env CartPole-v1 --steps 300 --out {tmp_path / 'run'}".split()
+    words = f"ppo --env CartPole-v1 --steps 300 --bonus rnd --out {tmp_path / 'run'}".split()
     process = torchrun(2, *words)
     _, said = process.communicate(timeout=120)
     lines = [line for line in said.splitlines() if line.startswith("error:")]
-    assert len(lines) == 1 and "agent dqn is not trained in many processes" in lines[0]
+    assert len(lines) == 1 and "learned rewards are those of one process" in lines[0]
     assert not (tmp_path / "run").exists()

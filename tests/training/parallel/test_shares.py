@@ -111,13 +111,13 @@ def test_a_rollout_is_joined_and_split():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("reinforce --env CartPole-v1", "agent reinforce is not trained in many processes, ppo and pqn are"),
         ("ppo --env CartPole-v1 --backend vector", "--backend vector: in 3 processes each steps its own copies"),
         ("ppo --env CartPole-v1 --num-envs 8", "--num-envs 8: 3 processes step as many copies each; use 6 or 9"),
         ("ppo --env CartPole-v1 --num-envs 2", "--num-envs 2: 3 processes step as many copies each; use 3"),
-        ("ppo --env CartPole-v1 --auxiliary curl", "--auxiliary curl: auxiliary losses are those of one process"),
         ("ppo --env CartPole-v1 --bonus rnd", "learned rewards are those of one process"),
+        ("sb3/ppo --env CartPole-v1", "sb3/ppo has a training loop of its own"),
         ("ppo --env CartPole-v1 --num-envs 9", None),
+        ("dqn --env CartPole-v1 --num-envs 9", None),
     ],
 )  # fmt: skip
 def test_what_is_refused(words, said):
