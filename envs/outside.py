@@ -32,6 +32,8 @@ FROM_PYTHON = "from-python:"
 
 _given: ContextVar[Mapping[str, Any]] = ContextVar("given", default=MappingProxyType({}))
 _loading = threading.RLock()
+# Files that this process has loaded: the module, and the hash of what it was made of.
+_loaded: dict[Path, tuple[ModuleType, str]] = {}
 
 
 @contextmanager
@@ -104,20 +106,24 @@ def load_module(name: str) -> ModuleType:
 def load_file(path: Path, digest: str | None = None) -> ModuleType:
     """Load a Python file once a process; modules beside it can be imported, as with `python FILE`.
 
-    Where its name is free, it is imported under it, so that whoever else imports it gets the same module.
+    A run goes on with what was loaded when its file is edited meanwhile. Where the file's name is free, it is imported
+    under it, so that whoever else imports it gets the same module.
 
     Args:
         path: the file.
-        digest: what `file_digest` said of it in another process, with which this one shares a run.
+        digest: hash of what another process has loaded, with which this one shares a run.
 
     Raises:
         ImportError: there is no such file, it has changed, or it fails; one line that names the line.
     """
     path = absolute_path(path)
+    if path in _loaded:
+        return _loaded[path][0]
     if not path.is_file():
         close = difflib.get_close_matches(path.name, [other.name for other in path.parent.glob("*.py")], n=1)
         raise ImportError(f"there is no file {path}" + (f"; did you mean {close[0]}?" if close else ""))
-    if digest is not None and file_digest(path) != digest:
+    found = file_digest(path)
+    if digest not in (None, found):
         raise ImportError(f"{path} has changed since the run began to use it")
     with _loading:
         free = path.stem.isidentifier() and _finds(path.stem) in (None, path)
@@ -128,9 +134,11 @@ def load_file(path: Path, digest: str | None = None) -> ModuleType:
             ]
             sys.path.insert(installed[0] if installed else len(sys.path), str(path.parent))
         try:
-            return importlib.import_module(path.stem) if free else _import_beside(path)
+            module = importlib.import_module(path.stem) if free else _import_beside(path)
         except Exception as error:
             raise ImportError(f"{path.name}{_line_of(path, error)}: {_in_one_line(error)}") from error
+        _loaded[path] = module, found
+        return module
 
 
 def _finds(stem: str) -> Path | None:
@@ -180,7 +188,8 @@ class FromFile:
 
     def __init__(self, path: Path, attribute: str):
         self.path, self.attribute = absolute_path(path), attribute
-        self.digest = file_digest(self.path)
+        load_file(self.path)
+        self.digest = _loaded[self.path][1]
 
     def __call__(self, **arguments: Any) -> Any:
         """Make one."""

@@ -22,11 +22,6 @@ Update = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 # (vector, mean, square, scales, batch) -> metrics; updates the first three in place.
 Step = Callable[[Tensor, Tensor, Tensor, Tensor, tuple[Any, ...]], dict[str, Tensor]]
 
-_OPTIONS: dict[str, Any] = {
-    "dynamic": False,
-    "options": {"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe},
-}
-
 
 def functional_step(modules: nn.Module, loss: LossFunction, update: Update) -> Step:
     """Return the step as a function of the vector, so that the compiler takes gradients and update as one graph."""
@@ -78,7 +73,7 @@ class SharedSteps:
     def step_of(self, index: int, name: str, loss: LossFunction, update: Update) -> Step:
         """The step of one agent; the first one's `loss`, of that `name`, and `update` serve all."""
         if name not in self.compiled:
-            self.compiled[name] = torch.compile(self._functional(loss, update), **_OPTIONS)
+            self.compiled[name] = _compiled(self._functional(loss, update))
         shared, others = self.compiled[name], self.others[index]
         return lambda vector, mean, square, scales, batch: shared(vector, mean, square, scales, others, batch)
 
@@ -121,7 +116,13 @@ def compile_step(step: Step) -> Step:
     Modules and configs do not change while they train, so each call need only check the tensors: checking everything
     costs 60 us.
     """
-    return torch.compile(step, **_OPTIONS)
+    return _compiled(step)
+
+
+def _compiled(function: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
+    # Asked for here and not once for all: a torch without it goes on uncompiled.
+    options: dict[str, Any] = {"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe}
+    return torch.compile(function, dynamic=False, options=options)
 
 
 def not_compiled(error: Exception) -> str:

@@ -104,8 +104,7 @@ def following(words: list[str], option: str) -> list[str]:
 def train_options(words: list[str]) -> frozenset[str]:
     """Options of `palaestra train AGENT ...`, for the environment and the parts that are named."""
     # The environment decides which encoder and memory there are where none is named; asking for it takes time.
-    named = ("--encoder", "--memory", "--auxiliary", "--config")
-    named = ("--encoder", "--memory", "--bonus", "--imitate", "--config")
+    named = ("--encoder", "--memory", "--auxiliary", "--bonus", "--imitate", "--config")
     whose = ("--env",) if any(word.startswith(("--encoder.", "--memory.")) for word in words) else ()
     asked = [part for name in (*whose, *named) for part in following(words, name)]
     if "--resume" in words:

@@ -101,9 +101,9 @@ class RecentSteps(StepStore):
         action, next_obs, counts = zip(*rows, strict=True)
         return Steps(obs, np.stack(action), tree_map(lambda *x: np.stack(x), *next_obs), np.stack(counts))
 
-    def store(self, step_bytes: int, state_size: int, num_envs: int) -> Store:
+    def store(self, step_bytes: int, state_size: int, num_envs: int, frames: int = 1) -> Store:
         """What the ring takes once it is full."""
-        own = self.replay.store(step_bytes + 4 * self.action_size, 0, num_envs)
+        own = self.replay.store(step_bytes + 4 * self.action_size, 0, num_envs, frames)
         return own._replace(option="auxiliary.capacity")
 
     def state_dict(self) -> dict[str, Any]:

@@ -308,7 +308,7 @@ class Replay(StepStore):
             used = slice(0, len(arrays["reward"]))
             for name in self._arrays:
                 getattr(self, name)[used] = arrays[name]
-            if self.stacks is None:
+            if self.stacks is None or stacks is None:
                 write_rows(self.obs, used, obs)
             else:
                 self.stacks.load_state_dict(stacks)

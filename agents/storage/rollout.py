@@ -74,9 +74,9 @@ class Rollout(StepStore):
 
     def add(self, transition: Transition) -> None:
         """Write one step of all environments into the next row."""
-        if not self._allocated:
-            self._allocate(transition)
         t = self.size
+        if t == 0 and not self._allocated:
+            self._allocate(transition)
         if t and np.count_nonzero(transition.first):
             over = self.terminated[t - 1] | self.truncated[t - 1]
             for index in np.flatnonzero(transition.first & self.valid[t - 1] & ~over).tolist():

@@ -18,7 +18,7 @@ from ..normalize import RunningNormalizer
 from ..q_heads import QHead
 from ..torso import Torso
 from ..vectors import numpy_flatten
-from .layers import TORCH_PRODUCT_FROM, layer_twin
+from .layers import TORCH_PRODUCT_FROM, affine_twin, layer_twin
 
 # (x [S, N, inputs]) -> [S, N, outputs]
 StackedFunction = Callable[[np.ndarray], np.ndarray]
@@ -66,9 +66,13 @@ def _stacked_layer(stack: Stack, layers: Sequence[nn.Module]) -> StackedFunction
     first = layers[0]
     match first:
         case nn.Linear() if first.bias is not None:
-            weight = stack.add([layer.weight for layer in layers])  # type: ignore[misc]
+            if first.weight.numel() >= TORCH_PRODUCT_FROM:
+                # Nothing is gained by one call for all.
+                twins = [affine_twin(layer.weight, layer.bias) for layer in layers]  # type: ignore[arg-type]
+                return lambda x: np.stack([twin(rows) for twin, rows in zip(twins, x, strict=True)])
+            weight = stack.add([layer.weight for layer in layers]).transpose(0, 2, 1)  # type: ignore[misc]
             bias = stack.add([layer.bias for layer in layers])[:, None]  # type: ignore[misc]
-            return _affine(weight.transpose(0, 2, 1), bias)
+            return lambda x: np.matmul(x, weight) + bias
         case nn.LayerNorm(elementwise_affine=True, normalized_shape=(_,)) if first.bias is not None:
             gain = stack.add([layer.weight for layer in layers])[:, None]  # type: ignore[misc]
             shift, epsilon = stack.add([layer.bias for layer in layers])[:, None], first.eps  # type: ignore[misc]
@@ -80,14 +84,6 @@ def _stacked_layer(stack: Stack, layers: Sequence[nn.Module]) -> StackedFunction
             return normalize
     # What is left has no parameters, and sees no seeds.
     return layer_twin(first) if not list(first.parameters()) else None
-
-
-def _affine(weight: np.ndarray, bias: np.ndarray) -> StackedFunction:
-    """`x [S, N, inputs] @ weight [S, inputs, outputs] + bias`."""
-    if weight[0].size < TORCH_PRODUCT_FROM:
-        return lambda x: np.matmul(x, weight) + bias
-    tensors = torch.from_numpy(bias), torch.from_numpy(weight)
-    return lambda x: torch.baddbmm(tensors[0], torch.from_numpy(x), tensors[1]).numpy()
 
 
 def stacked_torso(stack: Stack, torsos: Sequence[Torso]) -> Callable[[np.ndarray], np.ndarray] | None:

@@ -69,8 +69,15 @@ def rollout(spec):
 
 
 # Its name is free, another module has it, or no module can have it.
-@pytest.mark.parametrize("file", ["env_of_mine.py", "./json.py", "my-env.py", "~/env_of_mine.py"])
-@pytest.mark.parametrize("name", ["Mine", "shorter"])
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("env_of_mine.py", "Mine"),
+        ("./json.py", "Mine"),
+        ("my-env.py", "shorter"),
+        ("~/env_of_mine.py", "Mine"),
+    ],
+)
 def test_an_environment_in_a_file_steps_in_worker_processes_as_here(file, name, folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder))
     wrapper = f"{file}:Louder(factor=3.0)"
@@ -122,9 +129,13 @@ def test_a_file_is_checked_as_a_module_is(folder):
     assert report.ok and report.id == "./env_of_mine.py:Mine", report.errors
 
 
-def test_a_worker_process_refuses_a_file_that_has_changed(folder):
+def test_an_edit_does_not_change_a_run_that_has_begun(folder, monkeypatch):
+    """This process goes on with what it has loaded; a worker process, which cannot, refuses."""
+    made = find_environment("env_of_mine.py:Mine").entry_point()
+    (folder / "env_of_mine.py").write_text(ENV.replace("Corridor)", "Corridor, object)"))
     spec = find_environment("env_of_mine.py:Mine")
-    (folder / "env_of_mine.py").write_text(ENV + "\n# edited\n")
+    assert type(spec.entry_point()) is type(made)
+    monkeypatch.setattr("palaestra.envs.outside._loaded", {})
     assert "has changed since the run began" in message(spec.entry_point, ImportError)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from palaestra.envs.actions import action_clipper
+from palaestra.envs.actions import ActionError, action_clipper
 from palaestra.envs.autoreset import BackendEnvs
 from palaestra.envs.backends.action_log import ActionLog
 from palaestra.envs.backends.native import VectorBackend
@@ -305,3 +305,16 @@ def test_previous_actions_are_those_that_were_executed():
     envs.reset()
     # Clipped; and the environment sets its own array to 0 afterwards.
     assert envs.step(np.array([[-3.0, 0.5]])).obs["previous_action"].tolist() == [[-1, 0.5]]
+
+
+def test_gymnasium_does_not_check_again_what_was_checked():
+    """The native CartPole has a space that takes everything; what is no action is refused before it comes there."""
+    ours, bare = make_envs(EnvSpec("CartPole-v1", 3, backend="vector")), gymnasium.make_vec("CartPole-v1", 3)
+    assert bare.action_space.contains(np.zeros(3, np.int64)) and not bare.action_space.contains(np.full(3, 2))
+    native = ours._backend.env.action_space
+    assert native == bare.action_space and native.contains(np.full(3, 2))
+    ours.reset()
+    with pytest.raises(ActionError, match="2 in copy 0, which is no action of its space"):
+        ours.step(np.full(3, 2))
+    ours.close()
+    bare.close()

@@ -65,7 +65,7 @@ def compare(
     Raises:
         UsageError: there is nothing to compare, a run has not finished, or two of an agent differ in their options.
     """
-    targets = [runs] if isinstance(runs, str | Path) else list(runs)
+    targets: list[Run | str | Path] = [runs] if isinstance(runs, str) else list(runs)
     for target in targets:
         if isinstance(target, Run):
             score(target, episodes, progress)

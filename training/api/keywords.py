@@ -53,7 +53,9 @@ def config_of(
     env = str(values.get("env") or file.get("env") or "")
     if not env:
         raise UsageError("which environment? give env, for example env='CartPole-v1'")
-    names = {block: values[block]["name"] for block in BLOCKS if values.get(block, {}).get("name")}
+    names: dict[str, str] = {
+        block: values[block]["name"] for block in BLOCKS if values.get(block, {}).get("name")
+    }
     preset = for_components(find_preset(agent, preset_env or env), names)
     file = for_components(file, names)
     if config is not None:
@@ -85,6 +87,8 @@ def in_blocks(given: dict[str, Any]) -> dict[str, Any]:
         options = given.get(BLOCK_KEYWORDS[block], {})
         if not isinstance(options, dict):
             raise UsageError(f"{BLOCK_KEYWORDS[block]}: expected a mapping, got {reprlib.repr(options)}")
+        if "name" in options:
+            raise UsageError(f"{BLOCK_KEYWORDS[block]}.name: unknown key; give {block}={options['name']!r}")
         name = {"name": values.pop(block)} if block in values else {}
         if name or options:
             values[block] = name | options

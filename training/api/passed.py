@@ -15,6 +15,7 @@ from gymnasium.utils import EzPickle
 from gymnasium.vector import VectorEnv
 
 from .envs.outside import FROM_PYTHON, CopyOf, absolute_name
+from .training.baselines.algorithms import baseline_name
 from .training.settings.components import Kind, component_names
 from .training.settings.usage import UsageError
 from .training.tracking.progress import say
@@ -66,6 +67,8 @@ class Passed:
             return self._trusted(absolute_name(given))
         if not isinstance(given, type):
             raise UsageError(f"{kind}: must be a name or a class, got {type(given).__name__}")
+        if kind == "agent" and (baseline := baseline_name(given)) is not None:
+            return baseline
         stem = given.__module__.rpartition(".")[2]
         if given.__module__.startswith("palaestra.") and stem in component_names(kind):
             return stem

@@ -157,6 +157,12 @@ def is_algorithm(value: Any) -> bool:
     return issubclass(value, BaseAlgorithm) and not inspect.isabstract(value)
 
 
+def baseline_name(value: Any) -> str | None:
+    """`sb3/ppo` for the class PPO of Stable-Baselines3; None for whatever has no such name."""
+    named = _algorithms() if is_algorithm(value) else {}
+    return next((name for name, algorithm in named.items() if algorithm is value), None)
+
+
 def adapt(value: Any) -> type[Baseline] | None:
     """Return the component that stands for a class from outside; None where it is no such algorithm."""
     return as_baseline(value) if is_algorithm(value) else None

@@ -54,7 +54,7 @@ def bench(names: list[str], repeats: int, say: Callable[[str], None]) -> dict[st
         for repeat in range(repeats):
             for side, done in runs.items():
                 head = f"{name} {side} {repeat + 1}/{repeats}"
-                done.append(_run_worker(name, side, repeat, lambda text, head=head: say(f"{head}: {text}")))
+                done.append(_run_worker(name, side, repeat, say, head))
                 say(f"{head}: {done[-1]['per_second']:,.0f} a second")
             left -= BENCHMARKS[name].seconds
             if left:
@@ -134,8 +134,8 @@ Ticks = list[tuple[int, float]]
 STILL_RUNNING = 10.0
 
 
-def _run_worker(name: str, side: str, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Measure one side in a process of its own, so that peak memory is its own too."""
+def _run_worker(name: str, side: str, seed: int, say: Callable[[str], None], head: str) -> dict[str, Any]:
+    """Measure one side in a process of its own, so that peak memory is its own too; lines begin with `head`."""
     module = "palaestra.training.benchmarks.bench"
     command = [sys.executable, "-W", "ignore", "-m", module, name, side, str(seed)]
     started = time.perf_counter()
@@ -146,7 +146,9 @@ def _run_worker(name: str, side: str, seed: int, say: Callable[[str], None]) -> 
                 break
             except subprocess.TimeoutExpired:
                 both = BENCHMARKS[name].seconds
-                say(f"{time.perf_counter() - started:.0f} s (both sides take about {both} s together)")
+                say(
+                    f"{head}: {time.perf_counter() - started:.0f} s (both sides take about {both} s together)"
+                )
             except BaseException:
                 worker.kill()
                 raise

@@ -24,6 +24,8 @@ class ShareOptions:
     """Full episodes that say how good it is."""
     video: bool = True
     """Film one more episode, where the environment can be drawn."""
+    export: bool = True
+    """Export the policy as ONNX, too, where that can be done; needs `pip install 'palaestra[export]'`."""
     push: str | None = None
     """Upload the folder to the Hugging Face hub as OWNER/NAME; needs `pip install 'palaestra[hub]'` and a login."""
     private: bool = False
@@ -42,7 +44,7 @@ def share(arguments: list[str]) -> int:
     if options.push is not None:
         check_hub(options.push)
     with stopping_signals():
-        card = share_run(options.run, options.out, options.episodes, options.video)
+        card = share_run(options.run, options.out, options.episodes, options.video, options.export)
     report = {"folder": str(options.out), "card": str(card)}
     if options.push is not None:
         report["address"] = push(options.out, options.push, options.private)

@@ -47,18 +47,19 @@ def record_run(
     Raises:
         UsageError: the request is wrong; nothing was written.
     """
+    folder = absolute(out)
     check_new(out)
     if minari is not None:
         check_new_name(minari)
     run = load_run(run_dir, device=device)
     config = replace(run.config, evaluate_max_steps=max_steps) if max_steps else run.config
     spec = evaluation_spec(config, DEMONSTRATION_SEED + config.seed if seed is None else seed)
-    with new_folder(absolute(out), out):
+    with new_folder(folder, out):
         played, cut = record_episodes(run.agent, spec, episodes, explore)
         if cut:
             say(f"note: {cut} of {episodes} episodes were cut off after {spec.max_steps:,} steps")
         report = describe_demonstrations(run, played, spec.seed, explore)
-        save_demonstrations(out, played, {"run": str(run_dir), **report, **spaces_of(run)})
+        save_demonstrations(folder, played, {"run": str(run_dir), **report, **spaces_of(run)})
         if minari is not None:
             env_spec = plain_spec(config, run.observation_space)
             text = f"{episodes} episodes of {config.agent} on {config.env}, recorded by Palaestra"

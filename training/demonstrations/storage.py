@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ...envs.actions import ActionError, action_clipper
-from ...networks.tree import UnfitValueError, cast, copy_in_order, tree_leaves, tree_map
+from ...networks.tree import UnfitValueError, cast, copy_in_order, tree_leaves, tree_like, tree_map
 from ...networks.vectors import leaf_observations, leaf_spaces
 from ...world_models.datasets import EpisodeDataset, RecordedEpisode, single_precision
 from ..run.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
@@ -37,7 +37,8 @@ def load_demonstrations(
 ) -> EpisodeDataset:
     """Read folders and Minari datasets, one after another; the first `limit` episodes, 0 is all.
 
-    Observations are float32 instead of float64; actions lie within their bounds, as the environment clips them.
+    Observations have the types of their spaces, float32 instead of float64; actions lie within their bounds, as the
+    environment clips them.
 
     Raises:
         UsageError: there are none, they are damaged, or they do not fit the spaces.
@@ -84,25 +85,29 @@ def fitted(
         UsageError: its observations or actions are others, its arrays have not the same length, or it holds NaN.
     """
     length = len(episode.reward)
+    if length == 0:
+        raise UsageError(f"{where}: it has no steps")
     obs = _with_leaves_of(observation_space, episode.obs, length + 1, f"{where}: observations")
     action = _with_leaves_of(action_space, episode.action, length, f"{where}: actions")
     try:
         obs = copy_in_order(observation_space, obs)
-        leaves = zip(tree_leaves(obs), leaf_spaces(observation_space), strict=True)
-        for leaf, space in leaves:
-            if space.dtype is not None and leaf.dtype != space.dtype:
-                cast(leaf, np.dtype(space.dtype))
+        obs = tree_map(_typed, obs, tree_like(obs, leaf_spaces(observation_space)))
         # As the environment executes them.
         action = action_clipper(action_space, length)(copy_in_order(action_space, action))
     except UnfitValueError as error:
         raise UsageError(f"{where}: {error}") from None
     except ActionError as error:
         raise UsageError(f"{where}: action {str(error).replace('in copy', 'in step')}") from None
-    obs = tree_map(single_precision, obs)
     numbers = [*tree_leaves(obs), episode.reward]
     if not all(np.isfinite(leaf).all() for leaf in numbers if leaf.dtype.kind == "f"):
         raise UsageError(f"{where}: it holds NaN or infinity")
     return episode._replace(obs=obs, action=action)
+
+
+def _typed(leaf: np.ndarray, space: spaces.Space) -> np.ndarray:
+    """Values of a space in its type, float64 as float32; raises `UnfitValueError` where they would be others."""
+    dtype = leaf.dtype if space.dtype is None else np.dtype(space.dtype)
+    return single_precision(leaf if leaf.dtype == dtype else cast(leaf, dtype))
 
 
 def _with_leaves_of(space: spaces.Space, values: Any, rows: int, where: str) -> Any:

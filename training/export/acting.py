@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from torch import nn
 
+from ...agents.bc import BC
 from ...agents.ddpg import DDPG
 from ...agents.dqn import DQN
 from ...agents.ppo import PPO
@@ -19,7 +20,7 @@ from ...networks.q_value import ActionBounds
 from ...networks.torso import Torso
 from ..settings.usage import UsageError
 
-EXPORTED = "dqn, pqn, reinforce, ppo, ddpg"
+EXPORTED = "bc, dqn, pqn, reinforce, ppo, ddpg"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def acting_parts(name: str, agent: Any) -> ActingParts:
         UsageError: it is none of ours, nor a subclass of one.
     """
     match agent:
-        case PPO() | REINFORCE():
+        case PPO() | REINFORCE() | BC():
             return _copied(agent.torso, agent.head)
         case DQN() | PQN():
             return _copied(agent.network.torso, agent.network.head, agent.actions)

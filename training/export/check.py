@@ -190,7 +190,8 @@ def check(policy: ExportedPolicy, agent: Actor, run: Runner, spec: EnvSpec, seed
         comparison = Comparison(policy, agent, run, random, checked)
         for _ in range(STEPS):
             checked.observations += comparison.step()[0]
-        comparison, episodes = Comparison(policy, agent, run, envs, checked), []
+        comparison = Comparison(policy, agent, run, envs, checked)
+        episodes: list[Any] = []
         while not episodes:
             rows, episodes = comparison.step()
             checked.episode_steps += rows

@@ -36,6 +36,9 @@ class Choice(nn.Module):
     drawn from the policy, where it is a distribution; otherwise they are the best ones.
     """
 
+    center: Tensor
+    half_range: Tensor
+
     def __init__(self, parts: ActingParts, action_space: spaces.Space):
         super().__init__()
         self.head, self.space, self.sampled = parts.head, action_space, False

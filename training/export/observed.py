@@ -87,7 +87,8 @@ class Observed(nn.Module):
             window = torch.cat([torch.where(opens, obs, kept), obs], 1)
             frames_after.append(window[:, 1:])
             leaves = [*leaves[:at], window, *leaves[at + 1 :]]
-        obs, latent = from_leaves(self.raw_space, leaves), None
+        obs: Any = from_leaves(self.raw_space, leaves)
+        latent = None
         if self.model is not None and first is not None:
             latent = self.model.encode(_float32(obs))  # type: ignore[operator]
             obs = _joined(obs, {MEMORY: begun(remaining.pop(0), first)})

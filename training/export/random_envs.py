@@ -70,8 +70,9 @@ class RandomEnvs(Envs):
         """Nothing to keep."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Nothing to take back."""
+        return False
 
 
 def draw(space: spaces.Space, count: int, generator: np.random.Generator) -> np.ndarray:

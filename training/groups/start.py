@@ -164,7 +164,8 @@ def train_group(folders: list[Path], steps: int | None = None) -> GroupResult:
         if reason is None:
             configs = with_steps(paths, configs, steps)
             going = [i for i, config in enumerate(configs) if not has_its_steps(paths[i], config)]
-            points = starting_points([paths[i] for i in going], configs[0]) if going else []
+            longer = steps is not None
+            points = starting_points([paths[i] for i in going], configs[0], longer) if going else []
             if points is None:
                 reason = "their checkpoints are not of one moment"
             else:
@@ -219,7 +220,7 @@ def has_its_steps(path: Path, config: RunConfig) -> bool:
     return bool(saved) and int(saved[-1].name) >= config.steps
 
 
-def starting_points(paths: list[Path], config: RunConfig) -> list[Path | None] | None:
+def starting_points(paths: list[Path], config: RunConfig, longer: bool) -> list[Path | None] | None:
     """Checkpoints to go on from, None for the beginning; None of all where runs cannot go on together.
 
     Agents that fill rollouts have to stand at one place of theirs: those go on from the newest step of the group at
@@ -229,7 +230,9 @@ def starting_points(paths: list[Path], config: RunConfig) -> list[Path | None] |
     if find_component("agent", config.agent) not in (PPO, PQN):
         return [latest_checkpoint(path) if own else None for path, own in zip(paths, saved, strict=True)]
     found = [group_steps(path) for path in paths]
-    if common := set.intersection(*(set(steps) for steps in found)):
+    # With another total, schedules have changed: what lies between must not be done once more.
+    latest = {max(steps, default=-1) for steps in found} if longer else set()
+    if len(latest) < 2 and (common := set.intersection(*(set(steps) for steps in found))):
         return [steps[max(common)] for steps in found]
     # Killed before each had written its first one: all begin again.
     return [None] * len(paths) if min(map(len, saved)) == 0 and max(map(len, saved)) <= 1 else None

@@ -34,7 +34,7 @@ class Demonstrations:
         """What tells these demonstrations from others."""
         digest = hashlib.sha256()
         for leaf in [*tree_leaves(self.obs), *tree_leaves(self.action)]:
-            digest.update(np.ascontiguousarray(leaf))
+            digest.update(np.ascontiguousarray(leaf).tobytes())
         return {"sha256": digest.hexdigest()}
 
     def load_state_dict(self, state: dict[str, str]) -> None:

@@ -34,12 +34,13 @@ class Inputs(nn.Module):
                 raise TypeError(f"learned rewards take no observations of {' '.join(str(leaf).split())}")
         self.pictures = [at for at, leaf in enumerate(leaves) if is_picture(leaf)]
         self.others = [at for at in range(len(leaves)) if at not in self.pictures]
-        self.planes = nn.ModuleList(Planes(leaves[at], PictureConfig(), "cnn") for at in self.pictures)
-        self.shapes = [(p.channels, p.height, p.width) for p in self.planes]
+        planes = [Planes(leaves[at], PictureConfig(), "cnn") for at in self.pictures]
+        self.planes = nn.ModuleList(planes)
+        self.shapes = [(each.channels, each.height, each.width) for each in planes]
         self.flatten = [torch_flatten(leaves[at]) for at in self.others]
         self.size = sum(flat_size(leaves[at]) for at in self.others)
         """Width of the vector; 0 where there are pictures only."""
-        shapes = [*self.shapes, *([(self.size,)] if self.size else [])]
+        shapes: list[tuple[int, ...]] = [*self.shapes, *([(self.size,)] if self.size else [])]
         self.normalizers = nn.ModuleList(RunningNormalizer(shape, clip=CLIP) for shape in shapes)
 
     def forward(self, obs: Any) -> list[Tensor]:

@@ -168,6 +168,6 @@ def gradient_penalty(network: nn.Module, one: list[Tensor], other: list[Tensor],
         weight = mix.reshape(-1, *[1] * (x.dim() - 1))
         points.append((weight * x + (1 - weight) * y).detach().requires_grad_())
     gradients = torch.autograd.grad(network(points).sum(), points, create_graph=True)
-    squares = sum(gradient.flatten(1).square().sum(-1) for gradient in gradients)
+    squares = torch.stack([gradient.flatten(1).square().sum(-1) for gradient in gradients]).sum(0)
     # The root has no slope at 0.
     return ((squares + 1e-12).sqrt() - 1).square().mean()

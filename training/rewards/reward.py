@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from annotated_types import Gt, Interval
 from gymnasium import spaces
+from torch import Tensor
 
 from ...agents.agent import Counter, Metrics, Transition
 from ...agents.schedules import Schedule, check_schedules, scheduled
@@ -126,7 +127,7 @@ def valid_rows(transition: Transition) -> np.ndarray:
     return np.flatnonzero(transition.valid)
 
 
-def rows_of(tree: Any, rows: np.ndarray) -> Any:
+def rows_of(tree: Any, rows: np.ndarray | Tensor) -> Any:
     """Some rows `[N, ...]` of every leaf `[B, ...]`."""
     return tree_map(lambda leaf: leaf[rows], tree)
 

@@ -16,7 +16,7 @@ from ..settings.components import find_component
 from ..settings.config import RunConfig
 from ..settings.planning import check_memory, step_bytes
 from ..settings.providers import LEARNED_REWARDS, PLAYER, REWARDED, load_provider
-from ..settings.resources import Footprint, filled_bytes, frames_of, update_bytes
+from ..settings.resources import Footprint, filled_bytes, frames_of, most_frames, update_bytes
 from ..settings.usage import UsageError, as_usage_errors
 from ..tracking.progress import Progress, say
 from ..tracking.tracker import Tracker
@@ -170,8 +170,10 @@ class AgentLoop(TrainingLoop):
             made = make_envs(training_spec(config))
         with closing(made) as envs:
             agent = build_agent(config, envs.observation_space, envs.action_space)
-            # A resumed run may be on another machine.
-            check_memory(config.agent_config, footprint(config, agent, envs).stores)
+            # A resumed run may be on another machine. Nothing is stepped here: it would begin with other episodes.
+            one = step_bytes(envs.observation_space, envs.action_space)
+            stores = agent.stores(one, envs.num_envs, most_frames(envs.observation_space))
+            check_memory(config.agent_config, stores)
             collector, meter, clock = make_stepper(config, agent, envs), Meter(), Clock()
             parts = run_parts(agent, collector, meter, clock)
             stepper: Stepper = collector

@@ -30,7 +30,7 @@ class Handler:
 
     def __init__(self, handle: Callable[[int], None], previous: Any):
         self.handle = handle
-        self.outermost = previous.outermost if isinstance(previous, Handler) else previous
+        self.outermost: Any = previous.outermost if isinstance(previous, Handler) else previous
 
     def __call__(self, number: int, frame: Any) -> None:
         """Handle a signal."""
@@ -46,7 +46,7 @@ def handled_signals(handle: Callable[[int], None]) -> Iterator[Callable[[], None
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
-    previous = {
+    previous: dict[signal.Signals, Any] = {
         number: signal.getsignal(number)
         for number in STOPPING
         if number in (signal.SIGINT, signal.SIGTERM) or signal.getsignal(number) is not signal.SIG_IGN
@@ -62,8 +62,8 @@ def handled_signals(handle: Callable[[int], None]) -> Iterator[Callable[[], None
     try:
         yield end
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, before in previous.items():
+            signal.signal(number, before)
 
 
 @contextmanager

@@ -143,7 +143,7 @@ BLOCKS: dict[Kind, str] = {
     "imitate": "imitate_config",
 }
 # What blocks name where nothing is said; the encoder follows from the observations.
-USUAL: dict[Kind, str] = {"memory": "none", "auxiliary": "none", "bonus": "none", "imitate": "none"}
+USUAL: dict[str, str] = {"memory": "none", "auxiliary": "none", "bonus": "none", "imitate": "none"}
 
 
 def run_config_class(*components: type[Any]) -> type[Any]:

@@ -23,8 +23,8 @@ def default_encoder(
 ) -> str:
     """Name of the encoder for an environment: `cnn` where its observations are pictures or hold some, else `mlp`."""
     # Of what a program has passed, another one may have the same name.
-    find = _default_encoder.__wrapped__ if is_from_python(env) else _default_encoder
-    return find(env, yaml.safe_dump(kwargs), wrappers, backend)
+    asked = (env, yaml.safe_dump(kwargs), wrappers, backend)
+    return _default_encoder.__wrapped__(*asked) if is_from_python(env) else _default_encoder(*asked)
 
 
 @cache

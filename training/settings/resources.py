@@ -16,7 +16,7 @@ from gymnasium.vector.utils import batch_space, create_empty_array
 from torch import nn
 
 from ...agents.agent import Store
-from ...agents.storage.frame_ring import stacked_frames
+from ...agents.storage.frame_ring import LARGEST_STACK, stacked_frames
 from ...envs.backends.action_log import MOST_BYTES
 from ...envs.machine import usable_memory
 from ...envs.vector import Envs
@@ -58,9 +58,15 @@ def filled_bytes(stores: Iterable[Store], steps: int) -> int:
     return sum(round(store.num_bytes * min(1.0, steps / store.steps)) for store in stores)
 
 
+def most_frames(space: spaces.Space) -> int:
+    """How many frames observations of a space stack at most."""
+    stacked = isinstance(space, spaces.Box) and len(space.shape) >= 3 and 2 <= space.shape[0] <= LARGEST_STACK
+    return space.shape[0] if stacked else 1  # type: ignore[index]
+
+
 def frames_of(envs: Envs) -> int:
     """How many frames observations stack, of which replays keep each one once; found by a step."""
-    if not isinstance(space := envs.observation_space, spaces.Box) or len(space.shape) < 3:
+    if most_frames(envs.observation_space) == 1:
         return 1
     obs, actions = envs.reset(), batch_space(envs.action_space, envs.num_envs)
     actions.seed(0)

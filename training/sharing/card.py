@@ -24,6 +24,8 @@ class Card:
     """Of the evaluation's episodes."""
     film: str | None
     """File name of a film."""
+    policy: str | None
+    """File name of the exported policy."""
     versions: dict[str, str]
 
 
@@ -62,6 +64,11 @@ def model_card(card: Card) -> str:
     lines += [command_for(values, "watch", "FOLDER"), "```", ""]
     lines += ["```python", "import palaestra", "", 'policy = palaestra.load_policy("FOLDER")']
     lines += ["action, state = policy.predict(obs)", "```", ""]
+    if card.policy is not None:
+        lines += [
+            f"Without Palaestra and PyTorch: `{card.policy}`, whose inputs and outputs `policy.json` names.",
+            "",
+        ]
     lines += ["## How it was made", "", "```", train_command(config), "```", ""]
     lines += ["| package | version |", "|---|---|"]
     lines += [f"| {name} | {number} |" for name, number in card.versions.items()]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ...agents.agent import Agent, StepStore
 from ...world_models.dream_config import DreamConfig
+from ..export.export import export_run
 from ..run.build import build_agent, evaluation_spec
 from ..run.checkpoint import Part, save_checkpoint
 from ..run.evaluate import Evaluation, evaluate
@@ -22,7 +23,7 @@ from ..run.loop import AgentLoop, loop_of
 from ..run.video import check_video, film_run
 from ..settings.config import RunConfig, save_config
 from ..settings.providers import provider_of
-from ..settings.usage import UsageError
+from ..settings.usage import RunFailedError, UsageError
 from ..tracking.evaluations_file import EVALUATIONS_FILE
 from ..tracking.metrics_file import METRICS_FILE
 from ..tracking.plots import plot_learning_curve
@@ -33,7 +34,7 @@ from .card import Card, model_card
 CARD_FILE, RESULTS_FILE = "README.md", "results.json"
 
 
-def share_run(run_dir: Path, out: Path, episodes: int, video: bool = True) -> Path:
+def share_run(run_dir: Path, out: Path, episodes: int, video: bool = True, export: bool = True) -> Path:
     """Make a folder to give away of what a run has learned; returns its model card.
 
     Args:
@@ -41,6 +42,7 @@ def share_run(run_dir: Path, out: Path, episodes: int, video: bool = True) -> Pa
         out: folder to make; it must be new or empty.
         episodes: full episodes that say how good it is.
         video: whether one more episode is filmed, where the environment can be drawn.
+        export: whether the policy is exported as ONNX, where it can be.
 
     Raises:
         UsageError: it is no run, it needs a folder that is not part of it, or something lies at `out` already.
@@ -59,9 +61,10 @@ def share_run(run_dir: Path, out: Path, episodes: int, video: bool = True) -> Pa
                 shutil.copyfile(run_dir / name, out / name)
         plot_learning_curve(out)
         film = film_of(run, out) if video else None
+        policy = export_of(run_dir, out) if export else None
         results = evaluation.to_dict() | {"seed": spec.seed, "steps_trained": run.step}
         (out / RESULTS_FILE).write_text(json.dumps(results, indent=2) + "\n")
-        return write_card(out, run, evaluation, spec.seed, film)
+        return write_card(out, run, evaluation, spec.seed, film, policy)
 
 
 def check_complete(run_dir: Path, config: RunConfig) -> None:
@@ -102,7 +105,20 @@ def film_of(run: LoadedRun, out: Path) -> Path | None:
     return film.rename(out / "replay.mp4")
 
 
-def write_card(out: Path, run: LoadedRun, evaluation: Evaluation, seed: int, film: Path | None) -> Path:
+def export_of(run_dir: Path, out: Path) -> Path | None:
+    """Export the policy; None, and a line that says why, where that cannot be done."""
+    path = out / "policy.onnx"
+    try:
+        export_run(run_dir, path)
+    except (UsageError, RunFailedError) as error:
+        say(f"note: no {path.name}: {error}")
+        return None
+    return path
+
+
+def write_card(
+    out: Path, run: LoadedRun, evaluation: Evaluation, seed: int, film: Path | None, policy: Path | None
+) -> Path:
     """Write the model card."""
     card = Card(
         config=run.config,
@@ -110,6 +126,7 @@ def write_card(out: Path, run: LoadedRun, evaluation: Evaluation, seed: int, fil
         summary=evaluation.summary(),
         seed=seed,
         film=None if film is None else film.name,
+        policy=None if policy is None else policy.name,
         versions=versions(),
     )
     path = out / CARD_FILE

@@ -25,6 +25,7 @@ EXTRAS = {
     "minatar": "minatar",
     "dm_control": "dm-control",
     "envpool": "envpool",
+    "minari": "minari",
     "ray": "ray",
     "tensorboard": "tensorboard",
 }

@@ -45,8 +45,9 @@ class WandbRun:
 
 def read_run(path: Path) -> WandbRun:
     """Read a `.wandb` file."""
-    from wandb.proto import wandb_internal_pb2 as pb
+    import wandb.proto.wandb_internal_pb2
 
+    pb: Any = wandb.proto.wandb_internal_pb2
     run = WandbRun()
     with path.open("rb") as file:
         for data in records(file):

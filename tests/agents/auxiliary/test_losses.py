@@ -10,7 +10,7 @@ from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
 from palaestra.agents.agent import Transition
-from palaestra.agents.auxiliary.auxiliary import RecentSteps
+from palaestra.agents.auxiliary.auxiliary import RecentSteps, learns_beside
 from palaestra.agents.auxiliary.curl import CURL, CURLConfig, info_nce
 from palaestra.agents.auxiliary.predict import Predict, PredictConfig, cosine, nearest
 from palaestra.agents.auxiliary.reconstruct import Reconstruct, ReconstructConfig
@@ -232,3 +232,15 @@ def test_compiled_learning_is_the_same(name):
         assert optimizer.compile is compile  # where a loss cannot be compiled, the optimiser gives up
         after.append(optimizer.vector.clone())
     torch.testing.assert_close(after[0], after[1], rtol=1e-4, atol=1e-5)
+
+
+def test_an_agent_with_an_optimizer_of_its_own_is_told():
+    class Alone:
+        def parts(self):
+            return {"network": torch.nn.Linear(1, 1), "optimizer": FlatAdam(torch.nn.Linear(1, 1))}
+
+    encoder, auxiliary = make("curl")
+    assert not learns_beside(Alone())
+    assert learns_beside(
+        type("Agent", (), {"parts": lambda self: {"o": FlatAdam(Holder(encoder, auxiliary))}})()
+    )

@@ -5,7 +5,7 @@ from gymnasium import spaces
 
 from palaestra.envs.make import EnvSpec
 from palaestra.training.demonstrations.recording import record_episodes, record_run
-from palaestra.training.demonstrations.storage import load_demonstrations, read_folder
+from palaestra.training.demonstrations.storage import fitted, load_demonstrations, read_folder
 from palaestra.training.run.checkpoint import CheckpointCorruptError
 from palaestra.training.run.collect import RandomActor
 from palaestra.training.run.evaluate import evaluate
@@ -14,6 +14,7 @@ from palaestra.training.run.start import start_run
 from palaestra.training.settings.config import run_config
 from palaestra.training.settings.usage import UsageError
 from palaestra.training.settings.yaml_files import load_yaml
+from palaestra.world_models.datasets import RecordedEpisode
 
 
 class Countdown(gymnasium.Env):
@@ -152,3 +153,17 @@ def test_random_actors_of_nested_spaces_can_be_recorded(tmp_path):
     played, _ = record_episodes(RandomActor(envs.action_space, 3, 0), spec, 3, explore=True)
     assert isinstance(played.episodes[0].obs, dict)
     envs.close()
+
+
+def test_observations_get_the_type_of_their_space_and_what_it_cannot_hold_is_named():
+    box, two = spaces.Box(0, 255, (1,), np.uint8), spaces.Discrete(2)
+    floats = np.array([[3.0], [4.0]])
+    episode = RecordedEpisode(floats, np.array([1]), np.ones(1, np.float32), terminated=True)
+    assert fitted(episode, box, two, "here").obs.dtype == np.uint8
+    assert fitted(episode, spaces.Box(0, 9, (1,), np.float64), two, "here").obs.dtype == np.float32
+    with pytest.raises(UsageError, match=r"here: an observation with 300\.0 at \[1, 0\]"):
+        fitted(episode._replace(obs=floats * [[1], [75]]), box, two, "here")
+    with pytest.raises(UsageError, match="here: it has no steps"):
+        fitted(episode._replace(reward=np.ones(0, np.float32)), box, two, "here")
+    with pytest.raises(UsageError, match="here: it holds NaN"):
+        fitted(episode._replace(obs=floats * np.nan), spaces.Box(0, 9, (1,), np.float32), two, "here")

@@ -43,7 +43,7 @@ KINDS = {
     f"--agent.value-max 100 --agent.hidden 16 {REPLAY}",
     "dqn, dueling, c51": "dqn --env CartPole-v1 --steps 1200 --num-envs 2 --agent.dueling --agent.distribution c51 "
     f"--agent.atoms 11 --agent.value-max 100 --agent.value-min 0 --agent.hidden 16 {REPLAY}",
-    "ddpg": f"ddpg --env Pendulum-v1 --steps 1200 --num-envs 2 {REPLAY}",
+    "ddpg, wide layers": f"ddpg --env Pendulum-v1 --steps 1200 --num-envs 2 --agent.actor-hidden 128 128 {REPLAY}",
     "td3, persistent noise": "ddpg --config td3 --env Pendulum-v1 --steps 1200 --num-envs 2 "
     f"--agent.noise ornstein-uhlenbeck {REPLAY}",
 }
@@ -86,6 +86,16 @@ def test_a_seed_of_a_group_is_the_run_that_it_is_alone(kind, tmp_path):
     check_same(tmp_path / "group/seed2", tmp_path / "alone")
     names = {path.name for path in (tmp_path / "alone").iterdir()} - {".lock"}
     assert {path.name for path in (tmp_path / "group/seed2").iterdir()} - {".lock"} == names
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch warns about itself when it compiles
+@pytest.mark.parametrize("kind", ["ppo, native vector with resets in steps", "dqn", "td3, persistent noise"])
+def test_what_is_compiled_for_all_is_what_is_compiled_for_one(kind, tmp_path, monkeypatch):
+    monkeypatch.setitem(KINDS, kind, KINDS[kind].replace("--compile off", "--compile on"))
+    start(kind, tmp_path / "group")
+    start_run(config_of(kind, 2), tmp_path / "alone")
+    check_same(tmp_path / "group/seed2", tmp_path / "alone")
 
 
 class KilledError(BaseException):
@@ -177,16 +187,17 @@ def test_a_run_that_fails_leaves_the_others_alone(tmp_path, monkeypatch, capfd):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_checkpoint_of_each_run_and_says_how_to_go_on(number, tmp_path):
-    words = f"train ppo --env CartPole-v1 --steps 1M --seeds [3,5] --out group {SMALL} --track none".split()
+    options = f"--steps 1M --seeds [3,5] --out group {SMALL} --track none --log-every 100"
+    words = ["train", "ppo", "--env", "CartPole-v1", *options.split()]
     process = subprocess.Popen(
         [sys.executable, "-m", cli.__name__, *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True
     )
-    while not (tmp_path / "group/seed5/metrics.jsonl").exists():
+    rows = tmp_path / "group/seed5/metrics.jsonl"
+    while not (rows.exists() and rows.stat().st_size):
         assert process.poll() is None
         time.sleep(0.05)
-    time.sleep(0.5)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 128 + number
     assert output.splitlines()[-1].endswith("go on with: palaestra train --resume group")
     assert all(len(list_checkpoints(tmp_path / f"group/seed{seed}")) == 1 for seed in (3, 5))

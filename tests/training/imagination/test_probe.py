@@ -7,7 +7,10 @@ from gymnasium import spaces
 
 from palaestra.envs.make import EnvSpec
 from palaestra.envs.tasks.classic import draw_cartpole
-from palaestra.training.imagination.probe import true_states
+from palaestra.training.imagination.probe import mode_shares, probe_run, true_states
+from palaestra.training.run.start import start_run
+from palaestra.training.settings.config import run_config
+from palaestra.training.settings.usage import UsageError
 from palaestra.world_models.dynamics.ensemble import Ensemble, EnsembleConfig
 from palaestra.world_models.identity import Identity
 from palaestra.world_models.model_evaluation import probe_states
@@ -43,3 +46,25 @@ def test_a_linear_map_finds_what_is_there_and_less_under_noise():
     assert found > 0.9999 and abs(nothing) < 0.02
     # Signal and noise of the same size, in units of each number's deviation: half is found.
     assert probe_states(model, obs.astype(np.float32), states, noise=1.0)[0] == pytest.approx(0.5, abs=0.06)
+
+
+def test_shares_of_steps_between_the_ways_and_of_the_rarer_way():
+    obs, action = np.zeros((4, 1)), np.ones(4, np.int64)
+    real, drawn = np.array([[1.25], [-0.75], [1.3], [1.2]]), np.array([[0.25], [0.3], [-0.75], [1.25]])
+    report = mode_shares(EnvSpec("palaestra/Fork-v0", 1), obs, action, real, drawn)
+    assert report == {
+        "modes_between": {"real": 0.0, "drawn": 0.5},
+        "modes_rarer": {"real": 0.25, "drawn": 0.25},
+    }
+    assert mode_shares(EnvSpec("palaestra/Catch-v0", 1), obs, action, real, drawn) == {}
+    assert mode_shares(EnvSpec("CartPole-v1", 1), obs, action, real, drawn) == {}
+
+
+def test_the_features_of_a_run_are_probed(tmp_path):
+    for env, name in (("palaestra/Catch-v0", "catch"), ("CartPole-v1", "cartpole")):
+        options = {"agent": {"name": "ppo", "rollout_length": 8}, "env": env, "steps": 64, "num_envs": 4}
+        start_run(run_config({**options, "evaluate_episodes": 1, "track": "none"}), tmp_path / name)
+    # An untrained network of 50 cells still tells where the ball is.
+    assert 0.5 < probe_run(tmp_path / "catch") <= 1
+    with pytest.raises(UsageError, match="--probe: CartPole-v1 says nothing of its true state"):
+        probe_run(tmp_path / "cartpole")

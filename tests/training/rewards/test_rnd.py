@@ -31,6 +31,15 @@ def test_the_error_of_a_prediction():
     assert inputs[0].tolist() == [[1.0, 2.0, 5.0]]
 
 
+def test_the_random_network_follows_from_the_seed_alone():
+    torch.manual_seed(7)
+    one = RND(RNDConfig(), setting(seed=0))
+    torch.manual_seed(8)
+    same, other = RND(RNDConfig(), setting(seed=0)), RND(RNDConfig(), setting(seed=1))
+    weights = [source.target.output.weight for source in (one, same, other)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
 def test_there_is_no_bonus_before_something_was_learned():
     source, made = make()
     steps = random_steps(made)

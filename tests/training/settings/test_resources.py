@@ -49,10 +49,9 @@ def megabytes(text):
     "words",
     [
         ["ppo", "--env", "CartPole-v1", "--steps", "10000"],
-        pytest.param(["dqn", *PIXELS, *REPLAY, "--steps", "3000"], marks=pytest.mark.slow),
         pytest.param(["ppo", *PIXELS, "--steps", "1024"], marks=pytest.mark.slow),
     ],
-    ids=["ppo", "dqn of pictures", "ppo of pictures"],
+    ids=["ppo", "ppo of pictures"],
 )
 def test_an_estimate_is_near_the_truth(words, tmp_path, capfd):
     """The kernel's own account of the largest size that a process had, and the size of what it has left."""

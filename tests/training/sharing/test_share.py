@@ -28,7 +28,7 @@ def train(tmp_path):
 
 
 def share(run_dir, out, *words):
-    return run(["share", str(run_dir), "--out", str(out), "--episodes", "3", *words])
+    return run(["share", str(run_dir), "--out", str(out), "--episodes", "3", "--no-export", *words])
 
 
 def files_of(folder):
@@ -60,6 +60,14 @@ def test_a_shared_folder_acts_as_the_run_did_and_says_how_well(train, tmp_path, 
     assert (
         f"palaestra evaluate FOLDER --episodes 3 --seed {expected['seed']}" in (out / "README.md").read_text()
     )
+
+
+def test_the_exported_policy_comes_along(train, tmp_path):
+    pytest.importorskip("onnxruntime")
+    out = tmp_path / "out"
+    assert share(train("ppo", "--env", "CartPole-v1", *SHORT), out, "--no-video", "--export") == 0
+    assert {"policy.onnx", "policy.json"} < files_of(out)
+    assert "policy.onnx" in (out / "README.md").read_text()
 
 
 def test_the_hub_can_read_the_card(train, tmp_path):
@@ -139,7 +147,18 @@ def hub(monkeypatch, tmp_path):
 
 def push(run_dir, out, repository):
     """In a process of its own: the hub's client reads its settings when it is imported."""
-    words = ["share", str(run_dir), "--out", str(out), "--episodes", "2", "--no-video", "--push", repository]
+    words = [
+        "share",
+        str(run_dir),
+        "--out",
+        str(out),
+        "--episodes",
+        "2",
+        "--no-video",
+        "--no-export",
+        "--push",
+        repository,
+    ]
     command = [sys.executable, "-m", "palaestra.training.cli.main", *words]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False, timeout=120)
 
