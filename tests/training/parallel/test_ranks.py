@@ -38,7 +38,7 @@ KINDS = {
 }
 # Agents of which every process has all steps.
 TOGETHER = {
-    "dqn": "dqn --env CartPole-v1 --steps 300 --agent.learning-starts 60 --agent.replay-capacity 200 "
+    "dqn": "dqn --env CartPole-v1 --steps 300 --schedule-steps 300 --agent.learning-starts 60 --agent.replay-capacity 200 "
     f"--agent.hidden 8 --agent.prioritized {SMALL}",
     "td3": "ddpg --config td3 --env Pendulum-v1 --steps 200 --agent.learning-starts 60 --frame-stack 2 "
     f"--agent.noise ornstein-uhlenbeck {SMALL}",
@@ -86,7 +86,13 @@ def folder(tmp_path_factory):
     jobs += [["", str(folder / "resumed"), END]]
     jobs += [[f"{KINDS['ppo']} --notes whole", str(folder / "whole"), None]]
     jobs += [[words, str(folder / f"two {kind}"), None] for kind, words in TOGETHER.items()]
-    jobs += [[TOGETHER["dqn"].replace("300", str(PAUSE)), str(folder / "resumed dqn"), None]]
+    jobs += [
+        [
+            TOGETHER["dqn"].replace(f"--steps {END} --sch", f"--steps {PAUSE} --sch"),
+            str(folder / "resumed dqn"),
+            None,
+        ]
+    ]
     jobs += [["", str(folder / "resumed dqn"), END]]
     started = processes.begin(jobs, 2)
     try:
