@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 
@@ -44,18 +45,24 @@ def main():
     from palaestra.training.parallel import gradients
     from palaestra.training.parallel.start import resume_ranked, start_ranked
     from palaestra.training.parallel.team import Team
+    from palaestra.training.run.start import start_run
     from palaestra.training.settings.ranks import this_rank
     from palaestra.training.settings.train_options import read_train_options
 
-    team, usual = Team(this_rank()), gradients.SHARED_FROM
+    place, usual = this_rank(), gradients.SHARED_FROM
+    team = Team(place) if place.size > 1 else None
     for words, folder, steps in json.loads(sys.argv[1]):
         gradients.SHARED_FROM = usual if "--notes whole" in words else 0
-        if steps is None:
-            agent, *options = words.split()
-            start_ranked(team, read_train_options(agent, options)[0], Path(folder))
-        else:
+        before = time.process_time()
+        if steps is not None:
             resume_ranked(team, Path(folder), steps)
-    team.close()
+        else:
+            agent, *options = words.split()
+            config = read_train_options(agent, options)[0]
+            start_run(config, Path(folder)) if team is None else start_ranked(team, config, Path(folder))
+        print(f"CPU seconds {time.process_time() - before:.2f}", file=sys.stderr)
+    if team is not None:
+        team.close()
 
 
 if __name__ == "__main__":

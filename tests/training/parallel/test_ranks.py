@@ -38,8 +38,8 @@ KINDS = {
 }
 # Agents of which every process has all steps.
 TOGETHER = {
-    "dqn": "dqn --env CartPole-v1 --steps 300 --schedule-steps 300 --agent.learning-starts 60 --agent.replay-capacity 200 "
-    f"--agent.hidden 8 --agent.prioritized {SMALL}",
+    "dqn": "dqn --env CartPole-v1 --steps 300 --schedule-steps 300 --agent.learning-starts 60 "
+    f"--agent.replay-capacity 200 --agent.hidden 8 --agent.prioritized {SMALL}",
     "td3": "ddpg --config td3 --env Pendulum-v1 --steps 200 --agent.learning-starts 60 --frame-stack 2 "
     f"--agent.noise ornstein-uhlenbeck {SMALL}",
     "reinforce": f"reinforce --env CartPole-v1 --steps 300 --agent.steps-per-update 100 {SMALL}",
