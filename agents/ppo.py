@@ -164,6 +164,8 @@ class PPO(Agent):
         self.noise = CorrelatedNormal(config.noise_correlation, self.act_generator)
         if config.noise_correlation > 0 and not isinstance(action_space, spaces.Box):
             raise ValueError(f"noise_correlation is for Box actions, got {action_space}; leave it at 0")
+        # What actions are drawn from.
+        self.source: Any = self.noise if config.noise_correlation > 0 else self.act_generator
 
     def initial_state(self, num_envs: int) -> np.ndarray:
         """Memory `[num_envs, S]` of the policy, then that of the value where it has its own."""
@@ -174,9 +176,8 @@ class PPO(Agent):
     ) -> tuple[Any, np.ndarray]:
         """Sample actions from the policy, or take its most likely ones."""
         outputs, next_state = self.forward(obs, state, first)
-        noise = self.noise if self.config.noise_correlation > 0 else self.act_generator
         outputs = masked(outputs, self.head.allowed(obs))
-        return self.head.choose(outputs, noise if explore else None), next_state
+        return self.head.choose(outputs, self.source if explore else None), next_state
 
     def learn(self, transition: Transition) -> Metrics:
         """Add a step to the rollout; update when it is full."""
@@ -221,7 +222,7 @@ class PPO(Agent):
             state=sequence.state,
         )
         steps: list[dict[str, Tensor]] = []
-        for batch in self._minibatches(data):
+        for batch in self.minibatches(data):
             arguments = (batch, clip_range, entropy_coefficient)
             steps.append(self.optimizer.step(self.loss, arguments, learning_rate))
             if config.target_kl is not None and steps[-1]["policy/approx_kl"] > 1.5 * config.target_kl:
@@ -237,14 +238,9 @@ class PPO(Agent):
         self, batch: PPOBatch, clip_range: Tensor, entropy_coefficient: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Clipped surrogate, value and entropy losses of windows (eqs. 7 and 9)."""
-        config, valid, advantage = self.config, batch.valid, batch.advantage
+        config, valid, advantage = self.config, batch.valid, self.advantages(batch)
         policy, value = self._policy_and_value(batch.obs, batch.state[0], batch.first)
 
-        if config.normalize_advantage and advantage.numel() > 1:
-            center = masked_mean(advantage, valid)
-            # Unbiased, as in the reference implementations; one lone step has no deviation.
-            variance = (valid * (advantage - center).square()).sum() / (valid.sum() - 1).clamp(min=1)
-            advantage = (advantage - center) / (variance.sqrt() + 1e-8)
         log_ratio = policy.log_prob(batch.action) - batch.old_log_prob
         ratio = log_ratio.exp()
         clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
@@ -266,6 +262,16 @@ class PPO(Agent):
             "policy/approx_kl": masked_mean(ratio - 1 - log_ratio, valid),
             "policy/clip_fraction": masked_mean(((ratio - 1).abs() > clip_range).float(), valid),
         }
+
+    def advantages(self, batch: PPOBatch) -> Tensor:
+        """Advantages `[L, N]` as the loss takes them, normalised over the minibatch."""
+        valid, advantage = batch.valid, batch.advantage
+        if not self.config.normalize_advantage or advantage.numel() == 1:
+            return advantage
+        center = masked_mean(advantage, valid)
+        # Unbiased, as in the reference implementations; one lone step has no deviation.
+        variance = (valid * (advantage - center).square()).sum() / (valid.sum() - 1).clamp(min=1)
+        return (advantage - center) / (variance.sqrt() + 1e-8)
 
     def _policy_and_value(self, obs: Any, state: Tensor, first: Tensor) -> tuple[Any, Tensor]:
         """Distribution over actions and value `[T, B]` of observations `[T, B, ...]`, from memory `[B, S]` on."""
@@ -293,7 +299,7 @@ class PPO(Agent):
         values, successor_values = value.cpu().numpy(), self._value(chunk, state, no_first)[0].cpu().numpy()
         return policy.log_prob(sequence.action), values, rollout.next_values(values, successor_values)
 
-    def _minibatches(self, data: PPOBatch) -> Iterator[PPOBatch]:
+    def minibatches(self, data: PPOBatch) -> Iterator[PPOBatch]:
         """Cut `[T, B, ...]` into windows `[L, N, ...]`; yield each once an epoch, in new random minibatches."""
         length = self.window
         windows = cut_windows(data, length)

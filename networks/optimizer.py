@@ -17,6 +17,10 @@ from .compiled_step import LossFunction, Step, compile_step, functional_step, no
 Network = TypeVar("Network", bound=nn.Module)
 
 
+# (optimiser, loss, batch, scales) -> metrics: one step, which other processes take, too; None where it is not shared.
+Share = Callable[["FlatAdam", LossFunction, tuple[Any, ...], Tensor], dict[str, Tensor] | None]
+
+
 class Paced:
     """Mixin of modules some of whose parameters take smaller or larger steps than the optimiser's learning rate."""
 
@@ -77,6 +81,8 @@ class FlatAdam:
         )
         """Compiles the step for a loss; networks that are alike may share one (see `SharedSteps`)."""
         self._compiled: dict[Any, Step] = {}
+        self.share: Share | None = None
+        """Takes each step together with other processes; None where this one is alone."""
         self.beside = [module for module in modules.modules() if isinstance(module, LearnsBeside)]
         self._joined: dict[LossFunction, LossFunction] = {}
 
@@ -95,6 +101,8 @@ class FlatAdam:
 
     def _step(self, loss: LossFunction, batch: tuple[Any, ...], learning_rate: float) -> dict[str, Tensor]:
         scales = self._count_step(learning_rate)
+        if self.share is not None and (shared := self.share(self, loss, batch, scales)) is not None:
+            return shared
         if self.compile:
             metrics = self._compiled_step(loss, batch, scales)
             if metrics is not None:

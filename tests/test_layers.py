@@ -13,7 +13,12 @@ BELOW_RUN = BELOW_SETTINGS | {"training/settings", "training/tracking"}
 ABOVE_RUN = BELOW_RUN | {"training/run", "training/rewards"}
 BELOW_EXPORT = ABOVE_RUN | {"training/baselines", "training/imagination"}
 BELOW_SHARING = BELOW_EXPORT | {"training/export"}
-BELOW_COMPARISON = BELOW_SHARING | {"training/demonstrations", "training/groups", "training/sharing"}
+BELOW_COMPARISON = BELOW_SHARING | {
+    "training/demonstrations",
+    "training/groups",
+    "training/parallel",
+    "training/sharing",
+}
 ALLOWED = {
     "networks": set(),
     "configs": set(),
@@ -28,6 +33,7 @@ ALLOWED = {
     "training/demonstrations": ABOVE_RUN,
     "training/groups": ABOVE_RUN,
     "training/imagination": ABOVE_RUN,
+    "training/parallel": ABOVE_RUN,
     "training/export": BELOW_EXPORT,
     "training/sharing": BELOW_SHARING,
     "training/comparison": BELOW_COMPARISON,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..settings.arguments import option_value
+from ..settings.ranks import this_rank
 from ..settings.typed import option_name
 from ..settings.usage import UsageError
 from .terminal.options import TrustSwitch, read_options
@@ -43,6 +44,11 @@ def train(arguments: list[str]) -> int:
     from ..run.describe import describe, describe_failure
     from ..run.folder import CYCLE_FILE, default_run_dir
     from ..run.start import plan, resume_run, start_run
+
+    if this_rank().size > 1:
+        from .train_ranks import train_ranks
+
+        return train_ranks(arguments, ResumeOptions)
     from .train_group import resumed_folders, train_seeds, without_seeds
 
     if not resume and option_value(arguments, "world-model") is not None:

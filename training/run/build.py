@@ -214,9 +214,14 @@ def takes(encoder: type[Encoder], space: spaces.Space) -> bool:
     return encoder.accepts(space) or NestedEncoder.fits(space, encoder)
 
 
-def build_agent(config: RunConfig, observation_space: spaces.Space, action_space: spaces.Space) -> Agent:
-    """Build the agent of a run; its initial weights depend on the run's seed alone."""
-    agent_class = find_component("agent", config.agent)
+def build_agent(
+    config: RunConfig,
+    observation_space: spaces.Space,
+    action_space: spaces.Space,
+    variant: type[Agent] | None = None,
+) -> Agent:
+    """Build the agent of a run, or a variant of it; its initial weights depend on the run's seed alone."""
+    agent_class = variant or find_component("agent", config.agent)
     check_actions(config.agent, agent_class, action_space)
     # An agent from outside need not have it.
     hindsight = getattr(config.agent_config, "hindsight", 0) > 0

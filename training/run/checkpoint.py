@@ -137,7 +137,8 @@ def _state_of(part: Part) -> Any:
     return part.state_dict()
 
 
-def _restore(part: Part, state: Any) -> None:
+def restore(part: Part, state: Any) -> None:
+    """Put one part's state back."""
     if isinstance(part, np.random.Generator):
         part.bit_generator.state = state
     elif isinstance(part, torch.Generator):
@@ -272,7 +273,7 @@ def load_checkpoint(path: Path, parts: Mapping[str, Part], only_these: bool = Fa
         raise CheckpointCorruptError(f"{path} is damaged: nothing refers to tensor {min(tensors)!r}")
     for name, part in parts.items():
         try:
-            _restore(part, states[name])
+            restore(part, states[name])
         except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             reason = " ".join(str(error).split())
             raise UsageError(f"{path} does not fit {name}: {type(error).__name__}: {reason}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from ...envs.outside import short_name
 from ...envs.vector import Envs
 from ..settings.config import CONFIG_FILE, RunConfig, load_config, run_config, save_config, to_dict
 from ..settings.planning import check_learns, check_teacher, schedule_change
+from ..settings.ranks import processes, this_rank
 from ..settings.resources import Footprint, config_names, family_memory, run_resources
 from ..settings.train_options import options_not_taken
 from ..settings.trust import code_files, command_for
@@ -24,7 +25,7 @@ from ..settings.usage import UsageError, as_usage_errors
 from ..tracking.evaluations_file import repair_evaluations
 from ..tracking.plots import plot_learning_curve
 from ..tracking.progress import Progress, say
-from ..tracking.provenance import last_files, last_session, record_session
+from ..tracking.provenance import last_files, last_ranks, last_session, record_session
 from ..tracking.tracker import Tracker
 from ..tracking.trackers import check_tracking
 from .build import (
@@ -47,9 +48,12 @@ from .session import Result, Tracked, tracked
 from .signals import StoppedError, stopping_signals
 from .video import check_video, film_run
 
+# What trains a run, as `TrainingLoop.train` does.
+Train = Callable[[RunConfig, Path, Tracker, Progress, Path | None], Result]
 
-def start_run(config: RunConfig, run_dir: Path) -> Result:
-    """Train from the beginning, into a folder that must be new or empty.
+
+def start_run(config: RunConfig, run_dir: Path, train: Train | None = None) -> Result:
+    """Train from the beginning, into a folder that must be new or empty; `train` in place of the loop's own.
 
     Raises:
         UsageError: the request is wrong, or something lies there already; nothing is overwritten.
@@ -60,7 +64,7 @@ def start_run(config: RunConfig, run_dir: Path) -> Result:
     config, here, _ = checked(config)
     with new_folder(folder, run_dir):
         save_config(folder, config)
-        return train_in(folder, here, begin_from_other(folder, here), resume_step=None)
+        return train_in(folder, here, begin_from_other(folder, here), resume_step=None, train=train)
 
 
 def plan(config: RunConfig) -> dict[str, Any]:
@@ -167,6 +171,7 @@ def resume_run(
     schedule_steps: int | None = None,
     device: str | None = None,
     threads: int | None = None,
+    train: Train | None = None,
 ) -> Result:
     """Go on from the last checkpoint, bit for bit as if the run had never stopped.
 
@@ -176,6 +181,7 @@ def resume_run(
         schedule_steps: steps over which schedules run from now on.
         device: where networks run from now on.
         threads: threads of torch from now on.
+        train: in place of the loop's own.
 
     Raises:
         UsageError: it is no run, another process trains it, or it cannot go on.
@@ -204,7 +210,7 @@ def resume_run(
         repair_evaluations(run_dir)
         if checkpoint is None:
             checkpoint = begin_from_other(run_dir, here)
-        return train_in(run_dir, here, checkpoint, resume_step)
+        return train_in(run_dir, here, checkpoint, resume_step, train)
 
 
 def with_changes(config: RunConfig, **changes: Any) -> RunConfig:
@@ -233,6 +239,12 @@ def note_other_machine(run_dir: Path, kept: RunConfig, here: RunConfig) -> None:
             f"note: {run_dir} goes on with device {now[0]}, threads {now[1]}, after device {before[0]}, threads "
             f"{before[1]}: not bit for bit as it would have"
         )
+    ranks, then = this_rank().size, last_ranks(run_dir)
+    if then is not None and ranks != then:
+        say(
+            f"note: {run_dir} goes on where it was with {processes(ranks)}, after {processes(then)}: from here on "
+            "the same but for rounding"
+        )
 
 
 def note_changed_files(run_dir: Path, kept: RunConfig) -> None:
@@ -242,7 +254,13 @@ def note_changed_files(run_dir: Path, kept: RunConfig) -> None:
         say(f"note: {path} has changed since the last session: {run_dir} goes on with what it holds now")
 
 
-def train_in(run_dir: Path, config: RunConfig, checkpoint: Path | None, resume_step: int | None) -> Result:
+def train_in(
+    run_dir: Path,
+    config: RunConfig,
+    checkpoint: Path | None,
+    resume_step: int | None,
+    train: Train | None = None,
+) -> Result:
     """Train in a folder that is locked; `resume_step` is None for a new run.
 
     Raises:
@@ -255,7 +273,7 @@ def train_in(run_dir: Path, config: RunConfig, checkpoint: Path | None, resume_s
         # After the tracker: W&B may take seconds to start, which are not training.
         progress = Progress(config.steps, start_step=resume_step or 0)
         try:
-            result = loop_of(config).train(config, run_dir, opened.tracker, progress, checkpoint)
+            result = (train or loop_of(config).train)(config, run_dir, opened.tracker, progress, checkpoint)
             opened.exit_code = result.exit_code
             if result.signal is None:
                 finish(run_dir, config, result, opened.tracker)

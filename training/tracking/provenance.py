@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...envs.machine import usable_cores
+from ..settings.ranks import this_rank
 
 SESSIONS_FILE = "sessions.jsonl"
 # What results depend on.
@@ -32,6 +33,8 @@ def record_session(
 ) -> None:
     """Note what a session of training that begins at `step` is made with, the user's own files by their hashes."""
     begun = {"step": step, "device": device, "threads": threads} | ({"files": dict(files)} if files else {})
+    if (ranks := this_rank().size) > 1:
+        begun["ranks"] = ranks
     with (run_dir / SESSIONS_FILE).open("a", encoding="utf-8") as file:
         file.write(json.dumps(begun | surroundings()) + "\n")
 
@@ -40,6 +43,12 @@ def last_session(run_dir: Path) -> dict[str, Any]:
     """Device and threads of a run's last session; nothing where none has told."""
     known = [session for session in _sessions(run_dir) if {"device", "threads"} <= session.keys()]
     return {name: known[-1][name] for name in ("device", "threads")} if known else {}
+
+
+def last_ranks(run_dir: Path) -> int | None:
+    """Processes that trained in a run's last session; None where there was none."""
+    sessions = _sessions(run_dir)
+    return int(sessions[-1].get("ranks", 1)) if sessions else None
 
 
 def last_files(run_dir: Path) -> dict[str, str]:

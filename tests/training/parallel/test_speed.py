@@ -1,0 +1,53 @@
+"""Steps a second of PPO in two processes against one: `pytest -m benchmark tests/training/parallel -s`, idle cores."""
+
+import importlib.util
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+from palaestra.training.tracking.metrics_file import read_metrics
+
+_spec = importlib.util.spec_from_file_location("processes", Path(__file__).with_name("processes.py"))
+processes = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(processes)
+
+# The second has the defaults of PPO, the others their presets.
+TASKS = {
+    "HalfCheetah-v5": "ppo --env HalfCheetah-v5 --num-envs 8 --agent.epochs 4 --agent.batch-size 512 --steps 65536",
+    "MiniGrid": "ppo --env MiniGrid-DoorKey-8x8-v0 --num-envs 8 --steps 32768",
+    "preset of HalfCheetah-v5": "ppo --env HalfCheetah-v5 --num-envs 8 --steps 32768",
+}
+CLOCKS = (
+    "--backend sync --compile off --track none --evaluate-every 100000000 --evaluate-episodes 1 "
+    "--evaluate-max-steps 100 --notes whole"
+)
+
+
+def measure(words, folder, ranks):
+    """Median steps a second of the rows of metrics, and CPU seconds of the busiest process."""
+    said = processes.end(
+        processes.begin([[f"{words} {CLOCKS} --log-every 4096", str(folder), None]], ranks), 600
+    )
+    cpu = max(float(re.search(r"CPU seconds ([\d.]+)", each)[1]) for each in said)
+    rows = [row["time/steps_per_second"] for row in read_metrics(folder) if "time/steps_per_second" in row]
+    return statistics.median(rows[1:]), cpu
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("task", TASKS)
+def test_two_processes_against_one(tmp_path, task):
+    speeds, seconds = {1: [], 2: []}, {1: [], 2: []}
+    for turn in range(3):
+        for ranks in (1, 2):
+            speed, cpu = measure(TASKS[task], tmp_path / f"{ranks} {turn}", ranks)
+            speeds[ranks].append(speed)
+            seconds[ranks].append(cpu)
+            print(
+                f"{task}: {ranks} processes: {speed:,.0f} steps/s, {cpu:.1f} CPU seconds of the busiest one"
+            )
+    ratio = statistics.median(speeds[2]) / statistics.median(speeds[1])
+    work = statistics.median(seconds[1]) / statistics.median(seconds[2])
+    print(f"{task}: {ratio:.2f} times the steps/s; by CPU seconds {work:.2f}")
+    assert ratio > 0.95
