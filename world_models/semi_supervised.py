@@ -38,8 +38,9 @@ class SemiSupervisedVAEConfig(ObservationNetworksConfig):
     """What a frame's label says: the episode terminated there, or the sign of the reward that led there."""
     fraction: Annotated[float, Interval(gt=0, le=1)] = 0.01
     """Share of the frames whose label is known, drawn at random."""
-    alpha: Annotated[float, Ge(0)] = 0.1
-    """Weight of the classifier's cross-entropy on labelled frames, beside the bound of one frame."""
+    alpha: Annotated[float, Ge(0)] = 10.0
+    """Weight of the classifier's cross-entropy on labelled frames, beside the bound of one frame. The paper has 0.1,
+    for balanced classes; with that, rare labels were forgotten."""
     warm_up: Annotated[int, Ge(0)] = 200
     """Updates in which the classifier learns from labels alone: its classes should be those of the labels before
     they are what explains the observations."""

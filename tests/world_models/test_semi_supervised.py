@@ -148,7 +148,7 @@ def accuracy(labels, **settings):
     """Share of new points whose cluster is told, after learning from one label each, at opposite ends."""
     torch.manual_seed(0)
     config = SemiSupervisedVAEConfig(
-        latent_size=1, hidden=(32,), observation_std=0.5, warm_up=100, **settings
+        latent_size=1, hidden=(32,), observation_std=0.5, alpha=1.0, warm_up=100, **settings
     )
     model = SemiSupervisedVAE(PLANE, config)
     ends = np.array([[-2.0, 1.0], [2.0, -1.0]], np.float32)
