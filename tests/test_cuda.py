@@ -81,7 +81,7 @@ def test_the_same_seed_gives_the_same_metrics_after_a_kill(tmp_path):
 
 
 @pytest.mark.parametrize("dynamics", ["adversarial", "ensemble", "mdn_rnn", "transformer", "rssm"])
-@pytest.mark.parametrize("encoder", ["identity", "autoencoder", "vae"])
+@pytest.mark.parametrize("encoder", ["identity", "autoencoder", "vae", "semi_supervised"])
 def test_world_models_are_fitted_and_dream(encoder, dynamics, tmp_path):
     words = ["world-model", "fit", "--env", "CartPole-v1", "--steps", "400", "--fit.updates", "20"]
     words += ["--encoder", encoder, "--dynamics", dynamics, "--device", "cuda", "--track", "none"]

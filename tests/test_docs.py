@@ -143,7 +143,7 @@ def all_options() -> set[str]:
     asked += [("train", "ppo", "--bonus", name) for name in ("count", "rnd", "reachability")]
     asked += [("train", "ppo", "--imitate", "gail")]
     asked += [("train", "ppo", "--encoder", "world-model:DIR"), ("world-model", "dream")]
-    asked += [("world-model", "fit", "--encoder", name) for name in ("vae", "autoencoder")]
+    asked += [("world-model", "fit", "--encoder", name) for name in ("vae", "autoencoder", "semi_supervised")]
     asked += [
         ("world-model", "fit", "--dynamics", name)
         for name in ("adversarial", "ensemble", "mdn_rnn", "rssm", "transformer")

@@ -65,7 +65,7 @@ COMPONENTS = {
     "networks/memories": None,
     "world_models/dynamics": None,
     "training/rewards": {"count", "gail", "none", "reachability", "rnd"},
-    "world_models": {"autoencoder", "identity", "vae"},
+    "world_models": {"autoencoder", "identity", "semi_supervised", "vae"},
 }
 LARGEST_FILE = 350
 LARGEST_FOLDER = 20

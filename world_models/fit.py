@@ -56,6 +56,7 @@ class Fit:
         self.model = model
         self.config = config
         self.train, self.held_out = episodes.split()
+        model.observation_model.take_labels(self.train, seed)
         self.generator = np.random.default_rng([seed, 1])
         self.noise = torch.Generator(model.device).manual_seed(seed)
         self.progress = Phase(OBSERVATION_PHASE if model.observation_model.learns else "dynamics")

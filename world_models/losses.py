@@ -39,6 +39,15 @@ def safe_log(p: Tensor) -> Tensor:
     return p.clamp(min=SMALLEST_PROBABILITY).log()
 
 
+def marginal_bound(bound: Tensor, log_share: Tensor) -> Tensor:
+    """`sum_y q(y|x) (bound_y + log q(y|x))` in nats: `[..., K]` twice to `[...]`.
+
+    The negative evidence lower bound without the label, from those with it (Kingma et al. 2014, equation 7). Over
+    all `q` it is lowest, `-log sum_y exp(-bound_y)`, where `q` is the softmax of `-bound`.
+    """
+    return (log_share.exp() * (bound + log_share)).sum(-1)
+
+
 def free_bits(kl: Tensor, nats: float) -> Tensor:
     """`max(kl, nats)`, step by step: below `nats`, a step `[...]` gives the posterior no reason to say less.
 

@@ -28,7 +28,8 @@ def evaluation_report(model: WorldModel, train: EpisodeDataset, held_out: Episod
     `skill` is by horizon k: `1 - MSE / MSE(persistence)` of the scaled observation k steps ahead; 1 is perfect, 0 no
     better than predicting no change, None where no held-out episode is that long. The rest is about single steps:
     `reward_r2`; recall and precision of a predicted end (probability above one half), None where no end happened or
-    was predicted; its Brier score; `probe_r2`, R2 of the observed vector by a linear map from the latent.
+    was predicted; its Brier score; `probe_r2`, R2 of the observed vector by a linear map from the latent;
+    and of an observation model that labels frames, `label_f1`.
     """
     data = EncodedDataset(model, held_out)
     report: dict[str, Any] = {
@@ -38,6 +39,7 @@ def evaluation_report(model: WorldModel, train: EpisodeDataset, held_out: Episod
     }
     report |= single_steps(model, data)
     report["coverage"] = coverage(model, data)
+    report |= model.observation_model.label_report(held_out)
     latent = EncodedDataset(model, train).latent
     report["latent_size"] = latent.shape[1]
     report["active_units"] = active_units(latent)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..networks.means import masked_mean
 from .actions import ActionEncoder
+from .datasets import EpisodeDataset
 from .old_keys import accept_old_key
 from .prediction_heads import PredictionHeads, PredictionHeadsConfig
 from .scales import divisor
@@ -99,6 +100,14 @@ class ObservationModel(nn.Module, ABC):
     @abstractmethod
     def loss(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and metrics of observations `[N, ...]`, in nats; noise comes from `generator`."""
+
+    def take_labels(self, episodes: EpisodeDataset, seed: int) -> None:
+        """Before a fit: take from the episodes what is learned from besides observations; for most, nothing."""
+        return None
+
+    def label_report(self, held_out: EpisodeDataset) -> dict[str, Any]:
+        """How well labels of held-out frames are told, where any are."""
+        return {}
 
 
 class Dynamics(nn.Module, ABC):

@@ -26,6 +26,7 @@ from palaestra.world_models.model_evaluation import (
     traversals,
 )
 from palaestra.world_models.prediction_heads import PredictionHeadsConfig
+from palaestra.world_models.semi_supervised import SemiSupervisedVAE, SemiSupervisedVAEConfig
 from palaestra.world_models.vae import VAE, VAEConfig
 from palaestra.world_models.world_model import SequenceBatch, WorldModel
 
@@ -43,6 +44,11 @@ OBSERVATION_MODELS = {
     ),
     "vae": (VECTOR, VAE, VAEConfig(latent_size=2, hidden=(4,))),
     "sigma_vae": (VECTOR, VAE, VAEConfig(latent_size=2, hidden=(4,), learn_std=True)),
+    "semi_supervised": (
+        VECTOR,
+        SemiSupervisedVAE,
+        SemiSupervisedVAEConfig(latent_size=2, hidden=(4,), fraction=1.0),
+    ),
     "autoencoder_pictures": (PICTURE, Autoencoder, AutoencoderConfig(latent_size=2, depth=2, noise=0.1)),
     "vae_pictures": (PICTURE, VAE, VAEConfig(latent_size=2, depth=2)),
 }
@@ -163,7 +169,7 @@ def test_losses(name, reward, action):
         loss.backward()
 
 
-@pytest.mark.parametrize("observation", ["identity", "vae", "autoencoder_pictures"])
+@pytest.mark.parametrize("observation", ["identity", "vae", "semi_supervised", "autoencoder_pictures"])
 @pytest.mark.parametrize("name", DYNAMICS)
 def test_a_fit(name, observation):
     model = make(observation, name)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
-from annotated_types import Ge
+from annotated_types import Ge, Interval
 
 from ..settings.arguments import option_value
 from ..settings.usage import UsageError, nearest
@@ -74,6 +74,10 @@ class EvaluateOptions:
     """Episodes of that comparison, for each temperature."""
     noise: Annotated[float, Ge(0)] = 0.0
     """Look for the true state in noisy observations, too: deviation, of pictures from 0 to 1 or of scaled numbers."""
+    label: Literal["termination", "reward"] | None = None
+    """Look for this label of frames in the latents, too, by a linear map: the control of --encoder semi_supervised."""
+    label_fraction: Annotated[float, Interval(gt=0, le=1)] = 0.01
+    """Share of the frames that the linear map is told the label of."""
     wandb: bool = False
     """Put the report into a W&B run, too."""
     trust: TrustSwitch = False
@@ -87,6 +91,8 @@ def evaluate(arguments: list[str]) -> int:
         raise UsageError(
             "--episodes: counts those of a comparison; say of which agent, with --policy RUN_DIR"
         )
+    if options.label is None and option_value(arguments, "label-fraction") is not None:
+        raise UsageError("--label-fraction: of which label? give --label termination or --label reward")
     from ..imagination.fits import evaluate_model
     from ..imagination.gap import dream_to_real
     from ..imagination.model_report import model_publication
@@ -97,7 +103,7 @@ def evaluate(arguments: list[str]) -> int:
         returns = (
             {} if options.policy is None else dream_to_real(options.model, options.policy, options.episodes)
         )
-        report = evaluate_model(options.model, returns, options.noise)
+        report = evaluate_model(options.model, returns, options.noise, options.label, options.label_fraction)
     if options.wandb:
         publish(model_publication(options.model, report), options.model)
     print_result(report, options.json, format_report)

@@ -17,6 +17,7 @@ from ...agents.divergence import broken_metric, broken_part
 from ...envs.make import make_envs
 from ...world_models.datasets import EpisodeDataset
 from ...world_models.fit import Fit, Phase
+from ...world_models.labels import Label, probe_labels
 from ...world_models.model_evaluation import (
     drawn_successors,
     evaluation_report,
@@ -275,18 +276,28 @@ def _load_fitted(run_dir: Path, device: torch.device | None) -> FittedModel:
 
 
 def evaluate_model(
-    run_dir: Path, returns: dict[str, Any] | None = None, noise: float = 0.0
+    run_dir: Path,
+    returns: dict[str, Any] | None = None,
+    noise: float = 0.0,
+    label: Label | None = None,
+    label_fraction: float = 0.01,
 ) -> dict[str, Any]:
     """Judge a world model by the episodes that it has not learned from; the report is left in its folder, too.
 
     `returns` is what `dream_to_real` returns, if it was called. With `noise`, the true state is probed for in
-    latents of noisy observations, too.
+    latents of noisy observations, too. With `label`, that of frames is looked for in the latents.
+
+    Raises:
+        UsageError: the frames that are drawn for the label are all alike.
     """
     fitted = load_world_model(run_dir)
     check_links(run_dir)
     set_threads(fitted.config.threads)
     train, held_out = fitted.episodes.split()
     report = _head(fitted.config) | evaluation_report(fitted.model, train, held_out) | probe(fitted, noise)
+    if label is not None:
+        with as_usage_errors():
+            report |= probe_labels(fitted.model, train, held_out, label, label_fraction, fitted.config.seed)
     report |= mode_shares(data_spec(fitted.config), *drawn_successors(fitted.model, held_out))
     report |= dream_reachability(fitted.model, train, held_out) | (returns or {})
     _write(run_dir, report, fitted.model, held_out)

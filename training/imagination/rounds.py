@@ -30,6 +30,7 @@ from ..run.session import Result, Session
 from ..run.signals import caught_signals
 from ..settings.config import RunConfig
 from ..settings.seeds import DATA_SEED
+from ..settings.usage import as_usage_errors
 from ..tracking.progress import Progress, say
 from ..tracking.tracker import Tracker
 from .dream_envs import DreamBackend
@@ -144,7 +145,8 @@ class Round:
         seed = config.seed + self.index
         settings = replace(model_config(cycle, config), seed=seed)
         model = build_world_model(settings, envs.observation_space, envs.action_space)
-        fit = Fit(model, episodes, cycle.fit, seed)
+        with as_usage_errors():
+            fit = Fit(model, episodes, cycle.fit, seed)
         self.say(f"fitting to {episodes.num_steps:,} real steps")
         run_fit(fit, lambda metrics, update: None)
         return fit

@@ -21,6 +21,10 @@ CASES = {
         f"world-model fit --env CartPole-v1 --encoder vae --dynamics rssm --steps 500 {FIT}",
         "world-model fit --resume",
     ),
+    "semi-supervised fit": (
+        f"world-model fit --env CartPole-v1 --encoder semi_supervised --encoder.fraction 0.2 --steps 500 {FIT}",
+        "world-model fit --resume",
+    ),
     "adversarial fit": (
         f"world-model fit --env palaestra/Fork-v0 --dynamics adversarial --steps 500 {FIT}",
         "world-model fit --resume",
