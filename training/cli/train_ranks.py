@@ -34,10 +34,12 @@ def train_ranks(arguments: list[str], resume_options: type[Any]) -> int:
         return BAD_INPUT if isinstance(error, UsageError) else FAILURE
     except EnvironmentFailedError as failure:
         if team.is_first_to_say():
-            print(describe_failure(team.run_dir, failure), file=sys.stderr)  # type: ignore[arg-type]
+            if team.run_dir is None:  # before anything was begun
+                raise
+            print(describe_failure(team.run_dir, failure), file=sys.stderr)
         return FAILURE
-    if team.rank == 0:
-        print(describe(team.run_dir, result))  # type: ignore[arg-type]
+    if team.rank == 0 and team.run_dir is not None:
+        print(describe(team.run_dir, result))
     team.close()
     return exit_code(result.signal)
 

@@ -73,7 +73,8 @@ class RankCollector:
         self.team, self.agent, self.caught = team, agent, caught
         self.agreed: list[int] = []
         self.own = Collector(agent, envs)
-        self.envs = OwnEnvs(envs)
+        self.copies = OwnEnvs(envs)
+        self.envs: Envs = self.copies
         self.rows = team.rows(envs.num_envs * team.size)
         self.waiting: list[Episode] = []
 
@@ -86,10 +87,10 @@ class RankCollector:
 
     def meet(self) -> list[Episode]:
         """Tell each other what has happened since the last time; returns the episodes that ended."""
-        restarts = self.envs.envs.restarts
+        restarts = self.copies.envs.restarts
         told = self.team.gather((self.waiting, restarts, list(self.caught)))
         self.waiting = []
-        self.envs.elsewhere = sum(each[1] for each in told) - restarts
+        self.copies.elsewhere = sum(each[1] for each in told) - restarts
         self.agreed += [signal for each in told for signal in each[2]][: not self.agreed]
         return [episode for each in told for episode in each[0]]
 

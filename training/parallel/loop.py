@@ -148,6 +148,7 @@ def train(
     with closing(made) as envs, caught_signals() as caught:
         agent = build_agent(config, envs.observation_space, envs.action_space, variant(config))
         collector: AnyCollector
+        clock: Clock
         if isinstance(agent, Ranked):
             agent.join(team, config.num_envs)
             collector, clock = RankCollector(team, agent, envs, caught), TeamClock(team.size)

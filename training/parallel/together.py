@@ -112,15 +112,14 @@ class TeamEnvs(EnvsWrapper):
 class TeamCollector(Collector):
     """Steps an agent, which is the same in every process, in the copies of all."""
 
-    envs: TeamEnvs
-
     def __init__(self, agent: Actor, envs: TeamEnvs):
         super().__init__(agent, envs)
+        self.copies = envs
         self.team, self.agreed = envs.team, envs.agreed
 
     def meet(self) -> list[Episode]:
         """Agree on signals; what has happened is known already."""
-        told = self.team.gather(list(self.envs.caught))
+        told = self.team.gather(list(self.copies.caught))
         self.agreed += [signal for each in told for signal in each][: not self.agreed]
         return []
 
