@@ -435,8 +435,8 @@ def test_of_200_runs_none_is_lost_and_none_run_twice_where_workers_are_killed(tm
     for job in planned["ray"]:
         began = sessions(job.path)
         again += len(began) - 1
-        # A run that was begun again was not finished, and went on from where it was.
-        assert began == sorted(began) and began[-1] < 200 and describe_run(job.path).finished
+        # A run that was begun again went on from where it was, and did no step twice.
+        assert began == sorted(began) and began[-1] <= 200 and describe_run(job.path).finished
     assert again <= 4 * 10
     LocalLauncher(2, "on").run([replace(job) for job in planned["local"]], lambda outcomes: None)
     for one, other in zip(planned["ray"], planned["local"], strict=True):
