@@ -17,7 +17,13 @@ from palaestra.training.cli import main as cli
 from palaestra.training.comparison import carrying, jobs
 from palaestra.training.comparison.jobs import Job
 from palaestra.training.comparison.launchers import LocalLauncher
-from palaestra.training.comparison.ray_launcher import RayCluster, RayLauncher, RayOptions, perform_on_node
+from palaestra.training.comparison.ray_launcher import (
+    RayCluster,
+    RayLauncher,
+    RayOptions,
+    first_line,
+    perform_on_node,
+)
 from palaestra.training.run.listing import describe_run, evaluations
 from palaestra.training.settings.usage import UsageError
 
@@ -106,6 +112,10 @@ def test_the_drivers_variables_are_handed_on_and_no_result_is_waited_for_for_eve
     environment = fake.units[0][0].environment
     assert environment["NEEDED_BY_THE_ENVIRONMENT"] == "1" and "RAY_OF_THE_DRIVER" not in environment
     assert outcome.error == ("Ray kept its result back for 60 s" if hangs else None)
+
+
+def test_an_error_of_ray_that_says_nothing_is_named():
+    assert first_line(OSError()) == "OSError" and first_line(OSError("a\nb")) == "a"
 
 
 def test_a_group_of_seeds_is_one_task_with_its_share_and_all_outcomes_are_shown(fake_ray):
@@ -445,8 +455,7 @@ def test_of_200_runs_none_is_lost_and_none_run_twice_where_workers_are_killed(tm
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_sweep_on_ray_carries_its_runs_and_a_task_that_is_ended_is_not_begun_again(tmp_path):
-    """As the pruner, and Ctrl-C, end tasks."""
+def test_a_sweep_on_ray_that_carries_its_runs_comes_to_the_same(tmp_path):
     pytest.importorskip("ray")
     pytest.importorskip("optuna")
     space = tmp_path / "space.yaml"
@@ -466,6 +475,12 @@ def test_a_sweep_on_ray_carries_its_runs_and_a_task_that_is_ended_is_not_begun_a
         assert "over 2 seeds" in (out / "trial0" / "seed0.log").read_text()
     assert reports[0] == reports[1]
 
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_task_that_is_ended_writes_a_checkpoint_and_is_not_begun_again(tmp_path):
+    """As the pruner, and Ctrl-C, end tasks."""
+    pytest.importorskip("ray")
     long = Job("pqn", str(tmp_path / "long.yaml"), str(tmp_path / "long" / "seed0"), 0, 0)
     Path(long.config).write_text("agent: {name: pqn}\nenv: CartPole-v1\nsteps: 10000000\nthreads: 1\n")
     with RayCluster(RayOptions(), 1) as cluster, cluster.begin([long]) as command:
