@@ -131,7 +131,7 @@ class RayCluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave it; tasks that still run end, with a checkpoint where the storage is shared."""
+        """Leave it; tasks that still run end, and go on from their last checkpoints in a later start."""
         self.ray.shutdown()
         for folder in self._marked:
             (folder / self._mark).unlink(missing_ok=True)
@@ -227,7 +227,7 @@ class RayCommand:
         return self._ended(GET_SECONDS)
 
     def terminate(self) -> None:
-        """End it: its processes notice, and write checkpoints."""
+        """End it; Ray kills its processes, so that a later start goes on from the last checkpoint."""
         self._cluster.ray.cancel(self._reference, force=True)
 
     def _ended(self, seconds: float) -> int | None:

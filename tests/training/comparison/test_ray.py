@@ -478,7 +478,7 @@ def test_a_sweep_on_ray_that_carries_its_runs_comes_to_the_same(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_task_that_is_ended_writes_a_checkpoint_and_is_not_begun_again(tmp_path):
+def test_a_task_that_is_ended_is_not_begun_again(tmp_path):
     """As the pruner, and Ctrl-C, end tasks."""
     pytest.importorskip("ray")
     long = Job("pqn", str(tmp_path / "long.yaml"), str(tmp_path / "long" / "seed0"), 0, 0)
@@ -491,6 +491,5 @@ def test_a_task_that_is_ended_writes_a_checkpoint_and_is_not_begun_again(tmp_pat
         deadline = time.monotonic() + 60
         while trainers(tmp_path) and time.monotonic() < deadline:
             time.sleep(0.5)
-        assert not trainers(tmp_path) and list(long.path.glob("checkpoints/*"))
         time.sleep(5)
         assert not trainers(tmp_path) and sessions(long.path) == [0]
