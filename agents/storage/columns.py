@@ -25,9 +25,9 @@ class JointRollout:
     def __init__(self, agents: list[Any], rows: list[slice]):
         self.agents = agents
         self.rows = rows
-        self.whole = Rollout(agents[0].rollout.length)
+        self.whole = Rollout(agents[0].rollout.length, agents[0].rollout.state_every)
         for agent in agents:
-            columns = RolloutColumns(self.whole.length)
+            columns = RolloutColumns(self.whole.length, self.whole.state_every)
             columns.load_state_dict(agent.rollout.state_dict())
             agent.rollout = columns
         if agents[0].rollout._allocated:
@@ -36,8 +36,9 @@ class JointRollout:
     def _join(self) -> None:
         """Take over what agents have brought along."""
         each = [agent.rollout for agent in self.agents]
-        for name in (*Rollout._arrays, "last_obs", "last_state"):
-            axis = 0 if name.startswith("last") else 1
+        newest = ["newest_state"] if each[0].size else []
+        for name in (*Rollout._arrays, "state", "last_obs", "last_state", *newest):
+            axis = 0 if name.startswith(("last", "newest")) else 1
             parts = [getattr(rollout, name) for rollout in each]
             joined = tree_map(lambda *leaves, axis=axis: np.concatenate(leaves, axis), *parts)
             setattr(self.whole, name, joined)
@@ -47,7 +48,7 @@ class JointRollout:
     def _share(self) -> None:
         """Let each agent's rollout show its columns."""
         for agent, rows in zip(self.agents, self.rows, strict=True):
-            for name in Rollout._arrays:
+            for name in (*Rollout._arrays, "state"):
                 columns = tree_map(lambda x, rows=rows: x[:, rows], getattr(self.whole, name))
                 setattr(agent.rollout, name, columns)
             for name in ("last_obs", "last_state"):
@@ -64,6 +65,8 @@ class JointRollout:
         whole.add(transition)
         if fresh:
             self._share()
+        for agent, rows in zip(self.agents, self.rows, strict=True):
+            agent.rollout.newest_state = whole.newest_state[rows]
         for row, index, obs, state in whole.ends:
             agent, rows = self._owner(index)
             agent.rollout.ends.append((row, index - rows.start, obs, state))

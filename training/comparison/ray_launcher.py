@@ -113,7 +113,7 @@ class RayCluster:
                 **(here if address is None else {"address": address}),
             )
         except (ConnectionError, ValueError) as error:
-            raise UsageError(f"--ray-address {address}: {str(error).splitlines()[0]}") from None
+            raise UsageError(f"--ray-address {address}: {first_line(error)}") from None
         self.ray = ray
         try:
             self._check_nodes()
@@ -131,7 +131,7 @@ class RayCluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave it; tasks that still run end, with a checkpoint where the storage is shared."""
+        """Leave it; tasks that still run end, and go on from their last checkpoints in a later start."""
         self.ray.shutdown()
         for folder in self._marked:
             (folder / self._mark).unlink(missing_ok=True)
@@ -164,7 +164,7 @@ class RayCluster:
         except self.ray.exceptions.GetTimeoutError:
             reason = f"Ray kept its result back for {GET_SECONDS:.0f} s"
         except self.ray.exceptions.RayError as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
         return [Outcome(job.folder, reason) for job in jobs]
 
     def begin(self, jobs: list[Job]) -> RayCommand:
@@ -227,7 +227,7 @@ class RayCommand:
         return self._ended(GET_SECONDS)
 
     def terminate(self) -> None:
-        """End it: its processes notice, and write checkpoints."""
+        """End it; Ray kills its processes, so that a later start goes on from the last checkpoint."""
         self._cluster.ray.cancel(self._reference, force=True)
 
     def _ended(self, seconds: float) -> int | None:
@@ -293,6 +293,11 @@ def perform_on_node(jobs: list[Job], mark: str, home: Any, seconds: float) -> li
     except Exception as error:  # whatever it is, it must not stop the other runs
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return [Outcome(job.folder, f"could not be carried: {reason}") for job in jobs]
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line; some of Ray's say nothing but their names."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def own_variables() -> dict[str, str]:
