@@ -67,7 +67,7 @@ class Observed(nn.Module):
             self.carried.append(Carried(ACTION, (size,), np.dtype(np.float32)))
 
     def forward(
-        self, leaves: list[Tensor], reward: Tensor | None, first: Tensor | None, states: list[Tensor]
+        self, leaves: list[Any], reward: Tensor | None, first: Tensor | None, states: list[Tensor]
     ) -> tuple[Any, Tensor | None, list[Tensor]]:
         """What the agent sees, the world model's latent and the next frames.
 
