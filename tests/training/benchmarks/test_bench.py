@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from palaestra.training.benchmarks import bench as module
-from palaestra.training.benchmarks.bench import seeds_of, bench
+from palaestra.training.benchmarks.bench import bench, seeds_of
 from palaestra.training.benchmarks.peers import PACKAGES, TRAIN, missing
 from palaestra.training.benchmarks.tasks import BENCHMARKS, Benchmark
 
