@@ -115,7 +115,9 @@ class BC(Agent):
         self.optimizer = FlatAdam(self.networks, max_grad_norm=config.max_grad_norm, compile=compile)
         self.forward = make_step(self.torso, self.head.layer, device)
         self.normalizers = Normalizers([self.torso], device)
-        self.rollout = Rollout(config.rollout_length)
+        # Without a memory a window is one step.
+        self.window = min(config.sequence_length, config.rollout_length) if self.torso.has_memory else 1
+        self.rollout = Rollout(config.rollout_length, state_every=self.window)
         self.held_out: Sequence | None = None
         self.steps = Counter(total_steps)
         self.act_generator = named_generator(seed, "bc/act")
@@ -200,14 +202,10 @@ class BC(Agent):
         return self.head(features, self.head.allowed(obs)), state
 
     def _minibatches(self, data: BCBatch) -> Iterator[BCBatch]:
-        """Cut `[T, B, ...]` into windows `[L, N, ...]`; yield each once, in random minibatches.
-
-        Without a memory a window is one step.
-        """
-        length = min(self.config.sequence_length, len(data.valid)) if self.torso.has_memory else 1
-        windows = cut_windows(data, length)
+        """Cut `[T, B, ...]` into windows `[L, N, ...]`; yield each once, in random minibatches."""
+        windows = cut_windows(data, self.window)
         order = to_tensor(self.shuffle_generator.permutation(windows.valid.shape[1]), self.device)
-        for chosen in order.split(max(1, self.config.batch_size // length)):
+        for chosen in order.split(max(1, self.config.batch_size // self.window)):
             yield BCBatch(*tree_map(lambda x, chosen=chosen: x.index_select(1, chosen), tuple(windows)))
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:

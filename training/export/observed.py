@@ -67,7 +67,7 @@ class Observed(nn.Module):
             self.carried.append(Carried(ACTION, (size,), np.dtype(np.float32)))
 
     def forward(
-        self, leaves: list[Any], reward: Tensor | None, first: Tensor | None, states: list[Tensor]
+        self, leaves: list[Tensor], reward: Tensor | None, first: Tensor | None, states: list[Tensor]
     ) -> tuple[Any, Tensor | None, list[Tensor]]:
         """What the agent sees, the world model's latent and the next frames.
 
@@ -87,15 +87,15 @@ class Observed(nn.Module):
             window = torch.cat([torch.where(opens, obs, kept), obs], 1)
             frames_after.append(window[:, 1:])
             leaves = [*leaves[:at], window, *leaves[at + 1 :]]
-        obs: Any = from_leaves(self.raw_space, leaves)
+        seen: Any = from_leaves(self.raw_space, leaves)
         latent = None
         if self.model is not None and first is not None:
-            latent = self.model.encode(_float32(obs))  # type: ignore[operator]
-            obs = _joined(obs, {MEMORY: begun(remaining.pop(0), first)})
+            latent = self.model.encode(_float32(seen))  # type: ignore[operator]
+            seen = _joined(seen, {MEMORY: begun(remaining.pop(0), first)})
         if self.shows_previous and first is not None and reward is not None:
             zeroed = {ACTION: begun(remaining.pop(0), first), REWARD: begun(reward, first)}
-            obs = _joined(obs, zeroed)
-        return obs, latent, frames_after
+            seen = _joined(seen, zeroed)
+        return seen, latent, frames_after
 
     def after(self, obs: Any, latent: Tensor | None, action: Any) -> list[Tensor]:
         """The other states after executing `action` on what the agent saw."""

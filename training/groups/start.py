@@ -140,8 +140,9 @@ def resume_group(folders: Sequence[Path], steps: int | None = None) -> GroupResu
     Raises:
         UsageError: one is no run, another process trains it, they differ in more, or cannot go on.
     """
+    # Before folders are locked: one that is named twice would wait for itself.
+    check_alike(folders, [load_config(folder) for folder in folders])
     for folder in folders:
-        load_config(folder)
         check_links(folder)
         if (folder / CYCLE_FILE).exists():
             raise UsageError(f"{folder} trains in dreams; go on with it alone")

@@ -126,7 +126,7 @@ def test_wrong_arguments_are_one_line(backend):
     assert message(delai=3) == (
         "environment 'palaestra/Recall-v0' takes no argument 'delai'; did you mean 'delay'?"
     )
-    assert message(delay=-1).endswith("ValueError: delay must be at least 0, got -1")
+    assert "ValueError: delay must be at least 0, got -1, in task.py:" in message(delay=-1)
 
 
 def test_time_limits_hold_in_both_backends():

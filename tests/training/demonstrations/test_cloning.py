@@ -72,14 +72,14 @@ class Masked(gymnasium.Env):
 @pytest.mark.parametrize(
     ("env", "options"),
     [
-        ("Masked-v0", ["--memory", "transformer", "--memory.size", "8", "--memory.heads", "2"]),
+        ("MaskedTeacher-v0", ["--memory", "transformer", "--memory.size", "8", "--memory.heads", "2"]),
         ("palaestra/PendulumNoVel-v0", ["--memory", "lstm", "--agent.squash", "--show-previous"]),
         ("palaestra/Catch-v0", ["--memory", "gru", "--frame-stack", "2"]),
     ],
 )
 def test_masks_nested_spaces_pictures_and_memories_are_cloned(env, options, tmp_path):
     before = dict(gymnasium.registry)
-    gymnasium.register("Masked-v0", Masked)
+    gymnasium.register("MaskedTeacher-v0", Masked)
     shared = ["--env", env, "--num-envs", "2", "--track", "none", "--evaluate-episodes", "2", *options]
     shared += ["--threads", "1"]
     shared += ["--evaluate-max-steps", "20", "--env-kwargs", "max_episode_steps=20"]
