@@ -1,1 +1,1 @@
-"""One run in many processes, started by torchrun: each steps its share of the copies, and gradients are averaged."""
+"""Imported as `palaestra.training.parallel`: one run in several processes, started by torchrun."""
