@@ -26,6 +26,9 @@ CLOCKS = (
 )
 SMALL = f"--num-envs 4 --encoder.hidden 8 {CLOCKS}"
 # Ragged minibatches, windows that are padded, steps that end in the middle of a rollout.
+# Many processes, for a minute.
+pytestmark = pytest.mark.slow
+
 KINDS = {
     "ppo": "ppo --env CartPole-v1 --steps 300 --schedule-steps 300 --agent.epochs 20 "
     "--agent.rollout-length 30 --agent.batch-size 50 "
