@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Literal, TypeVar
 
@@ -25,6 +28,21 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": Tanh, "relu": nn.ReLU, "elu":
 LONGEST_KEPT = 32
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
+
+# Networks hold networks that are made in the same way: a thread may come here again.
+_initializing = threading.RLock()
+
+
+@contextmanager
+def initialized(seed: int) -> Iterator[None]:
+    """Make networks here whose initial weights follow from a seed alone; torch's own generator is left as it was.
+
+    PyTorch's initialisers draw from that one, which all threads share, so one thread comes here at a time.
+    """
+    with _initializing, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def orthogonal(layer: Layer, gain: float) -> Layer:

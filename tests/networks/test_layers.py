@@ -1,7 +1,10 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 from torch import nn
 
-from palaestra.networks.layers import mlp, orthogonal
+from palaestra.networks.layers import initialized, mlp, orthogonal
 
 
 def test_orthogonal_rows_have_length_gain():
@@ -25,3 +28,32 @@ def test_mlp_by_hand():
 def test_mlp_without_hidden_layers_is_the_identity():
     x = torch.randn(3, 4)
     assert torch.equal(mlp((4,), "tanh")(x), x)
+
+
+def test_initial_weights_follow_from_the_seed_whatever_other_threads_do():
+    def draw(_):
+        drawn = []
+        with initialized(3):
+            for _ in range(3):
+                time.sleep(0.002)
+                drawn += torch.rand(2).tolist()
+        return drawn
+
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(draw, range(8)))
+    assert found == [draw(0)] * 8
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_networks_inside_networks_are_initialized_by_their_own_seed():
+    with initialized(1):
+        first = torch.rand(2)
+        with initialized(2):
+            inner = torch.rand(2)
+        after = torch.rand(2)
+    with initialized(1):
+        assert torch.equal(torch.cat([first, after]), torch.rand(4))
+    with initialized(2):
+        assert torch.equal(inner, torch.rand(2))

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-import torch
 from annotated_types import Ge, Gt
 from gymnasium import spaces
 
 from ...envs.make import EnvSpec, make_envs
 from ...envs.outside import absolute_name
+from ...networks.layers import initialized
 from ...world_models.fit import FitConfig
 from ...world_models.observation_networks import is_convolved
 from ...world_models.prediction_heads import PredictionHeadsConfig
@@ -157,8 +157,7 @@ def build_world_model(
     config: WorldModelConfig, observation_space: spaces.Space, action_space: spaces.Space
 ) -> WorldModel:
     """Build the model; its initial weights depend on the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with initialized(config.seed):
         return WorldModel(
             observation_space,
             action_space,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -15,8 +13,9 @@ from annotated_types import Gt, Interval
 from gymnasium import spaces
 from torch import Tensor
 
-from ...agents.agent import Counter, Metrics, Transition
+from ...agents.agent import Counter, Metrics, Transition, named_generator
 from ...agents.schedules import Schedule, check_schedules, scheduled
+from ...networks.layers import initialized
 from ...networks.stateful import Stateful
 from ...networks.tree import tree_map
 from .visits import HashName, Visits
@@ -132,9 +131,6 @@ def rows_of(tree: Any, rows: np.ndarray | Tensor) -> Any:
     return tree_map(lambda leaf: leaf[rows], tree)
 
 
-@contextmanager
-def seeded(seed: int, name: str) -> Iterator[None]:
+def seeded(seed: int, name: str) -> AbstractContextManager[None]:
     """Make networks here whose weights depend on the run's seed and their purpose alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(np.random.default_rng([seed, zlib.crc32(name.encode())]).integers(2**63))
-        yield
+    return initialized(int(named_generator(seed, name).integers(2**63)))

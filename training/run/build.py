@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -21,6 +20,7 @@ from ...envs.make import EnvSpec
 from ...envs.registry import find_environment
 from ...envs.wrappers.model_memory import MemoryModel
 from ...networks.encoder import Encoder, NestedEncoder
+from ...networks.layers import initialized
 from ...networks.torso import Torso, build_torso
 from ..settings.components import component_names, find_component
 from ..settings.config import RunConfig
@@ -33,8 +33,6 @@ from ..tracking.progress import say
 
 # As long as the longest games of Atari: 108,000 frames, four a step.
 EVALUATION_STEPS = 27_000
-# PyTorch's initialisers draw from its global generator, which a run in another thread would draw from as well.
-_initialising = threading.Lock()
 # Compiling costs 10 to 30 seconds and saves about 0.7 ms an optimiser step.
 COMPILE_FROM_UPDATES = 50_000
 
@@ -230,8 +228,7 @@ def build_agent(
     if config.auxiliary != "none":
         steps = RecentSteps(action_space, config.auxiliary_config.capacity, config.seed)
         agent_class = with_steps(agent_class, steps)
-    with _initialising, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with initialized(config.seed):
         agent = agent_class(
             config.agent_config,
             action_space,
