@@ -170,18 +170,20 @@ def make_backend(spec: EnvSpec, registered: registration.EnvSpec) -> Backend:
     if name == "ale":
         return AleBackend(make_ale(spec, registered), spec.seed)
 
-    # Here and not in every worker process, so that what has moved is reported once.
-    single = replace(spec, wrappers=tuple(current_name(wrapper) for wrapper in spec.wrappers))
-
-    def make(index: int) -> gymnasium.Env:
-        return make_single(single, registered)
-
+    make = single_maker(spec, registered)
     if name == "async":
         replace_lost = spec.on_error == "restart"
         return AsyncBackend(
             make, spec.num_envs, spec.seed, replace_lost, workers=spec.workers, timeout=spec.timeout
         )
     return SyncBackend(make, spec.num_envs, spec.seed)
+
+
+def single_maker(spec: EnvSpec, registered: registration.EnvSpec) -> Callable[[int], gymnasium.Env]:
+    """Return what makes copies, by their number."""
+    # Here and not in every worker process, so that what has moved is reported once.
+    single = replace(spec, wrappers=tuple(current_name(wrapper) for wrapper in spec.wrappers))
+    return lambda index: make_single(single, registered)
 
 
 def choose_backend(spec: EnvSpec, registered: registration.EnvSpec) -> str:

@@ -8,12 +8,12 @@ from typing import Any, Protocol
 import gymnasium
 import numpy as np
 
-from ..networks.tree import tree_map
+from ..networks.tree import concatenated, tree_map
 from .autoreset import BackendEnvs
 from .backends.joint import AXES, JointBackend, JointSyncBackend, JointVectorBackend, row_slices
-from .make import EnvSpec, choose_backend, make_envs, make_native_vector, make_single
+from .make import EnvSpec, choose_backend, make_envs, make_native_vector, single_maker
 from .registry import find_environment
-from .vector import Envs, EnvStep
+from .vector import Envs, EnvStep, side_by_side
 
 
 class EnvsTogether(Protocol):
@@ -65,10 +65,8 @@ def make_together(spec: EnvSpec, seeds: list[int]) -> EnvsTogether:
         registered = find_environment(spec.id)
         name = choose_backend(spec, registered)
         if name == "sync":
-            return JointEnvs(
-                JointSyncBackend(lambda index: make_single(spec, registered), spec.num_envs, seeds),
-                spec.max_steps,
-            )
+            make = single_maker(spec, registered)
+            return JointEnvs(JointSyncBackend(make, spec.num_envs, seeds), spec.max_steps)
         if name == "vector":
             env = make_native_vector(replace(spec, num_envs=spec.num_envs * len(seeds)), registered)
             if type(env) in AXES:
@@ -126,7 +124,7 @@ class SideBySide:
     @property
     def obs(self) -> Any:
         """What to act on next."""
-        return _joined([envs.obs for envs in self.runs])
+        return concatenated([envs.obs for envs in self.runs])
 
     @property
     def first(self) -> np.ndarray:
@@ -135,33 +133,15 @@ class SideBySide:
 
     def reset(self) -> Any:
         """Begin episode 0 everywhere."""
-        return _joined([envs.reset() for envs in self.runs])
+        return concatenated([envs.reset() for envs in self.runs])
 
     def step(self, action: Any) -> EnvStep:
         """Step each run's environments."""
-        steps = [
-            envs.step(tree_map(lambda x, rows=rows: x[rows], action))
-            for envs, rows in zip(self.runs, self.rows, strict=True)
-        ]
-        valid = None
-        if any(step.valid is not None for step in steps):
-            all_of = np.ones(self.runs[0].num_envs, bool)
-            valid = np.concatenate([all_of if step.valid is None else step.valid for step in steps])
-        episodes = [
-            episode._replace(env_index=episode.env_index + rows.start)
-            for step, rows in zip(steps, self.rows, strict=True)
-            for episode in step.episodes
-        ]
-        return EnvStep(
-            next_obs=_joined([step.next_obs for step in steps]),
-            reward=np.concatenate([step.reward for step in steps]),
-            terminated=np.concatenate([step.terminated for step in steps]),
-            truncated=np.concatenate([step.truncated for step in steps]),
-            obs=_joined([step.obs for step in steps]),
-            first=np.concatenate([step.first for step in steps]),
-            valid=valid,
-            episodes=episodes,
-            info={},
+        return side_by_side(
+            [
+                envs.step(tree_map(lambda x, rows=rows: x[rows], action))
+                for envs, rows in zip(self.runs, self.rows, strict=True)
+            ]
         )
 
     def split(self) -> list[dict[str, Any]]:
@@ -177,7 +157,3 @@ class SideBySide:
         """Release everything."""
         for envs in self.runs:
             envs.close()
-
-
-def _joined(trees: list[Any]) -> Any:
-    return tree_map(lambda *leaves: np.concatenate(leaves), trees[0], *trees[1:])

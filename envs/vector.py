@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
+
+from ..networks.tree import concatenated
 
 
 class Episode(NamedTuple):
@@ -48,6 +51,37 @@ class EnvStep(NamedTuple):
     """What else came with it: `{"infos": [...]}`, one dict an environment, or the vector environment's own."""
     failed: tuple[int, ...] = ()
     """Copies that failed in this step and were made anew: their `next_obs` is the observation before it."""
+
+
+def side_by_side(steps: Sequence[EnvStep]) -> EnvStep:
+    """One step of the copies of several environments, as many of each, one after the other; without their infos."""
+    next_obs = concatenated([step.next_obs for step in steps])
+    same = all(step.obs is step.next_obs for step in steps)
+    copies = len(steps[0].reward)
+    offsets = [index * copies for index in range(len(steps))]
+    valid = None
+    if any(step.valid is not None for step in steps):
+        valid = np.concatenate(
+            [np.ones(copies, bool) if step.valid is None else step.valid for step in steps]
+        )
+    return EnvStep(
+        next_obs=next_obs,
+        reward=np.concatenate([step.reward for step in steps]),
+        terminated=np.concatenate([step.terminated for step in steps]),
+        truncated=np.concatenate([step.truncated for step in steps]),
+        obs=next_obs if same else concatenated([step.obs for step in steps]),
+        first=np.concatenate([step.first for step in steps]),
+        valid=valid,
+        episodes=[
+            episode._replace(env_index=episode.env_index + offset)
+            for step, offset in zip(steps, offsets, strict=True)
+            for episode in step.episodes
+        ],
+        info={},
+        failed=tuple(
+            index + offset for step, offset in zip(steps, offsets, strict=True) for index in step.failed
+        ),
+    )
 
 
 class Envs(ABC):

@@ -5,7 +5,8 @@ A leaf of the house that every folder imports; worker processes too, so it impor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,11 @@ def tree_like(tree: Any, leaves: Iterable[Any]) -> Any:
     return tree_map(lambda _: next(remaining), tree)
 
 
+def concatenated(trees: Sequence[Any], axis: int = 0) -> Any:
+    """One tree of several of its shape: their leaves `[N, ...]` one after another."""
+    return tree_map(lambda *leaves: np.concatenate(leaves, axis), *trees)
+
+
 def read_row(batch: Any, index: int) -> Any:
     """Row `index` of every leaf `[N, ...]` of `batch`."""
     return tree_map(lambda leaf: leaf[index], batch)
@@ -66,6 +72,14 @@ def same_leaves(one: Any, other: Any) -> bool:
     """Whether all leaves are equal, bit for bit as far as values go (NaN equals NaN)."""
     pairs = zip(tree_leaves(one), tree_leaves(other), strict=True)
     return all(np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f") for a, b in pairs)
+
+
+def fingerprint(tree: Any) -> str:
+    """What the arrays of a tree are known by: the SHA-256 of all their bytes, left to right."""
+    digest = hashlib.sha256()
+    for leaf in tree_leaves(tree):
+        digest.update(np.ascontiguousarray(leaf).data)
+    return digest.hexdigest()
 
 
 def copy_in_order(space: spaces.Space, value: Any) -> Any:

@@ -12,8 +12,7 @@ import gymnasium
 from ...agents.agent import Transition
 from ...envs.backends.copies import EnvCopies
 from ...envs.backends.sync import SyncBackend
-from ...envs.make import EnvSpec, make_single
-from ...envs.moved import current_name
+from ...envs.make import EnvSpec, single_maker
 from ...envs.registry import find_environment
 from ...envs.seeds import episode_seed
 from ...envs.vector import Envs, Episode
@@ -43,12 +42,7 @@ def spec_of_rows(spec: EnvSpec, rows: slice) -> EnvSpec:
 
 
 def _make_backend(spec: EnvSpec, offset: int) -> SyncBackend:
-    registered = find_environment(spec.id)
-    single = replace(spec, wrappers=tuple(current_name(wrapper) for wrapper in spec.wrappers))
-
-    def make(index: int) -> gymnasium.Env:
-        return make_single(single, registered)
-
+    make = single_maker(spec, find_environment(spec.id))
     return SyncBackend(make, spec.num_envs, spec.seed, SomeCopies(make, offset, spec.num_envs, spec.seed))
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ...envs.vector import Envs, EnvStep, Episode
+from ...envs.vector import Envs, EnvStep, Episode, side_by_side
 from ...envs.wrappers.wrapper import EnvsWrapper
-from ...networks.tree import tree_map
+from ...networks.tree import concatenated, tree_map
 from ..run.collect import Collector
 from ..run.evaluate import Actor
 from .state import joined_copies, split_copies
@@ -35,7 +35,7 @@ class TeamEnvs(EnvsWrapper):
         """Join what all processes act on next."""
         told = self.team.gather((self.envs.obs, self.envs.first))
         self._obs, self._first = (
-            _joined([obs for obs, _ in told]),
+            concatenated([obs for obs, _ in told]),
             np.concatenate([first for _, first in told]),
         )
         return self._obs
@@ -71,32 +71,12 @@ class TeamEnvs(EnvsWrapper):
         same = own.obs is own.next_obs
         sent = own._replace(obs=None if same else own.obs, info={})
         told = self.team.gather((sent, self.envs.restarts, list(self.caught)))
-        steps: list[EnvStep] = [each[0] for each in told]
         self._restarts = sum(each[1] for each in told)
         self.agreed += [signal for each in told for signal in each[2]][: not self.agreed]
-        next_obs = _joined([step.next_obs for step in steps])
-        if any(step.obs is not None for step in steps):
-            self._obs = _joined([step.next_obs if step.obs is None else step.obs for step in steps])
-        else:
-            self._obs = next_obs
-        self._first = np.concatenate([step.first for step in steps])
-        share = self.envs.num_envs
-        return EnvStep(
-            next_obs=next_obs,
-            reward=np.concatenate([step.reward for step in steps]),
-            terminated=np.concatenate([step.terminated for step in steps]),
-            truncated=np.concatenate([step.truncated for step in steps]),
-            obs=self._obs,
-            first=self._first,
-            valid=None,
-            episodes=[
-                episode._replace(env_index=episode.env_index + rank * share)
-                for rank, step in enumerate(steps)
-                for episode in step.episodes
-            ],
-            info={},
-            failed=tuple(index + rank * share for rank, step in enumerate(steps) for index in step.failed),
-        )
+        steps = [step._replace(obs=step.next_obs) if step.obs is None else step for step, *_ in told]
+        step = side_by_side(steps)
+        self._obs, self._first = step.obs, step.first
+        return step
 
     def state_dict(self) -> dict[str, Any]:
         """What one process with all copies would say."""
@@ -130,7 +110,3 @@ class TeamCollector(Collector):
     def own_share(self, name: str, state: Any) -> Any:
         """This process's share of a part's state."""
         return state
-
-
-def _joined(trees: list[Any]) -> Any:
-    return tree_map(lambda *leaves: np.concatenate(leaves), trees[0], *trees[1:])
