@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .envs.outside import given_objects
 from .passed import Passed
+from .training.settings.config import BLOCKS as CONFIG_BLOCKS
 from .training.settings.trust import trusting
 from .training.settings.usage import RunFailedError, UsageError
 from .training.tracking.progress import quietly
@@ -19,15 +20,7 @@ if TYPE_CHECKING:
     from .run_object import Run
 
 # Keywords, by how the command line begins the names of the same options.
-BLOCKS = {
-    "agent": "agent_options",
-    "encoder": "encoder_options",
-    "memory": "memory_options",
-    "auxiliary": "auxiliary_options",
-    "bonus": "bonus_options",
-    "imitate": "imitate_options",
-    "env": "env_options",
-}
+BLOCKS = {block: f"{block}_options" for block in (*CONFIG_BLOCKS, "env")}
 
 
 class RunInterrupted(KeyboardInterrupt):

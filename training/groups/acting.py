@@ -17,7 +17,7 @@ from ...agents.reinforce import REINFORCE
 from ...networks.heads import BernoulliHead, CategoricalHead, MultiCategoricalHead
 from ...networks.masks import masked
 from ...networks.numpy_twins.stacked import Stack, stacked_layers, stacked_torso, stacked_values
-from ...networks.tree import tree_map
+from ...networks.tree import concatenated, tree_map
 
 # Observations `[S * B, ...]` to outputs `[S, B, K]` of what an agent acts by.
 Outputs = Callable[[Any], np.ndarray]
@@ -81,8 +81,7 @@ class JointActing:
             ]
         finally:
             self.obs = self.outputs = None
-        actions = [action for action, _ in chosen]
-        return tree_map(lambda *leaves: np.concatenate(leaves), actions[0], *actions[1:]), state
+        return concatenated([action for action, _ in chosen]), state
 
 
 class JointGenerator:

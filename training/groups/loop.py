@@ -78,7 +78,7 @@ class Group:
         paused = time.perf_counter()
         # The clock of one speaks for all: where resets take steps, clocks differ a little.
         first = next(member for member, wanted in zip(self.members, learning, strict=True) if wanted)
-        if any(member is first and member.save_due(step) for member, step in pairs):
+        if any(member is first and member.checkpoints.due(step) for member, step in pairs):
             self.save(index for index, wanted in enumerate(learning) if wanted)
         for member, step in pairs:
             self._unless_it_fails(member, partial(member.session.evaluate_if_due, member.agent, step))

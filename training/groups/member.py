@@ -11,6 +11,7 @@ from typing import Any
 from ...agents.agent import Agent, Metrics
 from ..run.checkpoint import STATE, CheckpointCorruptError, Part, list_checkpoints, verify
 from ..run.clocks import Clock, Meter, MetricsLog, due
+from ..run.loop import run_parts, write_row
 from ..run.session import Checkpoints, Result, Session
 from ..settings.usage import RunFailedError
 from ..tracking.progress import say
@@ -72,8 +73,7 @@ class Member:
 
     def parts(self) -> dict[str, Part]:
         """What its checkpoints hold: what those of a run alone do."""
-        parts: dict[str, Part] = {"collector": self.place, "meter": self.meter, "clock": self.clock}
-        return parts | {f"agent.{name}": part for name, part in self.agent.parts().items()}
+        return run_parts(self.agent, self.place, self.meter, self.clock)
 
     @property
     def active(self) -> bool:
@@ -94,11 +94,7 @@ class Member:
     def log_if_due(self, before: int) -> None:
         """Write a row of metrics where the clock says so."""
         if due(self.session.config.log_every, before, self.clock.step):
-            self.session.check_folder()
-            try:
-                self.session.check(self.learned, self.meter)
-            finally:
-                self.log.write()
+            write_row(self.session, self.learned, self.log)
 
     def save_due(self, before: int) -> bool:
         """Whether the clock asks for a checkpoint."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -89,16 +90,25 @@ def learn(
                 log.meter.add_episodes(episodes)
             progress.update(clock.step, [episode.episode_return for episode in episodes])
             if due(config.log_every, before, clock.step):
-                session.check_folder()
-                try:
-                    session.check(learned, log.meter)
-                finally:
-                    log.write(envs.restarts)
+                write_row(session, learned, log, envs.restarts)
             paused = time.perf_counter()
             if checkpoints is not None:
                 checkpoints.save_if_due(before)
             session.evaluate_if_due(agent, before)
             log.leave_out(time.perf_counter() - paused)
+
+
+def write_row(session: Session, learned: Mapping[str, Any], log: MetricsLog, restarts: int = 0) -> None:
+    """Write a row of metrics, with the number of environments that were made anew.
+
+    Raises:
+        RunFailedError: the run's folder is gone; or the agent has diverged, after the row is written.
+    """
+    session.check_folder()
+    try:
+        session.check(learned, log.meter)
+    finally:
+        log.write(restarts)
 
 
 def footprint(config: RunConfig, agent: Agent, envs: Envs) -> Footprint:
@@ -113,7 +123,7 @@ def footprint(config: RunConfig, agent: Agent, envs: Envs) -> Footprint:
     return Footprint(stores, networks, checkpoint, updates, step_bytes(envs.action_space))
 
 
-def run_parts(agent: Agent, stepper: SavedStepper, meter: Meter, clock: Clock) -> dict[str, Part]:
+def run_parts(agent: Agent, stepper: Part, meter: Meter, clock: Clock) -> dict[str, Part]:
     """Everything that a checkpoint of a run holds."""
     parts: dict[str, Part] = {"collector": stepper, "meter": meter, "clock": clock}
     return parts | {f"agent.{name}": part for name, part in agent.parts().items()}

@@ -154,10 +154,14 @@ class Checkpoints:
                 raise
             self.saved_step = step
 
-    def save_if_due(self, before: int) -> None:
-        """Write a checkpoint where the clock says so, but at the end, where it is done anyway."""
+    def due(self, before: int) -> bool:
+        """Whether the clock asks for a checkpoint; not at the end, where one is written anyway."""
         config, step = self.session.config, self.session.clock.step
-        if due(config.checkpoint_every, before, step) and step < config.steps:
+        return due(config.checkpoint_every, before, step) and step < config.steps
+
+    def save_if_due(self, before: int) -> None:
+        """Write a checkpoint where the clock says so."""
+        if self.due(before):
             self.save()
 
 
