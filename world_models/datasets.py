@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..networks.tree import read_row, tree_leaves, tree_map
+from ..networks.tree import concatenated, read_row, tree_leaves, tree_map
 
 # Observations of episodes that take more on average are saved as they lie, not joined to one array first.
 LARGE_EPISODE = 2**18
@@ -123,10 +123,10 @@ class EpisodeDataset:
             "obs": (
                 [episode.obs for episode in self.episodes]
                 if self._are_large
-                else joined([episode.obs for episode in self.episodes])
+                else concatenated([episode.obs for episode in self.episodes])
             ),
-            "action": joined([episode.action for episode in self.episodes]),
-            "reward": joined([episode.reward for episode in self.episodes]),
+            "action": concatenated([episode.action for episode in self.episodes]),
+            "reward": concatenated([episode.reward for episode in self.episodes]),
         }
 
     @property
@@ -147,11 +147,6 @@ class EpisodeDataset:
             action = tree_map(lambda x, rows=steps: x[rows], state["action"])
             self.episodes.append(RecordedEpisode(obs, action, state["reward"][steps], ended, opens))
             row += length
-
-
-def joined(trees: Sequence[Any]) -> Any:
-    """The leaves `[N, ...]` of some trees of the same shape, one after another."""
-    return tree_map(lambda *leaves: np.concatenate(leaves), *trees)
 
 
 def _bytes_of(obs: Any, row: int) -> bytes:

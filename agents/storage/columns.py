@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from ...networks.tree import tree_map
+from ...networks.tree import concatenated, tree_map
 from ..agent import Transition
 from .rollout import Rollout
 
@@ -40,8 +38,7 @@ class JointRollout:
         for name in (*Rollout._arrays, "state", "last_obs", "last_state", *newest):
             axis = 0 if name.startswith(("last", "newest")) else 1
             parts = [getattr(rollout, name) for rollout in each]
-            joined = tree_map(lambda *leaves, axis=axis: np.concatenate(leaves, axis), *parts)
-            setattr(self.whole, name, joined)
+            setattr(self.whole, name, concatenated(parts, axis))
         self.whole.size = each[0].size
         self._share()
 

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space, create_empty_array
 
-from ...networks.tree import read_row, same_leaves, tree_leaves, tree_like, tree_map, write_rows
+from ...networks.tree import concatenated, read_row, same_leaves, tree_leaves, tree_like, tree_map, write_rows
 
 # Of the actions of all running episodes together; replaying so many takes minutes.
 MOST_BYTES = 64 * 2**20
@@ -66,7 +66,7 @@ class ActionLog:
         newest = tree_map(lambda rows: rows[self.start[index] : self.size, index], self.rows)
         if not self.pieces[index]:
             return newest
-        return tree_map(lambda *parts: np.concatenate(parts), *self.pieces[index], newest)
+        return concatenated([*self.pieces[index], newest])
 
     def _make_room(self) -> None:
         """Move the rows to the copies whose running episodes need them."""

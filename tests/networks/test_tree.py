@@ -1,8 +1,10 @@
+import hashlib
+
 import numpy as np
 import pytest
 
 from palaestra.networks.torso import leading_rows
-from palaestra.networks.tree import tree_leaves, tree_map, write_rows
+from palaestra.networks.tree import concatenated, fingerprint, tree_leaves, tree_map, write_rows
 
 
 def test_map_reaches_every_leaf_and_keeps_the_shape():
@@ -45,3 +47,16 @@ def test_rows_are_written_into_every_leaf():
 def test_leading_rows():
     assert leading_rows(np.zeros((7, 2))) == 7
     assert leading_rows({"a": (np.zeros((3, 2)), np.zeros(3))}) == 3
+
+
+def test_trees_are_joined_along_an_axis():
+    trees = [{"a": np.full((1, 2), k), "b": (np.full((1, 1), k),)} for k in (1, 2)]
+    assert concatenated(trees)["a"].tolist() == [[1, 1], [2, 2]]
+    assert concatenated(trees, 1)["a"].tolist() == [[1, 1, 2, 2]]
+    assert concatenated(trees)["b"][0].tolist() == [[1], [2]]
+
+
+def test_a_fingerprint_is_that_of_the_bytes():
+    tree = {"a": np.array([1, 2], np.uint8), "b": (np.array([[3], [4]], np.uint8).T,)}
+    assert fingerprint(tree) == hashlib.sha256(b"\x01\x02\x03\x04").hexdigest()
+    assert fingerprint(tree) != fingerprint({"a": tree["a"]})

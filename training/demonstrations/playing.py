@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cached_property
 from typing import Any
 
@@ -12,8 +11,8 @@ from ...agents.agent import Agent, Transition, named_generator
 from ...agents.bc import BC
 from ...agents.storage.sequences import Sequence
 from ...envs.vector import Envs, Episode
-from ...networks.tree import tree_leaves, tree_map
-from ...world_models.datasets import EpisodeDataset, joined
+from ...networks.tree import concatenated, fingerprint, tree_map
+from ...world_models.datasets import EpisodeDataset
 from ..run.checkpoint import CheckpointCorruptError
 from ..settings.config import RunConfig
 from .storage import load_demonstrations
@@ -69,9 +68,9 @@ class FlatEpisodes:
         lengths = np.array([episode.length for episode in episodes.episodes])
         self.ends = np.cumsum(lengths)
         self.starts = self.ends - lengths
-        self.obs = joined([episode.obs for episode in episodes.episodes])
-        self.action = joined([episode.action for episode in episodes.episodes])
-        self.reward = joined([episode.reward for episode in episodes.episodes])
+        self.obs = concatenated([episode.obs for episode in episodes.episodes])
+        self.action = concatenated([episode.action for episode in episodes.episodes])
+        self.reward = concatenated([episode.reward for episode in episodes.episodes])
         # One observation more than steps for each episode before.
         self.obs_row = np.arange(lengths.sum()) + np.repeat(np.arange(len(lengths)), lengths)
         self.terminated, self.truncated = np.zeros((2, len(self.reward)), bool)
@@ -151,10 +150,7 @@ class DemonstrationPlayer:
     @cached_property
     def fingerprint(self) -> str:
         """What the demonstrations are known by."""
-        digest = hashlib.sha256()
-        for leaf in tree_leaves((self.steps.obs, self.steps.action, self.steps.ends)):
-            digest.update(np.ascontiguousarray(leaf).data)
-        return digest.hexdigest()
+        return fingerprint((self.steps.obs, self.steps.action, self.steps.ends))
 
     def state_dict(self) -> dict[str, Any]:
         """Where each column is, and the agent's memory; the demonstrations stay where they are."""

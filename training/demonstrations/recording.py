@@ -17,6 +17,7 @@ from ...envs.make import EnvSpec, make_envs
 from ...envs.registry import find_environment
 from ...world_models.datasets import EpisodeDataset, EpisodeRecorder, RecordedEpisode
 from ..run.build import evaluation_spec
+from ..run.collect import Collector
 from ..run.evaluate import MAX_COPIES, QUIET_SECONDS, Actor, quotas
 from ..run.folder import absolute, check_new, new_folder
 from ..run.loaded import LoadedRun, load_run
@@ -136,24 +137,19 @@ def record_episodes(actor: Actor, spec: EnvSpec, episodes: int, explore: bool) -
     started, quiet = time.perf_counter(), QUIET_SECONDS
     with closing(make_envs(replace(spec, num_envs=copies))) as envs:
         clip = action_clipper(envs.action_space, copies)
-        recorder = EpisodeRecorder(copies)
-        obs, first, state = envs.reset(), np.ones(copies, bool), actor.initial_state(copies)
+        collector, recorder = Collector(actor, envs, explore), EpisodeRecorder(copies)
         while any(len(done) < wanted for done, wanted in zip(played, quota, strict=True)):
             try:
-                chosen, state = actor.act(obs, state, first, explore)
-                action = clip(chosen)
-                step = envs.step(action)
+                step, over = collector.step()
             except ActionError as error:
                 raise RunFailedError(f"the agent chose {error}") from error
-            ends = (step.terminated, step.truncated, step.next_obs, step.valid, first)
-            ended = recorder.add(obs, action, step.reward, *ends)
-            done = step.terminated | step.truncated
-            done = done if step.valid is None else done & step.valid
+            ends = (step.terminated, step.truncated, step.next_obs, step.valid, step.first)
+            ended = recorder.add(step.obs, clip(step.action), step.reward, *ends)
+            done = step.done if step.valid is None else step.done & step.valid
             for index, episode in zip(np.flatnonzero(done).tolist(), ended, strict=True):
                 if len(played[index]) < quota[index]:
                     played[index].append(episode)
-                    cut += any(e.cut for e in step.episodes if e.env_index == index)
-            obs, first = step.obs, step.first
+                    cut += any(each.cut for each in over if each.env_index == index)
             if time.perf_counter() - started > quiet:
                 quiet *= 2
                 say(f"recording: {sum(map(len, played))} of {episodes} episodes ended")

@@ -16,7 +16,7 @@ from ...envs.actions import ActionError, action_clipper
 from ...networks.tree import UnfitValueError, cast, copy_in_order, tree_leaves, tree_like, tree_map
 from ...networks.vectors import leaf_observations, leaf_spaces
 from ...world_models.datasets import EpisodeDataset, RecordedEpisode, single_precision
-from ..run.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from ..run.collect import load_episodes, save_episodes
 from ..run.folder import MODEL_CONFIG_FILE
 from ..settings.config import CONFIG_FILE
 from ..settings.usage import UsageError, in_one_line
@@ -28,7 +28,7 @@ DESCRIPTION_FILE = "demonstrations.yaml"
 
 def save_demonstrations(folder: Path, episodes: EpisodeDataset, description: dict[str, Any]) -> None:
     """Write episodes into a folder; the description comes last, so that a folder with one is whole."""
-    save_checkpoint(folder, episodes.num_steps, {"episodes": episodes}, keep=1)
+    save_episodes(folder, episodes.num_steps, episodes)
     save_yaml(folder / DESCRIPTION_FILE, description)
 
 
@@ -71,9 +71,7 @@ def read_folder(folder: Path) -> list[RecordedEpisode]:
         else:
             why = f"it has no {DESCRIPTION_FILE}"
         raise UsageError(f"--data {folder}: no demonstrations: {why}")
-    episodes = EpisodeDataset()
-    load_checkpoint(latest_checkpoint(folder), {"episodes": episodes})
-    return episodes.episodes
+    return load_episodes(folder).episodes
 
 
 def fitted(

@@ -36,8 +36,9 @@ from ..run.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from ..run.collect import collect_episodes
+from ..run.collect import collect_episodes, load_episodes, save_episodes
 from ..run.folder import (
+    DATA_FOLDER,
     MODEL_CONFIG_FILE,
     absolute,
     check_links,
@@ -66,8 +67,6 @@ from .world_model_config import (
     load_model_config,
     to_dict,
 )
-
-DATA_FOLDER = "data"
 
 
 def start_fit(config: WorldModelConfig, run_dir: Path) -> dict[str, Any]:
@@ -167,14 +166,12 @@ def _fit(
 
 def save_data(run_dir: Path, step: int, episodes: EpisodeDataset) -> None:
     """Leave the real episodes beside a world model: once, since checkpoints come often and pictures are large."""
-    save_checkpoint(run_dir / DATA_FOLDER, step, {"episodes": episodes}, keep=1)
+    save_episodes(run_dir / DATA_FOLDER, step, episodes)
 
 
 def load_data(run_dir: Path) -> EpisodeDataset:
     """Read the real episodes of a world model."""
-    episodes = EpisodeDataset()
-    load_checkpoint(latest_checkpoint(run_dir / DATA_FOLDER), {"episodes": episodes})
-    return episodes
+    return load_episodes(run_dir / DATA_FOLDER)
 
 
 def run_fit(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...networks.tree import tree_map
+from ...networks.tree import concatenated, tree_map
 
 # What the state of an `ActionLog` holds: actions come one episode after the other, `lengths` of them.
 LOG = {"lengths", "actions"}
@@ -49,7 +49,7 @@ def joined_rollouts(states: Sequence[dict[str, Any]], share: int) -> dict[str, A
     one = states[0]
     if "rows" not in one:
         return dict(one)
-    whole = {"size": one["size"], "rows": _along(1, [state["rows"] for state in states])}
+    whole = {"size": one["size"], "rows": concatenated([state["rows"] for state in states], 1)}
     ends = [
         (t, index + rank * share, *rest)
         for rank, state in enumerate(states)
@@ -57,7 +57,7 @@ def joined_rollouts(states: Sequence[dict[str, Any]], share: int) -> dict[str, A
     ]
     whole["ends"] = sorted(ends, key=lambda end: end[:2])
     for name in one.keys() - whole.keys():
-        whole[name] = _along(0, [state[name] for state in states])
+        whole[name] = concatenated([state[name] for state in states])
     return whole
 
 
@@ -76,7 +76,3 @@ def split_rollout(state: dict[str, Any], columns: slice) -> dict[str, Any]:
     part["ends"] = [(t, index - own.start, *rest) for t, index, *rest in state["ends"] if index in own]
     rows = {name: tree_map(lambda x: x[:, columns], value) for name, value in state["rows"].items()}
     return part | {"size": state["size"], "rows": rows}
-
-
-def _along(axis: int, trees: Sequence[Any]) -> Any:
-    return tree_map(lambda *leaves: np.concatenate(leaves, axis), trees[0], *trees[1:])

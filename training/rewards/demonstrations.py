@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
-from ...networks.tree import tree_leaves, tree_map
-from ...world_models.datasets import EpisodeDataset
-from ..run.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
+from ...networks.tree import concatenated, fingerprint, tree_leaves, tree_map
+from ..run.checkpoint import list_checkpoints
+from ..run.collect import load_episodes
+from ..run.folder import DATA_FOLDER
 from ..settings.usage import UsageError, in_one_line
-
-# Below a world model's folder, its episodes.
-DATA_FOLDER = "data"
 
 
 class Demonstrations:
@@ -32,10 +29,7 @@ class Demonstrations:
 
     def state_dict(self) -> dict[str, str]:
         """What tells these demonstrations from others."""
-        digest = hashlib.sha256()
-        for leaf in [*tree_leaves(self.obs), *tree_leaves(self.action)]:
-            digest.update(np.ascontiguousarray(leaf).tobytes())
-        return {"sha256": digest.hexdigest()}
+        return {"sha256": fingerprint((self.obs, self.action))}
 
     def load_state_dict(self, state: dict[str, str]) -> None:
         """Make sure that they are the same.
@@ -59,16 +53,16 @@ def read_demonstrations(
     if place is None:
         why = "it holds no episodes" if folder.is_dir() else "there is no such folder"
         raise UsageError(f"--imitate.data {folder}: {why}")
-    dataset = EpisodeDataset()
-    load_checkpoint(latest_checkpoint(place), {"episodes": dataset}, only_these=True)
+    dataset = load_episodes(place, only_these=True)
     chosen = dataset.episodes[: limit or None]
     if not chosen or len(chosen) < limit:
         raise UsageError(f"--imitate.episodes {limit}: {folder} holds {len(dataset)} episodes")
     for episode in chosen:
         check(f"--imitate.data {folder}", "observations", episode.obs, observation_space)
         check(f"--imitate.data {folder}", "actions", episode.action, action_space)
-    obs = tree_map(lambda *rows: np.concatenate([x[:-1] for x in rows]), *(each.obs for each in chosen))
-    action = tree_map(lambda *rows: np.concatenate(rows), *(each.action for each in chosen))
+    # The last observation of an episode is not acted on.
+    obs = concatenated([tree_map(lambda x: x[:-1], each.obs) for each in chosen])
+    action = concatenated([each.action for each in chosen])
     return Demonstrations(obs, action, len(chosen))
 
 

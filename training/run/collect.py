@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,17 @@ from ...envs.vector import Envs
 from ...envs.vector import Episode as Ended
 from ...networks.tree import tree_map
 from ...world_models.datasets import EpisodeDataset, EpisodeRecorder, RecordedEpisode
+from .checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from .evaluate import Actor
 
 
 class Collector:
     """Steps an agent and its environments together, one Transition at a time; it can be saved and restored."""
 
-    def __init__(self, agent: Actor, envs: Envs):
+    def __init__(self, agent: Actor, envs: Envs, explore: bool = True):
         self.agent = agent
         self.envs = envs
+        self.explore = explore
         self.obs = envs.reset()
         self.first = np.ones(envs.num_envs, bool)
         self.state = agent.initial_state(envs.num_envs)
@@ -31,7 +34,7 @@ class Collector:
     def step(self) -> tuple[Transition, list[Ended]]:
         """Act once in every environment; returns what happened and the episodes that ended."""
         obs, first, state = self.obs, self.first, self.state
-        action, next_state = self.agent.act(obs, state, first)
+        action, next_state = self.agent.act(obs, state, first, self.explore)
         result = self.envs.step(action)
         self.obs, self.first, self.state = result.obs, result.first, next_state
         transition = Transition(
@@ -77,6 +80,22 @@ class Recording:
     def episodes(self) -> EpisodeDataset:
         """Everything so far, running episodes cut off here."""
         return EpisodeDataset(self.ended + self.recorder.cut())
+
+
+def save_episodes(folder: Path, step: int, episodes: EpisodeDataset) -> None:
+    """Write episodes into a folder, in place of those there."""
+    save_checkpoint(folder, step, {"episodes": episodes}, keep=1)
+
+
+def load_episodes(folder: Path, only_these: bool = False) -> EpisodeDataset:
+    """Read the episodes of a folder; with `only_these` a checkpoint may hold other things beside them.
+
+    Raises:
+        UsageError: there are none, or they are damaged.
+    """
+    episodes = EpisodeDataset()
+    load_checkpoint(latest_checkpoint(folder), {"episodes": episodes}, only_these)
+    return episodes
 
 
 class RandomActor:

@@ -19,6 +19,8 @@ from .lock import LOCK_FILE, locked
 CYCLE_FILE = "cycle.yaml"
 # The config of a world model, and the folder of the one that belongs to such a run.
 MODEL_CONFIG_FILE, MODEL_FOLDER = "world_model.yaml", "world_model"
+# Below a world model's folder, the real episodes that it was fitted to.
+DATA_FOLDER = "data"
 # All that a start leaves that was killed before its config was written: the last one, whatever it is a start of.
 BEFORE_CONFIG = {
     *(LOCK_FILE, f"{CONFIG_FILE}.tmp", f"{MODEL_CONFIG_FILE}.tmp", CYCLE_FILE, f"{CYCLE_FILE}.tmp"),
