@@ -96,11 +96,6 @@ class Member:
         if due(self.session.config.log_every, before, self.clock.step):
             write_row(self.session, self.learned, self.log)
 
-    def save_due(self, before: int) -> bool:
-        """Whether the clock asks for a checkpoint."""
-        config, step = self.session.config, self.clock.step
-        return due(config.checkpoint_every, before, step) and step < config.steps
-
     def fail(self, error: RunFailedError) -> None:
         """Leave the group."""
         self.error = str(error)

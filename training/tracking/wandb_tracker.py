@@ -122,6 +122,7 @@ def start_wandb(**arguments: Any) -> Any:
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
+    drop_inherited_process()
     settings = wandb.Settings(
         init_timeout=WANDB_INIT_TIMEOUT,
         finish_timeout=WANDB_FINISH_TIMEOUT,
@@ -193,6 +194,18 @@ def killed_after(process: Any, seconds: float) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def drop_inherited_process() -> None:
+    """Let W&B start a background process of its own.
+
+    A program with a W&B run hands the address of its background process to all that it starts, by WANDB_SERVICE. That
+    process ends with that program, whose run it serves: it cannot be waited for, nor ended, from here.
+    """
+    from wandb.sdk import wandb_setup
+
+    if wandb_setup.singleton()._connection is None:
+        os.environ.pop("WANDB_SERVICE", None)
 
 
 def wandb_process() -> Any:

@@ -1,9 +1,12 @@
 import math
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
+from subprocess import PIPE
 from types import SimpleNamespace
 
 import pytest
@@ -293,6 +296,25 @@ def test_without_a_server_a_run_is_logged_offline(run_dir, wandb, monkeypatch, c
     (run,) = read_runs(run_dir)
     assert points(run) == [(0, 0.0), (1, 1.5), (2, 3.0)]
     assert "W&B: offline" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("program", ["runs", "ended"])
+def test_a_process_of_the_program_that_started_the_run_is_left_alone(run_dir, wandb, monkeypatch, program):
+    """As under `wandb agent`, or in a subprocess of a script that has a W&B run of its own."""
+    code = "import os, wandb; wandb.setup(); print(os.environ['WANDB_SERVICE'], flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=PIPE, stdout=PIPE, text=True) as other:
+        monkeypatch.setenv("WANDB_SERVICE", other.stdout.readline().strip())
+        if program == "ended":
+            other.communicate("\n")
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        tracker = open_tracker(run_dir, "wandb", **RUN)
+        log_steps(tracker, range(3))
+        tracker.close()
+        if program == "runs":
+            other.communicate("\n")
+    (run,) = read_runs(run_dir)
+    assert points(run) == [(0, 0.0), (1, 1.5), (2, 3.0)]
+    assert other.returncode == 0
 
 
 def test_wandb_can_be_disabled(run_dir, wandb, monkeypatch, capsys):

@@ -14,9 +14,8 @@ LABELS = {"project": "thesis", "entity": "lab", "group": "clipping", "tag": ["dr
 
 
 @pytest.fixture
-def offline(tmp_path, monkeypatch):
+def offline(tmp_path, monkeypatch, offline_wandb):
     """Folder of a run that was logged offline, with two curves and a picture."""
-    monkeypatch.setenv("WANDB_MODE", "offline")
     for name in ("WANDB_PROJECT", "WANDB_ENTITY", "WANDB_RUN_GROUP", "WANDB_NOTES"):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "run"
