@@ -89,6 +89,7 @@ class EpisodeBuffer:
             write_rows(rows.obs, after, tree_map(lambda x: x[column], transition.next_obs))
             # Nothing was done there, and a row of zeros might be no action at all.
             rows.action[after] = rows.action[slots[-1]]
+            rows.reward[after] = 0.0  # the page may have been another column's
             self._move_on(column)
         self.closed[column] = self.size[column]
 

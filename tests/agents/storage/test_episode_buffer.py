@@ -70,6 +70,7 @@ def taken(episodes):
         if batch.truncated[t, column]:
             # Below a truncated step lies its true successor, which is no step.
             assert not batch.valid[t + 1, column] and not batch.first[t + 1, column]
+            assert batch.reward[t + 1, column] == 0
             assert batch.obs[t + 1, column].tolist() == [env, episode, time + 1]
             end.append("truncated")
     return found
