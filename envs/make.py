@@ -19,6 +19,7 @@ from gymnasium.vector import VectorEnv
 
 from .autoreset import BackendEnvs
 from .backends.backend import Backend
+from .backends.cartpole import FastCartPole, same_as_gymnasium
 from .backends.failure import innermost
 from .backends.native import VectorBackend
 from .backends.pools import AleBackend, EnvPoolBackend, envpool_maker
@@ -48,6 +49,7 @@ SINGLE = ("sync", "async")
 # Native vector environments whose episodes follow the same law as those of the single environment. Others may
 # differ silently: Atari's, for instance, clips rewards and stacks frames.
 FAITHFUL = {"CartPole-v0", "CartPole-v1"}
+GYMNASIUM_CARTPOLE = "gymnasium.envs.classic_control.cartpole:CartPoleVectorEnv"
 OUR_NAMESPACE = "palaestra"
 # A native CartPole step costs as much as 8 single ones, and hardly more for 64 copies than for 1.
 NATIVE_FROM_COPIES = 8
@@ -234,6 +236,8 @@ def make_native_vector(spec: EnvSpec, registered: registration.EnvSpec) -> Vecto
     if registered.vector_entry_point is None:
         raise ValueError(f"environment '{spec.id}' has no vector environment of its own; use backend 'sync'")
     quieten_mujoco(registered.vector_entry_point)
+    if registered.vector_entry_point == GYMNASIUM_CARTPOLE and same_as_gymnasium():
+        registered = replace(registered, vector_entry_point=FastCartPole)
     try:
         env = gymnasium.make_vec(
             registered, spec.num_envs, vectorization_mode="vector_entry_point", **_arguments(spec)

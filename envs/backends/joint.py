@@ -19,14 +19,17 @@ from ...networks.tree import tree_leaves
 from ..seeds import episode_seed
 from ..tasks.task import TaskVectorEnv
 from .backend import Backend
+from .cartpole import FastCartPole
 from .copies import EnvCopies
 from .native import VectorBackend
 from .snapshot import take_snapshot
 from .sync import SyncBackend
 
+CARTPOLE_AXES = {"state": -1, "steps": 0, "prev_done": 0}
 # Vector environments whose copies can be told apart, and the axis of their arrays that counts copies.
 AXES: dict[type, dict[str, int]] = {
-    CartPoleVectorEnv: {"state": -1, "steps": 0, "prev_done": 0},
+    CartPoleVectorEnv: CARTPOLE_AXES,
+    FastCartPole: CARTPOLE_AXES,
     TaskVectorEnv: {"worlds": 0, "time": 0},
 }
 

@@ -12,6 +12,7 @@ from gymnasium.vector.utils import create_empty_array
 from ...networks.tree import cast, tree_leaves, tree_like
 from ..seeds import episode_seed
 from .backend import Backend
+from .cartpole import FastCartPole
 from .copies import close_env
 from .failure import Failure
 from .snapshot import can_snapshot, restore_snapshot, take_snapshot
@@ -35,7 +36,7 @@ class VectorBackend(Backend):
 
     def __init__(self, env: VectorEnv, seed: int):
         self.env = env
-        own = type(env).__module__.startswith("gymnasium.envs.")
+        own = isinstance(env, FastCartPole) or type(env).__module__.startswith("gymnasium.envs.")
         if own and type(choices := env.action_space) is spaces.MultiDiscrete:
             env.action_space = CheckedChoices(choices.nvec, dtype=choices.dtype.type, start=choices.start)
         self.num_envs = env.num_envs
