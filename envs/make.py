@@ -50,6 +50,7 @@ SINGLE = ("sync", "async")
 # differ silently: Atari's, for instance, clips rewards and stacks frames.
 FAITHFUL = {"CartPole-v0", "CartPole-v1"}
 GYMNASIUM_CARTPOLE = "gymnasium.envs.classic_control.cartpole:CartPoleVectorEnv"
+OUR_CARTPOLE = f"{FastCartPole.__module__}:{FastCartPole.__name__}"
 OUR_NAMESPACE = "palaestra"
 # A native CartPole step costs as much as 8 single ones, and hardly more for 64 copies than for 1.
 NATIVE_FROM_COPIES = 8
@@ -237,7 +238,7 @@ def make_native_vector(spec: EnvSpec, registered: registration.EnvSpec) -> Vecto
         raise ValueError(f"environment '{spec.id}' has no vector environment of its own; use backend 'sync'")
     quieten_mujoco(registered.vector_entry_point)
     if registered.vector_entry_point == GYMNASIUM_CARTPOLE and same_as_gymnasium():
-        registered = replace(registered, vector_entry_point=FastCartPole)
+        registered = replace(registered, vector_entry_point=OUR_CARTPOLE)
     try:
         env = gymnasium.make_vec(
             registered, spec.num_envs, vectorization_mode="vector_entry_point", **_arguments(spec)

@@ -62,14 +62,19 @@ def vector(space: spaces.Space, x: Tensor) -> Tensor:
     """Values `[N, ...]` of an unnested space as float vectors `[N, flat_size]`: choices one-hot, the rest as it is."""
     match space:
         case spaces.Discrete():
-            return nn.functional.one_hot((x - space.start).long(), int(space.n)).float()
+            return _one_hot(x, int(space.start), int(space.n))
         case spaces.MultiDiscrete():
-            start = torch.as_tensor(space.start, device=x.device)
-            columns = (x - start).long().reshape(x.shape[0], -1).unbind(-1)
-            sizes = space.nvec.flatten().tolist()
-            parts = [nn.functional.one_hot(column, n) for column, n in zip(columns, sizes, strict=True)]
-            return torch.cat(parts, -1).float()
+            columns = x.reshape(x.shape[0], -1).unbind(-1)
+            starts, sizes = space.start.flatten().tolist(), space.nvec.flatten().tolist()
+            return torch.cat([_one_hot(*choice) for choice in zip(columns, starts, sizes, strict=True)], -1)
     return x.reshape(x.shape[0], -1).float()
+
+
+def _one_hot(x: Tensor, start: int, count: int) -> Tensor:
+    """Choices `[N]` as rows `[N, count]` with a 1 each; torch's own function asks how large they are, which no graph
+    can.
+    """
+    return (x.unsqueeze(-1) == torch.arange(start, start + count, device=x.device)).float()
 
 
 def torch_flatten(space: spaces.Space) -> Callable[[Any], Tensor]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .compiled_step import LossFunction, Step, compile_step, functional_step, not_compiled
+from .compiled.step import LossFunction, Step, compile_step, functional_step, not_compiled
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -52,7 +52,7 @@ class FlatAdam:
     """Adam (Kingma & Ba 2015) for all parameters of some modules, laid out as views of one vector.
 
     `step` runs loss, gradients, clipping and Adam; modules that are `LearnsBeside` add losses of their own. With
-    `compile`, all of that is one compiled function, chosen by loss function (`compiled_step.py`); batches must then
+    `compile`, all of that is one compiled function, chosen by loss function (`compiled/step.py`); batches must then
     keep their shapes. Where compiling fails, a warning says so and steps are taken without. Parameters are updated in
     place, so NumPy views of them stay right.
     """

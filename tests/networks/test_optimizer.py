@@ -2,9 +2,10 @@ import copy
 
 import pytest
 import torch
+import torch._inductor
 from torch import nn
 
-from palaestra.networks.compiled_step import functional_step
+from palaestra.networks.compiled.step import functional_step
 from palaestra.networks.optimizer import FlatAdam, flatten_parameters
 
 
@@ -70,6 +71,16 @@ def test_equals_torch_adam_with_clipping(max_grad_norm, epsilon, betas):
     follow_torch(False, max_grad_norm, epsilon, betas)
 
 
+@pytest.fixture
+def traced(monkeypatch):
+    """Steps are traced, and run as they were traced."""
+    monkeypatch.setattr(torch._inductor, "compile", lambda graph, inputs, options: graph)
+
+
+def test_traced_step_equals_torch_adam_with_clipping(traced):
+    follow_torch(True, 0.5, 1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_step_equals_torch_adam_with_clipping():
@@ -77,10 +88,7 @@ def test_compiled_step_equals_torch_adam_with_clipping():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_compiled_steps_of_two_optimizers_are_not_mixed_up(monkeypatch):
-    """What is compiled is found again by its code and its tensors: two losses must not share both."""
-    inner = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda step, **options: inner(step, backend="eager", **options))
+def test_compiled_steps_of_two_optimizers_are_not_mixed_up(traced):
     layers = [nn.Linear(3, 1), nn.Linear(3, 1)]
     up, down = (FlatAdam(layer, compile=True) for layer in layers)
     batch = (torch.randn(4, 3),)
@@ -90,7 +98,37 @@ def test_compiled_steps_of_two_optimizers_are_not_mixed_up(monkeypatch):
     assert rising["sign"] == 1 and falling["sign"] == -1
 
 
-def no_compiler(step, **options):
+def test_what_a_loss_reads_from_elsewhere_is_read_anew_in_every_step(traced):
+    """Statistics of observations and target networks change between steps."""
+    layer, elsewhere = nn.Linear(3, 1), torch.zeros(3)
+    optimizer = FlatAdam(layer, compile=True)
+
+    def loss(x):
+        return layer(x).mean(), {"seen": (x + elsewhere).sum()}
+
+    x = torch.ones(2, 3)
+    assert optimizer.step(loss, (x,), 0.1)["seen"] == 6
+    elsewhere.fill_(1.0)
+    assert optimizer.step(loss, (x,), 0.1)["seen"] == 12
+
+
+def test_batches_of_other_shapes_and_nests_are_traced_anew(traced):
+    layer = nn.Linear(3, 1)
+    optimizer = FlatAdam(layer, compile=True)
+
+    def loss(obs, weight):
+        values = torch.cat([layer(part) for part in obs["parts"]])
+        total = values.sum() if weight is None else (weight * values).sum()
+        return total, {"rows": torch.tensor(float(len(values)))}
+
+    for rows in (2, 5, 2):
+        parts = (torch.ones(rows, 3), torch.ones(1, 3))
+        assert optimizer.step(loss, ({"parts": parts}, None), 0.1)["rows"] == rows + 1
+        assert optimizer.step(loss, ({"parts": parts}, torch.ones(rows + 1, 1)), 0.1)["rows"] == rows + 1
+    assert optimizer.compile
+
+
+def no_compiler(graph, inputs, options):
     def fail(vector, *rest):
         vector.zero_()  # whatever it had begun is undone
         raise RuntimeError("No working C++ compiler found\nin a long search")
@@ -98,12 +136,12 @@ def no_compiler(step, **options):
     return fail
 
 
-@pytest.mark.parametrize("missing", ["compiler", "option"])
+@pytest.mark.parametrize("missing", ["compiler", "function"])
 def test_without_a_compiler_steps_go_on_and_are_the_same(monkeypatch, missing):
     if missing == "compiler":
-        monkeypatch.setattr(torch, "compile", no_compiler)
+        monkeypatch.setattr(torch._inductor, "compile", no_compiler)
     else:
-        monkeypatch.delattr(torch.compiler, "keep_tensor_guards_unsafe")
+        monkeypatch.delattr(torch._inductor, "compile")
     eager, falling_back = network(), network()
     falling_back.load_state_dict(eager.state_dict())
     theirs = FlatAdam(eager, max_grad_norm=0.5)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ...networks.compiled_step import LossFunction, SharedSteps, Step
+from ...networks.compiled.step import LossFunction, SharedSteps, Step
 from ...networks.normalize import RewardScaler
 from ...networks.optimizer import FlatAdam
 

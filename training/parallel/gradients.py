@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...networks.compiled_step import LossFunction, Step, compile_step, functional_step, not_compiled
+from ...networks.compiled.step import LossFunction, Step, compile_step, functional_step, not_compiled
 from ...networks.optimizer import FlatAdam
 from ...networks.tree import tree_map
 from .team import Team

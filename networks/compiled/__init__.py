@@ -1,0 +1,1 @@
+"""Imported as `palaestra.networks.compiled`: an optimiser step as one compiled function."""
