@@ -34,7 +34,7 @@ from ..tracking.progress import say
 # As long as the longest games of Atari: 108,000 frames, four a step.
 EVALUATION_STEPS = 27_000
 # Compiling costs 10 to 30 seconds and saves about 0.7 ms an optimiser step.
-COMPILE_FROM_UPDATES = 50_000
+COMPILE_FROM_UPDATES = 20_000
 
 
 def env_spec(config: RunConfig) -> EnvSpec:
@@ -110,7 +110,7 @@ def choose_compile(name: str, updates: int) -> bool:
 
 
 def has_compiler() -> bool:
-    """Whether there is a C++ compiler, without which torch.compile fails on a CPU."""
+    """Whether there is a C++ compiler, without which nothing is compiled for a CPU."""
     return bool(os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++"))
 
 
