@@ -11,6 +11,7 @@ optimiser goes on uncompiled.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ LossFunction = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 Update = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 # (vector, mean, square, scales, batch) -> metrics; updates the first three in place.
 Step = Callable[[Tensor, Tensor, Tensor, Tensor, tuple[Any, ...]], dict[str, Tensor]]
+
+_tracing = threading.Lock()
 
 
 def functional_step(modules: nn.Module, loss: LossFunction, update: Update) -> Step:
@@ -150,7 +153,8 @@ def _compiled(
     if tensors[0].is_cpu:
         # In C++ what calls the kernels takes half the time.
         options = {"post_grad_custom_pre_pass": SkinnyProducts(), "cpp_wrapper": True}
-    with torch.no_grad():
+    # Tracing changes functions of torch's while it lasts: one thread at a time.
+    with _tracing, torch.no_grad():
         graph = make_fx(of_tensors, tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors)
         held = _held_as_inputs(graph)
         function = torch._inductor.compile(graph, [*tensors, *held], options)
