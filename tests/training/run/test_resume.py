@@ -23,14 +23,16 @@ TRAIN = [sys.executable, "-m", "palaestra.training.cli.main", "train"]
 CLOCKS = ["--checkpoint-every", "1500", "--log-every", "400", "--evaluate-every", "4000", "--track", "none"]
 RECALL = ["--env", "palaestra/Recall-v0", "--env-kwargs", "delay=3"]
 RUNS = {
-    "vector backend": ["ppo", "--env", "CartPole-v1", "--steps", "20k"],
+    "vector backend": ["ppo", "--env", "CartPole-v1", "--steps", "20k", "--agent.epochs", "5"],
     "sync backend, normalisers, noise": [
         *["ppo", "--env", "Pendulum-v1", "--steps", "8k", "--num-envs", "3", "--agent.rollout-length", "100"],
+        *["--agent.epochs", "2"],
         *["--agent.normalize-reward", "--encoder.normalize", "--agent.noise-correlation", "0.5"],
     ],
     "a ring that goes round, priorities, noisy layers": [
         *["dqn", "--env", "CartPole-v1", "--config", "rainbow", "--steps", "5k", "--num-envs", "2"],
-        *["--agent.replay-capacity", "1000", "--agent.learning-starts", "500", "--agent.gradient-steps", "1"],
+        *["--agent.replay-capacity", "1000", "--agent.learning-starts", "500", "--agent.train-every", "16"],
+        *["--agent.gradient-steps", "1", "--agent.hidden", "16", "--agent.batch-size", "32"],
     ],
     "a contrastive loss beside two networks with memories": [
         *["ppo", *RECALL, "--steps", "8k", "--memory", "gru", "--auxiliary", "curl"],
@@ -38,18 +40,21 @@ RUNS = {
     ],
     "prediction beside a target network": [
         *["dqn", "--env", "CartPole-v1", "--steps", "5k", "--num-envs", "2", "--agent.train-every", "16"],
-        *["--agent.learning-starts", "500", "--auxiliary", "predict", "--auxiliary.batch-size", "16"],
-        *["--auxiliary.capacity", "1000", "--encoder.hidden", "16"],
+        *["--agent.gradient-steps", "1", "--agent.learning-starts", "500", "--auxiliary", "predict"],
+        *["--auxiliary.batch-size", "16", "--auxiliary.capacity", "1000", "--agent.hidden", "16"],
+        *["--encoder.hidden", "16", "--agent.batch-size", "32"],
     ],
     "pqn": ["pqn", "--env", "CartPole-v1", "--steps", "12k"],
     "hindsight in a ring that goes round": [
         *["dqn", "--env", "palaestra/BitFlip-v0", "--steps", "5k", "--agent.replay-capacity", "1000"],
-        *["--agent.learning-starts", "500", "--agent.train-every", "16"],
+        *["--agent.learning-starts", "500", "--agent.train-every", "16", "--agent.gradient-steps", "1"],
+        *["--agent.hidden", "16", "--agent.batch-size", "32"],
     ],
     "episodes under way": ["reinforce", "--env", "CartPole-v1", "--steps", "20k"],
     "targets, delayed actor, persistent noise": [
         *["ddpg", "--env", "Pendulum-v1", "--config", "td3", "--steps", "5k", "--num-envs", "2"],
-        *["--agent.noise", "ornstein-uhlenbeck", "--agent.train-every", "9", "--agent.learning-starts", "99"],
+        *["--agent.noise", "ornstein-uhlenbeck", "--agent.train-every", "17", "--agent.learning-starts", "99"],
+        *["--agent.actor-hidden", "16", "--agent.critic-hidden", "16", "--agent.batch-size", "64"],
     ],
     "ppo with a transformer, last action and reward shown": [
         *["ppo", *RECALL, "--steps", "8k", "--memory", "transformer", "--memory.size", "8"],
@@ -58,11 +63,13 @@ RUNS = {
     "reinforce with a GRU": ["reinforce", *RECALL, "--steps", "8k", "--memory", "gru"],
     "dqn with an LSTM, states in a ring that goes round": [
         *["dqn", *RECALL, "--steps", "4500", "--memory", "lstm", "--agent.replay-capacity", "1000"],
-        *["--agent.learning-starts", "500", "--agent.train-every", "64"],
+        *["--agent.learning-starts", "500", "--agent.train-every", "64", "--agent.gradient-steps", "4"],
+        *["--agent.hidden", "16", "--memory.hidden", "16", "--agent.batch-size", "32"],
     ],
     "ddpg with two LSTMs": [
         *["ddpg", *RECALL, "continuous=true", "--steps", "4500", "--memory", "lstm", "--memory.hidden", "16"],
-        *["--agent.learning-starts", "500", "--agent.train-every", "64"],
+        *["--agent.learning-starts", "500", "--agent.train-every", "64", "--agent.critic-hidden", "16"],
+        *["--agent.actor-hidden", "16", "--agent.batch-size", "64"],
     ],
     "bc": ["bc", "--env", "CartPole-v1", "--data", "TEACHER/demo", "--steps", "12k", "--encoder.normalize"],
     "bc with a GRU": [
