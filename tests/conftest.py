@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from palaestra.training.run import start
 from palaestra.training.settings.config import run_config
 from palaestra.training.settings.presets import merge
 
@@ -9,6 +10,23 @@ from palaestra.training.settings.presets import merge
 def one_thread():
     """Small networks are slower with more, and last bits would depend on the machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_curve():
+    """Drawing takes a third of a short run: the first one that ends in this process draws, others leave a copy."""
+    drawn, draw = [], start.plot_learning_curve
+
+    def copied(run_dir):
+        if not drawn:
+            drawn.append(draw(run_dir).read_bytes())
+        path = run_dir / "learning_curve.png"
+        path.write_bytes(drawn[0])
+        return path
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(start, "plot_learning_curve", copied)
+        yield
 
 
 @pytest.fixture

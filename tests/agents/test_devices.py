@@ -72,6 +72,9 @@ def _all_of(index):
     return torch.arange(len(index), device=index.device)
 
 
+# An update after so many steps, of two gradient steps: every operation of `meta` is Python.
+SELDOM = {"learning_starts": 0, "train_every": 12, "gradient_steps": 2, "batch_size": 8}
+SELDOM |= {"sequence_length": 4, "burn_in": 2}
 CASES = {
     "ppo": (PPO, PPOConfig, {"rollout_length": 6, "batch_size": 8, "sequence_length": 4, "epochs": 1}),
     "ppo, all options": (
@@ -97,14 +100,12 @@ CASES = {
         {"rollout_length": 6, "batch_size": 8, "sequence_length": 4, "l2_coefficient": 0.1},
     ),
     "pqn": (PQN, PQNConfig, {"rollout_length": 6, "batch_size": 8, "epochs": 1}),
-    "dqn": (DQN, DQNConfig, {"learning_starts": 0, "batch_size": 8, "sequence_length": 4}),
+    "dqn": (DQN, DQNConfig, SELDOM),
     "rainbow": (
         DQN,
         DQNConfig,
         {
-            "learning_starts": 0,
-            "batch_size": 8,
-            "sequence_length": 4,
+            **SELDOM,
             "n_step": 2,
             "dueling": True,
             "noisy": True,
@@ -117,21 +118,17 @@ CASES = {
         DQN,
         DQNConfig,
         {
-            "learning_starts": 0,
-            "batch_size": 8,
-            "sequence_length": 4,
+            **SELDOM,
             "distribution": "quantile",
             "epsilon": 0.0,
         },
     ),
-    "ddpg": (DDPG, DDPGConfig, {"learning_starts": 0, "batch_size": 8, "sequence_length": 4}),
+    "ddpg": (DDPG, DDPGConfig, SELDOM),
     "td3": (
         DDPG,
         DDPGConfig,
         {
-            "learning_starts": 0,
-            "batch_size": 8,
-            "sequence_length": 4,
+            **SELDOM,
             "twin_critics": True,
             "policy_delay": 2,
             "target_smoothing": 0.2,
@@ -151,11 +148,26 @@ ROUNDS += [
 ]
 
 
+# By default each agent with a memory of one family, and each family with agents of either kind; td3 has the losses
+# of ddpg, over two critics.
+REMEMBERED = {
+    "ppo": ("lstm", "transformer"),
+    "ppo, all options": ("gru",),
+    "reinforce": ("gru",),
+    "bc": ("lstm",),
+    "dqn": ("lstm", "transformer"),
+    "rainbow": ("gru",),
+    "ddpg": ("gru",),
+    "td3": (),
+}
+
+
 @pytest.mark.parametrize(
     ("name", "memory", "action"),
     [
-        # The same losses as DDPG's, over two critics.
-        pytest.param(*each, marks=pytest.mark.slow) if each[0] == "td3" and each[1] != "none" else each
+        each
+        if each[1] == "none" or each[1] in REMEMBERED[each[0]]
+        else pytest.param(*each, marks=pytest.mark.slow)
         for each in ROUNDS
     ],
 )
@@ -179,14 +191,32 @@ def test_everything_happens_on_the_agents_device(name, memory, action):
     assert learned
 
 
+LOSSES = {
+    "curl": (CURL, CURLConfig),
+    "predict": (Predict, PredictConfig),
+    "reconstruct": (Reconstruct, ReconstructConfig),
+}
+# Each loss with one agent that learns from rollouts and a memory, and each agent with one loss; the rest is slow.
+BESIDE = {
+    "ppo": tuple(LOSSES),
+    "reinforce": ("curl",),
+    "pqn": ("reconstruct",),
+    "dqn": ("predict",),
+    "ddpg": ("curl",),
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "memory"),
-    [("ppo", "lstm"), ("reinforce", "none"), ("pqn", "none"), ("dqn", "none"), ("ddpg", "none")],
+    ("name", "loss"),
+    [
+        pytest.param(name, loss, marks=[] if loss in BESIDE[name] else pytest.mark.slow)
+        for name in BESIDE
+        for loss in LOSSES
+    ],
 )
-@pytest.mark.parametrize(
-    ("loss", "settings"), [(CURL, CURLConfig), (Predict, PredictConfig), (Reconstruct, ReconstructConfig)]
-)
-def test_auxiliary_losses_are_on_the_agents_device(name, memory, loss, settings):
+def test_auxiliary_losses_are_on_the_agents_device(name, loss):
+    loss, settings = LOSSES[loss]
+    memory = "lstm" if name == "ppo" else "none"
     agent_class, config, options = CASES[name]
     space = ACTIONS[FITTING[name][0]]
     steps = RecentSteps(space, 100, seed=0)

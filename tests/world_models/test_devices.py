@@ -169,8 +169,24 @@ def test_losses(name, reward, action):
         loss.backward()
 
 
-@pytest.mark.parametrize("observation", ["identity", "vae", "semi_supervised", "autoencoder_pictures"])
-@pytest.mark.parametrize("name", DYNAMICS)
+# By default all dynamics and all observation models, but not each with each.
+FITS = {
+    "adversarial": ("identity", "vae", "semi_supervised", "autoencoder_pictures"),
+    "ensemble": ("identity", "vae", "semi_supervised", "autoencoder_pictures"),
+    "mdn_rnn": ("vae",),
+    "rssm": ("identity",),
+    "transformer": ("autoencoder_pictures",),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "observation"),
+    [
+        pytest.param(name, observation, marks=[] if observation in FITS[name] else pytest.mark.slow)
+        for name in DYNAMICS
+        for observation in FITS["ensemble"]
+    ],
+)
 def test_a_fit(name, observation):
     model = make(observation, name)
     data = recorded(model.observation_space, model.action_space)
@@ -208,8 +224,17 @@ def as_saved(value):
     return torch.zeros(value.shape, dtype=value.dtype) if value.is_meta else value
 
 
-@pytest.mark.parametrize("observation", ["identity", "vae_pictures"])
-@pytest.mark.parametrize("name", DYNAMICS)
+# Those that are stepped through sequences take seconds: with vectors by default.
+@pytest.mark.parametrize(
+    ("name", "observation"),
+    [
+        *((name, "identity") for name in DYNAMICS if name != "transformer"),
+        *((name, "vae_pictures") for name in ("adversarial", "ensemble", "mdn_rnn")),
+        pytest.param("rssm", "vae_pictures", marks=pytest.mark.slow),
+        pytest.param("transformer", "identity", marks=pytest.mark.slow),
+        ("transformer", "vae_pictures"),
+    ],
+)
 def test_the_evaluation(name, observation):
     model = make(observation, name)
     data = recorded(model.observation_space, model.action_space)

@@ -50,6 +50,15 @@ def suite(tmp_path):
     return path
 
 
+def here(words, job, started):
+    """Run a command in this process."""
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        code = cli.run(words)
+    job.log.write_text(errors.getvalue())
+    return code, output.getvalue()
+
+
 @pytest.fixture
 def in_process(monkeypatch):
     """Run commands here instead of in processes of their own; returns the list of those that were run."""
@@ -57,11 +66,7 @@ def in_process(monkeypatch):
 
     def palaestra(words, job, started):
         commands.append(words)
-        output, errors = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-            code = cli.run(words)
-        job.log.write_text(errors.getvalue())
-        return code, output.getvalue()
+        return here(words, job, started)
 
     monkeypatch.setattr(jobs, "_palaestra", palaestra)
     return commands
@@ -337,16 +342,32 @@ def children(number):
     return [int(line) for line in found.stdout.split()]
 
 
+LONGER = TINY.replace("seeds: 2", "seeds: 1").replace("600", "3k")
+
+
+@pytest.fixture(scope="module")
+def left_alone(tmp_path_factory):
+    """Results of the longer suite, trained in one go."""
+    suite = tmp_path_factory.mktemp("whole") / "tiny.yaml"
+    suite.write_text(LONGER)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(jobs, "_palaestra", here)
+        patched.setattr(report, "draw_charts", lambda findings, out: [])
+        assert compare(suite, "--out", suite.parent / "out") == 0
+    return results(suite.parent / "out")
+
+
 @pytest.mark.parametrize("victims", ["comparison and runs", "comparison alone", "group"])
-def test_a_suite_that_was_killed_ends_with_the_same_table(victims, tmp_path, in_process, no_charts):
+def test_a_suite_that_was_killed_ends_with_the_same_table(
+    victims, left_alone, tmp_path, in_process, no_charts
+):
     """SIGKILL for everything, as when a machine goes down; for the comparison alone; and for its process group."""
-    suite = tmp_path / "tiny.yaml"
-    suite.write_text(TINY.replace("seeds: 2", "seeds: 1").replace("600", "4k"))
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    suite, killed = tmp_path / "tiny.yaml", tmp_path / "killed"
+    suite.write_text(LONGER)
     process = subprocess.Popen(
         [*COMMAND, str(suite), "--workers", "1", "--out", str(killed)], start_new_session=True, **QUIET
     )
-    metrics = killed / "runs" / "CartPole-v1" / "ppo-4000" / "seed0" / "metrics.jsonl"
+    metrics = killed / "runs" / "CartPole-v1" / "ppo-3000" / "seed0" / "metrics.jsonl"
     while process.poll() is None and not (metrics.exists() and metrics.read_bytes().count(b"\n") >= 4):
         time.sleep(0.01)
     runs = children(process.pid)
@@ -359,8 +380,7 @@ def test_a_suite_that_was_killed_ends_with_the_same_table(victims, tmp_path, in_
     # A run that has lost its comparison writes a checkpoint and ends; the next comparison waits for that.
     assert compare(suite, "--out", killed) == 0
     assert in_process[0] == ["train", "--resume", str(metrics.parent)]
-    assert compare(suite, "--out", whole) == 0
-    assert results(whole) == results(killed)
+    assert left_alone == results(killed)
 
 
 def test_a_run_killed_while_it_wrote_its_config_begins_anew(tmp_path):
@@ -458,13 +478,20 @@ def test_a_damaged_score_is_made_again(file, tmp_path):
     assert score_of(job) is None
 
 
-def test_seeds_of_one_agent_are_trained_in_one_process_and_come_to_the_same(tmp_path):
+@pytest.mark.parametrize(
+    "own", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["here", "in processes of their own"]
+)
+def test_seeds_of_one_agent_are_trained_in_one_process_and_come_to_the_same(own, tmp_path, request):
     """`--group-seeds` changes how runs are trained, and no result."""
+    commands = [] if own else request.getfixturevalue("in_process")
     suite = tmp_path / "two.yaml"
     suite.write_text(
         "seeds: 3\nepisodes: 2\nmatches:\n- agents:\n"
-        "  - {agent: pqn, options: {num_envs: 2, agent: {hidden: [8], rollout_length: 16}}}\n"
-        "  - {agent: dqn, options: {memory: {name: gru, hidden: 4}, agent: {learning_starts: 100}}}\n"
+        "  - agent: pqn\n"
+        "    options: {num_envs: 2, evaluate_episodes: 1, agent: {hidden: [8], rollout_length: 16}}\n"
+        "  - agent: dqn\n"
+        "    options: {memory: {name: gru, hidden: 4}, evaluate_episodes: 1, agent: {learning_starts: 100,"
+        " train_every: 64, hidden: [8], batch_size: 16}}\n"
         "  environments: {palaestra/Recall-v0: 300}\n"
     )
     planned = plan(read_suite(str(suite)), tmp_path / "on")
@@ -478,11 +505,19 @@ def test_seeds_of_one_agent_are_trained_in_one_process_and_come_to_the_same(tmp_
 
     scores = {}
     for mode in ("on", "off"):
+        commands.clear()
         finished, failed = run_suite(
-            read_suite(str(suite)), tmp_path / mode, LocalLauncher(2, mode), lambda planned, outcomes: None
+            read_suite(str(suite)),
+            tmp_path / mode,
+            LocalLauncher(1 + own, mode),
+            lambda planned, outcomes: None,
         )
+        trained = sorted((words[1], "--seeds" in words) for words in commands if words[0] == "train")
+        together = [("pqn", True)] if mode == "on" else [("pqn", False)] * 3
+        assert own or trained == [("dqn", False)] * 3 + together
         assert not failed and len(finished) == 6
         scores[mode] = [(run.contestant, run.seed, run.score, run.curve) for run in finished]
     assert scores["on"] == scores["off"]
-    log = tmp_path / "on/runs/palaestra_Recall-v0/pqn-300/seed0.log"
-    assert "over 3 seeds" in log.read_text()
+    if own:
+        log = tmp_path / "on/runs/palaestra_Recall-v0/pqn-300/seed0.log"
+        assert "over 3 seeds" in log.read_text()

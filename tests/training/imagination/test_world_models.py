@@ -50,7 +50,7 @@ SMALL = [
     "16",
 ]
 TRAIN = ["--steps", "600", "--num-envs", "4", "--agent.rollout-length", "16", "--agent.batch-size", "32"]
-TRAIN += ["--evaluate-episodes", "2", "--track", "none"]
+TRAIN += ["--agent.epochs", "2", "--checkpoint-every", "200", "--evaluate-episodes", "2", "--track", "none"]
 CYCLE = ["--fit.updates", "20", "--fit.judge-every", "10", "--fit.batch-size", "64", *TRAIN]
 
 

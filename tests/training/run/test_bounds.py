@@ -163,7 +163,11 @@ def begin(out, *words):
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGHUP],
+    ids=lambda number: signal.Signals(number).name,
+)
 def test_a_signal_in_an_endless_evaluation_stops_with_a_checkpoint(number, tmp_path):
     words = ["train", "ppo", *TRAIN, "--steps", "400", "--env-kwargs", "last=400", "slow=0.002"]
     words += ["--evaluate-every", "100", "--checkpoint-every", "100", "--log-every", "10"]

@@ -33,7 +33,7 @@ class Fragile(gymnasium.Env):
 """
 OPTIONS = ["--env", "fragile_of_mine:Fragile", "--steps", "1500", "--num-envs", "4", "--track", "none"]
 OPTIONS += ["--evaluate-episodes", "2", "--evaluate-every", "5000", "--checkpoint-every", "5000"]
-OPTIONS += ["--agent.rollout-length", "32"]
+OPTIONS += ["--agent.rollout-length", "32", "--agent.epochs", "2", "--encoder.hidden", "8"]
 
 
 @pytest.fixture(autouse=True)

@@ -53,7 +53,14 @@ RUNS = {
     "episodes under way": ["reinforce", "--env", "CartPole-v1", "--steps", "20k"],
     "targets, delayed actor, persistent noise": [
         *["ddpg", "--env", "Pendulum-v1", "--config", "td3", "--steps", "5k", "--num-envs", "2"],
-        *["--agent.noise", "ornstein-uhlenbeck", "--agent.train-every", "17", "--agent.learning-starts", "99"],
+        *[
+            "--agent.noise",
+            "ornstein-uhlenbeck",
+            "--agent.train-every",
+            "17",
+            "--agent.learning-starts",
+            "99",
+        ],
         *["--agent.actor-hidden", "16", "--agent.critic-hidden", "16", "--agent.batch-size", "64"],
     ],
     "ppo with a transformer, last action and reward shown": [
@@ -80,6 +87,9 @@ RUNS = {
         *["ppo", "--env", "CartPole-v1", "--init-from", "TEACHER/run", "--steps", "10k"],
     ],
 }
+
+# Their agents are killed without a memory, and their memory with another agent.
+LIKE_OTHERS = ("reinforce with a GRU", "bc with a GRU")
 
 
 def everything(run_dir):
@@ -133,7 +143,13 @@ def teacher(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("options", RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(options, id=name, marks=[pytest.mark.slow] if name in LIKE_OTHERS else [])
+        for name, options in RUNS.items()
+    ],
+)
 def test_a_run_killed_again_and_again_equals_one_left_alone(options, start, tmp_path, request):
     if any("TEACHER" in word for word in options):
         folder = str(request.getfixturevalue("teacher"))
@@ -153,7 +169,9 @@ def test_a_run_killed_again_and_again_equals_one_left_alone(options, start, tmp_
         assert left == right
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGINT, 130)]
+)
 def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(number, code, tmp_path):
     run_dir = tmp_path / "run"
     command = [

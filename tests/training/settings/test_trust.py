@@ -33,6 +33,17 @@ def healthy(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def of_stable_baselines3(tmp_path_factory):
+    """A finished run of Stable-Baselines3's PPO."""
+    pytest.importorskip("stable_baselines3")
+    folder = tmp_path_factory.mktemp("theirs") / "run"
+    words = "--env CartPole-v1 --steps 64 --num-envs 2 --agent.n-steps 16 --agent.batch-size 16"
+    words += " --track none --evaluate-episodes 1"
+    assert run(["train", "sb3/ppo", *words.split(), "--out", str(folder)]) == 0
+    return folder
+
+
 @pytest.fixture
 def here(healthy, tmp_path, monkeypatch):
     """A copy of both in the working directory, where a module lies that leaves a mark when it is imported."""
@@ -358,15 +369,14 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
     ],
     ids=range(14),
 )
-def test_yaml_is_data(text, here, capsys):
+# All commands read files by the same function: one of each kind by default.
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["some", "every"])
+def test_yaml_is_data(every, text, here, capsys):
     for path in ("run/config.yaml", "model/world_model.yaml", "file.yaml"):
         (here / path).write_text(text)
-    for command in [
-        *commands(here),
-        "compare file.yaml",
-        "sweep file.yaml",
-        "train ppo --config file.yaml --env X",
-    ]:
+    others = ["compare file.yaml", "sweep file.yaml", "train ppo --config file.yaml --env X"]
+    some = ["runs", "matrix", "train --resume run", "world-model evaluate model"]
+    for command in [*(commands(here) if every else some), *others]:
         if command.startswith(("runs", "matrix")):
             command = command.replace("runs", "runs .").replace("matrix", "matrix .")
         code, _ = in_order(command, capsys)
@@ -384,16 +394,22 @@ class Touch:
         return os.system, (f"touch {self.path}",)
 
 
-@pytest.mark.parametrize("member", ["data", "policy.pth", "pytorch_variables.pth", "policy.optimizer.pth"])
-def test_a_model_of_stable_baselines3_is_not_unpickled(member, here, capsys):
-    pytest.importorskip("stable_baselines3")
+@pytest.mark.parametrize(
+    "member",
+    [
+        *("data", "policy.pth"),
+        *(
+            pytest.param(f"{name}.pth", marks=pytest.mark.slow)
+            for name in ("pytorch_variables", "policy.optimizer")
+        ),
+    ],
+)
+def test_a_model_of_stable_baselines3_is_not_unpickled(member, here, of_stable_baselines3, capsys):
     import base64
 
     import torch
 
-    words = "--env CartPole-v1 --steps 64 --num-envs 2 --agent.n-steps 16 --agent.batch-size 16"
-    words += " --track none --evaluate-episodes 1"
-    assert run(["train", "sb3/ppo", *words.split(), "--out", "theirs"]) == 0
+    shutil.copytree(of_stable_baselines3, here / "theirs")
     with zipfile.ZipFile(here / "theirs" / "model.zip") as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     pickled = pickle.dumps(Touch(here / "mark"))
