@@ -483,8 +483,16 @@ def _step(env, chosen):
     return (*env.step(chosen)[:4], 0)
 
 
-@pytest.mark.parametrize("options", [{}, TD3], ids=["ddpg", "td3"])
-@pytest.mark.parametrize(("probe", "signs"), [(action, (1, 1)), (action_observation, (-1, 1))])
+# By default the harder probe for one and the simpler one for the other.
+@pytest.mark.parametrize(
+    ("probe", "signs", "options"),
+    [
+        pytest.param(action, (1, 1), {}, id="action-ddpg", marks=pytest.mark.slow),
+        pytest.param(action_observation, (-1, 1), {}, id="action_observation-ddpg"),
+        pytest.param(action, (1, 1), TD3, id="action-td3"),
+        pytest.param(action_observation, (-1, 1), TD3, id="action_observation-td3", marks=pytest.mark.slow),
+    ],
+)
 def test_continuous_probes_are_solved(probe, signs, options):
     space = spaces.Box(-1, 1, (1,), np.float32)
     hidden = {"actor_hidden": (32, 32), "critic_hidden": (32, 32)}

@@ -87,7 +87,8 @@ def test_two_classes_of_one_name_are_kept_apart(train, count_env):
             return self.observation_space.low.copy(), *super().step(action)[1:]
 
     Pictures.__name__ = "Count"
-    first, second = train(env=count_env), train(env=Pictures)
+    few = {"rollout_length": 16, "epochs": 1}
+    first, second = train(env=count_env), train(env=Pictures, agent_options=few, threads=1)
     assert first.config["encoder"]["name"] == "mlp" and second.config["encoder"]["name"] == "cnn"
     assert first.evaluate(1, progress=False)["length_mean"] == 5
 

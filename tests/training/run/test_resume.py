@@ -53,15 +53,9 @@ RUNS = {
     "episodes under way": ["reinforce", "--env", "CartPole-v1", "--steps", "20k"],
     "targets, delayed actor, persistent noise": [
         *["ddpg", "--env", "Pendulum-v1", "--config", "td3", "--steps", "5k", "--num-envs", "2"],
-        *[
-            "--agent.noise",
-            "ornstein-uhlenbeck",
-            "--agent.train-every",
-            "17",
-            "--agent.learning-starts",
-            "99",
-        ],
-        *["--agent.actor-hidden", "16", "--agent.critic-hidden", "16", "--agent.batch-size", "64"],
+        *["--agent.noise", "ornstein-uhlenbeck", "--agent.train-every", "17"],
+        *["--agent.learning-starts", "99", "--agent.actor-hidden", "16", "--agent.critic-hidden", "16"],
+        *["--agent.batch-size", "64"],
     ],
     "ppo with a transformer, last action and reward shown": [
         *["ppo", *RECALL, "--steps", "8k", "--memory", "transformer", "--memory.size", "8"],
