@@ -59,6 +59,7 @@ def test_pictures_are_dreamt_of(dot, tmp_path, capsys):
     train = (
         "--agent ppo --steps 200 --num-envs 4 --agent.rollout-length 10 --evaluate-episodes 2 --track none"
     )
+    train += " --agent.epochs 2 --evaluate-every 200 --checkpoint-every 200"
     train += f" --dream.horizon 10 --threads 1 --out {agent}"
     assert run(["world-model", "dream", str(folder), *train.split()]) == 0
     assert run(["evaluate", str(agent), "--episodes", "2", "--json"]) == 0

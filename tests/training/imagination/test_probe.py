@@ -62,8 +62,14 @@ def test_shares_of_steps_between_the_ways_and_of_the_rarer_way():
 
 def test_the_features_of_a_run_are_probed(tmp_path):
     for env, name in (("palaestra/Catch-v0", "catch"), ("CartPole-v1", "cartpole")):
-        options = {"agent": {"name": "ppo", "rollout_length": 8}, "env": env, "steps": 64, "num_envs": 4}
-        start_run(run_config({**options, "evaluate_episodes": 1, "track": "none"}), tmp_path / name)
+        options = {
+            "agent": {"name": "ppo", "rollout_length": 8, "epochs": 2},
+            "env": env,
+            "steps": 64,
+            "num_envs": 4,
+        }
+        seldom = {"evaluate_every": 64, "evaluate_episodes": 1, "checkpoint_every": 64, "track": "none"}
+        start_run(run_config({**options, **seldom}), tmp_path / name)
     # An untrained network of 50 cells still tells where the ball is.
     assert 0.5 < probe_run(tmp_path / "catch") <= 1
     with pytest.raises(UsageError, match="--probe: CartPole-v1 says nothing of its true state"):
