@@ -95,7 +95,7 @@ def results(out):
 
 @pytest.mark.filterwarnings("ignore")  # SWIG's, where Box2D is imported
 def test_shipped_suites_ask_for_runs_that_can_be_configured(tmp_path):
-    assert suite_names() == ["atari", "box2d", "classic", "memory", "mujoco", "quick"]
+    assert suite_names() == ["atari", "box2d", "classic", "memory", "mujoco", "quick", "readme"]
     for name in suite_names():
         runs = plan(read_suite(name), tmp_path)
         assert len({run.folder for run in runs}) == len(runs) >= 6
@@ -178,7 +178,7 @@ def test_an_agent_has_one_number_of_steps_in_an_environment(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "what shall be compared? a suite (atari, box2d, classic, memory, mujoco, quick)"),
+        ([], "what shall be compared? a suite (atari, box2d, classic, memory, mujoco, quick, readme)"),
         (["quik"], "there is no suite 'quik'; did you mean 'quick'?"),
         (["quick", "nowhere"], "is not a folder of runs"),
         (["quick", "--ray-address", "x"], "--ray-address: only with --launcher ray"),
