@@ -22,6 +22,7 @@ from .backends.failure import (
     not_sound,
     ranges_of,
 )
+from .backends.torch_settings import restore_torch_settings
 from .vector import Envs, EnvStep, Episode
 
 # A copy that fails this often in a row, in its episodes or in beginning them, is hopeless.
@@ -62,6 +63,7 @@ class BackendEnvs(Envs):
         self.exact_resume = backend.exact_resume
         self.frames_per_second = int((backend.metadata or {}).get("render_fps") or 30)
         self._begin()
+        restore_torch_settings()
 
     def _begin(self) -> None:
         self.first = np.ones(self.num_envs, bool)
@@ -109,6 +111,7 @@ class BackendEnvs(Envs):
             # A vector environment of somebody else's; it does not say which copy it was.
             position = f"vector step {self._clock + 1}, actions {reprlib.repr(action)}"
             raise EnvironmentFailedError(f"the environments {failed(error)} ({position})") from error
+        restore_torch_settings()
         failures: list[Failure] = []
         if self._backend.failures or not self._is_sound(obs, reward):
             failures = self._failures_of_step(obs, reward)
@@ -225,6 +228,7 @@ class BackendEnvs(Envs):
                 self._replace(failure, None)
                 mask[failure.env_index] = True
             obs = self._backend.restart(mask)
+        restore_torch_settings()
         return obs
 
     def _failures_of_begin(self, obs: Any, no_reward: np.ndarray) -> list[Failure]:

@@ -40,21 +40,9 @@ def initialized(seed: int) -> Iterator[None]:
 
     PyTorch's initialisers draw from that one, which all threads share, so one thread comes here at a time.
     """
-    restore_torch_settings()
     with _initializing, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
-
-
-def restore_torch_settings() -> None:
-    """Let operations keep gradients, and new tensors be float32, again.
-
-    torch holds both for the whole program, and an environment that uses torch itself may have changed them.
-    """
-    if not torch.is_grad_enabled():
-        torch.set_grad_enabled(True)
-    if torch.get_default_dtype() != torch.float32:
-        torch.set_default_dtype(torch.float32)
 
 
 def orthogonal(layer: Layer, gain: float) -> Layer:

@@ -14,7 +14,6 @@ from ...agents.agent import Transition
 from ...envs.make import EnvSpec, make_envs
 from ...envs.vector import Envs
 from ...envs.vector import Episode as Ended
-from ...networks.layers import restore_torch_settings
 from ...networks.tree import tree_map
 from ...world_models.datasets import EpisodeDataset, EpisodeRecorder, RecordedEpisode
 from .checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
@@ -37,7 +36,6 @@ class Collector:
         obs, first, state = self.obs, self.first, self.state
         action, next_state = self.agent.act(obs, state, first, self.explore)
         result = self.envs.step(action)
-        restore_torch_settings()
         self.obs, self.first, self.state = result.obs, result.first, next_state
         transition = Transition(
             obs=obs,

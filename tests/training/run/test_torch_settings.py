@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from palaestra.networks.layers import restore_torch_settings
+from palaestra.envs.backends.torch_settings import restore_torch_settings
 from palaestra.training.cli.main import run
 
 
@@ -35,6 +35,13 @@ class OfTorch(gymnasium.Env):
         return self.np_random.uniform(-1, 1, 3).astype(np.float32), float(action), False, self.time == 10, {}
 
 
+AGENTS = {
+    "ppo": ["--agent.rollout-length", "32"],
+    "dqn": ["--agent.learning-starts", "100"],
+    "sb3/ppo": ["--agent.n-steps", "32", "--agent.batch-size", "32"],
+}
+
+
 @pytest.fixture(autouse=True)
 def afterwards():
     yield
@@ -42,11 +49,11 @@ def afterwards():
 
 
 @pytest.mark.parametrize("when", ["made", "stepped"])
-@pytest.mark.parametrize("agent", ["ppo", "dqn"])
+@pytest.mark.parametrize("agent", AGENTS)
 def test_agents_learn_from_it_all_the_same(tmp_path, agent, when):
     gymnasium.register("OfTorch-v0", OfTorch, kwargs={"when": when})
-    options = ["--steps", "400", "--num-envs", "2", "--compile", "off", "--track", "none"]
-    options += ["--agent.rollout-length", "32"] if agent == "ppo" else ["--agent.learning-starts", "100"]
+    options = ["--steps", "400", "--num-envs", "2", "--track", "none"]
+    options += AGENTS[agent]
     try:
         done = run(["train", agent, "--env", "OfTorch-v0", *options, "--out", str(tmp_path / "run")])
     finally:
