@@ -22,7 +22,7 @@ from .backends.failure import (
     not_sound,
     ranges_of,
 )
-from .backends.torch_settings import restore_torch_settings
+from .backends.torch_settings import KeepTorchSettings
 from .vector import Envs, EnvStep, Episode
 
 # A copy that fails this often in a row, in its episodes or in beginning them, is hopeless.
@@ -63,7 +63,6 @@ class BackendEnvs(Envs):
         self.exact_resume = backend.exact_resume
         self.frames_per_second = int((backend.metadata or {}).get("render_fps") or 30)
         self._begin()
-        restore_torch_settings()
 
     def _begin(self) -> None:
         self.first = np.ones(self.num_envs, bool)
@@ -89,7 +88,8 @@ class BackendEnvs(Envs):
     def reset(self) -> Any:
         """Begin episode 0 everywhere, the same ones each time; returns `obs [B, ...]`."""
         self._begin()
-        return self._begun(self._backend.start())
+        with KeepTorchSettings():
+            return self._begun(self._backend.start())
 
     def begin_next(self) -> Any:
         """Give up the running episodes and begin the next one everywhere; returns `obs [B, ...]`.
@@ -100,18 +100,19 @@ class BackendEnvs(Envs):
             return self.reset()
         self._returns, self.first = np.zeros(self.num_envs), np.ones(self.num_envs, bool)
         self._starts = np.full(self.num_envs, self._clock)
-        return self._begun(self._backend.restart(self.first))
+        with KeepTorchSettings():
+            return self._begun(self._backend.restart(self.first))
 
     def step(self, action: Any) -> EnvStep:
         """Execute actions `[B, ...]`, clipped to the bounds of a Box."""
         before, action = self._backend.obs, self._clip(action)
         try:
-            obs, reward, terminated, truncated, info = self._backend.step(action)
+            with KeepTorchSettings():
+                obs, reward, terminated, truncated, info = self._backend.step(action)
         except Exception as error:
             # A vector environment of somebody else's; it does not say which copy it was.
             position = f"vector step {self._clock + 1}, actions {reprlib.repr(action)}"
             raise EnvironmentFailedError(f"the environments {failed(error)} ({position})") from error
-        restore_torch_settings()
         failures: list[Failure] = []
         if self._backend.failures or not self._is_sound(obs, reward):
             failures = self._failures_of_step(obs, reward)
@@ -139,7 +140,8 @@ class BackendEnvs(Envs):
         if any_done:
             episodes = self._finish(done, terminated, failures, cut)
             if self._mode is DISABLED:
-                obs = self._begun(self._backend.restart(done))
+                with KeepTorchSettings():
+                    obs = self._begun(self._backend.restart(done))
         if cut is not None and self._mode is not DISABLED:
             episodes += self._finish(cut & ~done, terminated, failures, cut)
         self.first = first
@@ -228,7 +230,6 @@ class BackendEnvs(Envs):
                 self._replace(failure, None)
                 mask[failure.env_index] = True
             obs = self._backend.restart(mask)
-        restore_torch_settings()
         return obs
 
     def _failures_of_begin(self, obs: Any, no_reward: np.ndarray) -> list[Failure]:
@@ -245,7 +246,8 @@ class BackendEnvs(Envs):
         warnings.warn(self._message(failure, action) + "; restarted", RuntimeWarning, stacklevel=4)
         self.restarts += 1
         try:
-            self._backend.replace(i)
+            with KeepTorchSettings():
+                self._backend.replace(i)
         except (ValueError, OSError, EOFError) as error:
             what = str(error) or "its worker process has ended"
             raise EnvironmentFailedError(f"environment {i} cannot be made anew: {what}") from None
@@ -293,7 +295,8 @@ class BackendEnvs(Envs):
     def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Continue from there, exactly or with new episodes everywhere; returns which."""
         self._begin()
-        exact = self._backend.load_state_dict(state["backend"])
+        with KeepTorchSettings():
+            exact = self._backend.load_state_dict(state["backend"])
         self.restarts = state["restarts"]
         if exact:
             self.first = np.array(state["first"])

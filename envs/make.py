@@ -25,6 +25,7 @@ from .backends.native import VectorBackend
 from .backends.pools import AleBackend, EnvPoolBackend, envpool_maker
 from .backends.processes import AsyncBackend
 from .backends.sync import SyncBackend
+from .backends.torch_settings import keeps_torch_settings
 from .machine import usable_cores
 from .moved import current_name
 from .quiet import quieten_mujoco
@@ -134,6 +135,7 @@ class EnvSpec:
         return self.kwargs.get("max_episode_steps") == -1
 
 
+@keeps_torch_settings
 def make_envs(spec: EnvSpec) -> Envs:
     """Make the environments; errors that a user can cause are a `ValueError` or `TypeError` of one line."""
     if spec.backend_maker is not None:
@@ -200,6 +202,7 @@ def choose_backend(spec: EnvSpec, registered: registration.EnvSpec) -> str:
     return "vector" if native and spec.num_envs >= NATIVE_FROM_COPIES else "sync"
 
 
+@keeps_torch_settings
 def make_single(spec: EnvSpec, registered: registration.EnvSpec) -> gymnasium.Env:
     """Make one copy."""
     if spec.render_mode is not None and "DISPLAY" not in os.environ:

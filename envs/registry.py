@@ -16,6 +16,7 @@ from typing import NamedTuple
 import gymnasium
 from gymnasium.envs import registration
 
+from .backends.torch_settings import keeps_torch_settings
 from .moved import current_name
 from .outside import (
     CopyOf,
@@ -56,6 +57,7 @@ PACKAGES = {
 }
 
 
+@keeps_torch_settings
 def find_environment(env_id: str) -> registration.EnvSpec:
     """Return what is registered under `env_id`.
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from palaestra.envs.backends.torch_settings import restore_torch_settings
 from palaestra.training.cli.main import run
 
 
@@ -45,7 +44,8 @@ AGENTS = {
 @pytest.fixture(autouse=True)
 def afterwards():
     yield
-    restore_torch_settings()
+    torch.set_grad_enabled(True)
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize("when", ["made", "stepped"])
