@@ -31,12 +31,16 @@ def spans(seeds: list[int]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
+def kind_of(seeds: list[int]) -> str:
+    """What the seeds are to the presets."""
+    looked_at = [seed for seed in seeds if seed < FRESH_FROM]
+    return "fresh" if not looked_at else "looked at" if len(looked_at) == len(seeds) else "mixed"
+
+
 def main() -> None:
     """One line for each agent in each environment of each report."""
     for (report, env, agent), seeds in seeds_of_reports().items():
-        looked_at = [seed for seed in seeds if seed < FRESH_FROM]
-        kind = "fresh" if not looked_at else "looked at" if len(looked_at) == len(seeds) else "mixed"
-        print(f"{report:<10} {env:<34} {agent:<18} {spans(seeds):<14} {kind}")
+        print(f"{report:<10} {env:<34} {agent:<18} {spans(seeds):<14} {kind_of(seeds)}")
 
 
 if __name__ == "__main__":

@@ -52,9 +52,9 @@ class FlatAdam:
     """Adam (Kingma & Ba 2015) for all parameters of some modules, laid out as views of one vector.
 
     `step` runs loss, gradients, clipping and Adam; modules that are `LearnsBeside` add losses of their own. With
-    `compile`, all of that is one compiled function, chosen by loss function (`compiled/step.py`); batches must then
-    keep their shapes. Where compiling fails, a warning says so and steps are taken without. Parameters are updated in
-    place, so NumPy views of them stay right.
+    `compile`, all of that is one compiled function, for each loss function and the shapes of its batches
+    (`compiled/step.py`). Where compiling fails, a warning says so and steps are taken without. Parameters are updated
+    in place, so NumPy views of them stay right.
     """
 
     def __init__(

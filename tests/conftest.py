@@ -56,3 +56,18 @@ def offline_wandb(monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     yield
     wandb.teardown()
+
+
+@pytest.fixture
+def traced_steps(monkeypatch):
+    """Steps are traced, and run as they were traced, without a compiler; returns a list that will hold their graphs."""
+    import torch._inductor
+
+    graphs = []
+
+    def compile(graph, inputs, options):
+        graphs.append(graph)
+        return graph
+
+    monkeypatch.setattr(torch._inductor, "compile", compile)
+    return graphs

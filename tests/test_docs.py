@@ -11,6 +11,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from palaestra.training.cli.main import run
 
@@ -304,3 +305,14 @@ def test_an_observation_passes_nine_files_at_most_and_none_twice():
     files = re.findall(r"^\| \d \| `([\w/.]+)`", text, re.MULTILINE)
     assert 1 < len(files) <= 9 and len(set(files)) == len(files)
     assert all((ROOT / file).is_file() for file in files)
+
+
+def test_seeds_are_told_apart_by_the_presets_that_were_chosen_on_them():
+    """`python docs/seeds.py` prints them."""
+    script = runpy.run_path(str(ROOT / "docs" / "seeds.py"))
+    assert script["spans"]([0, 1, 2, 5, 30, 31]) == "0-2, 5, 30-31"
+    kinds = {"looked at": [0, 99], "fresh": [100, 109], "mixed": [99, 100]}
+    assert {script["kind_of"](seeds): seeds for seeds in kinds.values()} == kinds
+    assert script["seeds_of_reports"]()["classic", "CartPole-v1", "ppo"][:5] == [0, 1, 2, 3, 4]
+    suite = yaml.safe_load((ROOT / "configs" / "suites" / "readme.yaml").read_text())
+    assert script["kind_of"](suite["seeds"]) == "fresh"

@@ -6,8 +6,11 @@ the same numbers as a `[4, 64]` or `[2, 256]` take 5.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
+from torch._ops import OpOverload
 from torch.fx import Graph, Node
 
 aten = torch.ops.aten
@@ -35,7 +38,7 @@ class SkinnyProducts(CustomGraphPass):
 
 
 def _turned(graph: Graph, node: Node, left: Node, right: Node) -> Node:
-    def add(target, *arguments):  # type: ignore[no-untyped-def]
+    def add(target: OpOverload, *arguments: Any) -> Node:
         new = graph.call_function(target, arguments)
         new.meta["val"] = target(*(x.meta["val"] if isinstance(x, Node) else x for x in arguments))
         return new

@@ -2,7 +2,7 @@
 
 The step is traced once for tensors of given shapes (`make_fx`), and TorchInductor compiles what was traced. Against
 `torch.compile`, which looks at the program again in every call, a step of PPO (256 samples, two 64-64 networks, one
-core, torch 2.13) takes 285 us instead of 400.
+core, torch 2.13) takes 289 us instead of 400.
 
 Neither of torch's two functions is promised to stay as it is. Whoever raises torch's upper limit in pyproject.toml
 runs the slow tests of `tests/networks/test_optimizer.py`. Without a compiler, or where a loss cannot be traced, the
@@ -32,23 +32,9 @@ _tracing = threading.Lock()
 
 def functional_step(modules: nn.Module, loss: LossFunction, update: Update) -> Step:
     """Return the step as a function of the vector, so that the compiler takes gradients and update as one graph."""
-    holder = _Loss(modules, loss)
-    shapes = [(name, parameter.shape) for name, parameter in holder.named_parameters()]
-
-    def loss_of_vector(vector: Tensor, batch: tuple[Any, ...]) -> tuple[Tensor, dict[str, Tensor]]:
-        parts = vector.split([shape.numel() for _, shape in shapes])
-        parameters = {name: part.view(shape) for (name, shape), part in zip(shapes, parts, strict=True)}
-        # A module that is held under two names (a shared torso) is one object: setting its parameters once is
-        # enough, and setting them under both names would leave those of the trace behind.
-        return functional_call(holder, parameters, batch, tie_weights=False)
-
-    def step(
-        vector: Tensor, mean: Tensor, square: Tensor, scales: Tensor, batch: tuple[Any, ...]
-    ) -> dict[str, Tensor]:
-        gradient, metrics = grad(loss_of_vector, has_aux=True)(vector, batch)
-        return metrics | {"gradient_norm": update(vector, gradient, mean, square, scales)}
-
-    return step
+    shapes = {name: parameter.shape for name, parameter in modules.named_parameters()}
+    step = _step(modules, shapes, loss, update)
+    return lambda vector, mean, square, scales, batch: step(vector, mean, square, scales, {}, batch)
 
 
 class SharedSteps:
@@ -77,34 +63,44 @@ class SharedSteps:
     def step_of(self, index: int, name: str, loss: LossFunction, update: Update) -> Step:
         """The step of one agent; the first one's `loss`, of that `name`, and `update` serve all."""
         if name not in self.compiled:
-            self.compiled[name] = compile_step(self._functional(loss, update))
+            self.compiled[name] = compile_step(_step(self.everything[0], self.names[0], loss, update))
         shared, others = self.compiled[name], self.others[index]
         return lambda vector, mean, square, scales, batch: shared(vector, mean, square, scales, others, batch)
 
-    def _functional(self, loss: LossFunction, update: Update) -> Callable[..., dict[str, Tensor]]:
-        holder = _Loss(self.everything[0], loss)
-        shapes = self.names[0]
 
-        def loss_of_vector(
-            vector: Tensor, others: dict[str, Tensor], batch: tuple[Any, ...]
-        ) -> tuple[Tensor, dict[str, Tensor]]:
-            parts = vector.split([shape.numel() for shape in shapes.values()])
-            own = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
-            given = {f"held.{name}": tensor for name, tensor in (own | others).items()}
-            return functional_call(holder, given, batch, tie_weights=False)
+def _step(
+    modules: nn.Module, shapes: dict[str, torch.Size], loss: LossFunction, update: Update
+) -> Callable[..., dict[str, Tensor]]:
+    """Return a step that takes all that `loss` reads of `modules` from its arguments.
 
-        def step(
-            vector: Tensor,
-            mean: Tensor,
-            square: Tensor,
-            scales: Tensor,
-            others: dict[str, Tensor],
-            batch: tuple[Any, ...],
-        ) -> dict[str, Tensor]:
-            gradient, metrics = grad(loss_of_vector, has_aux=True)(vector, others, batch)
-            return metrics | {"gradient_norm": update(vector, gradient, mean, square, scales)}
+    Args:
+        modules: what the loss reads.
+        shapes: names and shapes of those of its parameters that make the vector up, in their order.
+    """
+    holder = _Loss(modules, loss)
 
-        return step
+    def loss_of_vector(
+        vector: Tensor, others: dict[str, Tensor], batch: tuple[Any, ...]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        parts = vector.split([shape.numel() for shape in shapes.values()])
+        own = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+        given = {f"held.{name}": tensor for name, tensor in (own | others).items()}
+        # A module that is held under two names (a shared torso) is one object: setting its parameters once is
+        # enough, and setting them under both names would leave those of the trace behind.
+        return functional_call(holder, given, batch, tie_weights=False)
+
+    def step(
+        vector: Tensor,
+        mean: Tensor,
+        square: Tensor,
+        scales: Tensor,
+        others: dict[str, Tensor],
+        batch: tuple[Any, ...],
+    ) -> dict[str, Tensor]:
+        gradient, metrics = grad(loss_of_vector, has_aux=True)(vector, others, batch)
+        return metrics | {"gradient_norm": update(vector, gradient, mean, square, scales)}
+
+    return step
 
 
 def _names(everything: nn.Module, modules: nn.Module) -> dict[str, torch.Size]:
@@ -185,7 +181,10 @@ def _held_as_inputs(graph: GraphModule) -> list[Tensor]:
 
 
 def _flatten(tree: Any, tensors: list[Tensor], key: list[Any]) -> None:
-    """Append the tensors of nested tuples, lists and dicts, and to `key` all that a traced step depends on."""
+    """Append the tensors of nested tuples, lists and dicts, and to `key` all that a traced step depends on.
+
+    One pass, because it is taken in every step.
+    """
     if isinstance(tree, Tensor):
         tensors.append(tree)
         key += (tree.shape, tree.stride(), tree.dtype)

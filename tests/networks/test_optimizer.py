@@ -2,7 +2,6 @@ import copy
 
 import pytest
 import torch
-import torch._inductor
 from torch import nn
 
 from palaestra.networks.compiled.step import functional_step
@@ -71,13 +70,7 @@ def test_equals_torch_adam_with_clipping(max_grad_norm, epsilon, betas):
     follow_torch(False, max_grad_norm, epsilon, betas)
 
 
-@pytest.fixture
-def traced(monkeypatch):
-    """Steps are traced, and run as they were traced."""
-    monkeypatch.setattr(torch._inductor, "compile", lambda graph, inputs, options: graph)
-
-
-def test_traced_step_equals_torch_adam_with_clipping(traced):
+def test_traced_step_equals_torch_adam_with_clipping(traced_steps):
     follow_torch(True, 0.5, 1e-5)
 
 
@@ -87,8 +80,7 @@ def test_compiled_step_equals_torch_adam_with_clipping():
     follow_torch(True, 0.5, 1e-5)
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_compiled_steps_of_two_optimizers_are_not_mixed_up(traced):
+def test_compiled_steps_of_two_optimizers_are_not_mixed_up(traced_steps):
     layers = [nn.Linear(3, 1), nn.Linear(3, 1)]
     up, down = (FlatAdam(layer, compile=True) for layer in layers)
     batch = (torch.randn(4, 3),)
@@ -98,7 +90,7 @@ def test_compiled_steps_of_two_optimizers_are_not_mixed_up(traced):
     assert rising["sign"] == 1 and falling["sign"] == -1
 
 
-def test_what_a_loss_reads_from_elsewhere_is_read_anew_in_every_step(traced):
+def test_what_a_loss_reads_from_elsewhere_is_read_anew_in_every_step(traced_steps):
     """Statistics of observations and target networks change between steps."""
     layer, elsewhere = nn.Linear(3, 1), torch.zeros(3)
     optimizer = FlatAdam(layer, compile=True)
@@ -112,7 +104,7 @@ def test_what_a_loss_reads_from_elsewhere_is_read_anew_in_every_step(traced):
     assert optimizer.step(loss, (x,), 0.1)["seen"] == 12
 
 
-def test_batches_of_other_shapes_and_nests_are_traced_anew(traced):
+def test_batches_of_other_shapes_and_nests_are_traced_anew(traced_steps):
     layer = nn.Linear(3, 1)
     optimizer = FlatAdam(layer, compile=True)
 

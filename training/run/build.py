@@ -33,7 +33,7 @@ from ..tracking.progress import say
 
 # As long as the longest games of Atari: 108,000 frames, four a step.
 EVALUATION_STEPS = 27_000
-# Compiling costs 10 to 30 seconds and saves about 0.7 ms an optimiser step.
+# Compiling costs 3 to 15 seconds and saves about 0.9 ms an optimiser step.
 COMPILE_FROM_UPDATES = 20_000
 
 

@@ -1,3 +1,6 @@
+import statistics
+import time
+
 import numpy as np
 import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
@@ -51,3 +54,23 @@ def test_another_gymnasium_is_seen(monkeypatch):
     monkeypatch.undo()
     same_as_gymnasium.cache_clear()
     assert same_as_gymnasium()
+
+
+@pytest.mark.benchmark
+def test_a_step_takes_less_time_than_gymnasiums(monkeypatch):
+    """CPU time of a step of 8 copies by `make_envs`, as in docs/decisions.md."""
+    envs = {"ours": make_envs(EnvSpec("CartPole-v1"))}
+    monkeypatch.setattr(make, "same_as_gymnasium", lambda: False)
+    envs["Gymnasium's"] = make_envs(EnvSpec("CartPole-v1"))
+    action, times = np.tile([0, 1], 4), {name: [] for name in envs}
+    for each in envs.values():
+        each.reset()
+    for _ in range(15):
+        for name, each in envs.items():
+            start = time.process_time()
+            for _ in range(2000):
+                each.step(action)
+            times[name].append((time.process_time() - start) / 2000 * 1e6)
+    medians = {name: statistics.median(each) for name, each in times.items()}
+    print(", ".join(f"{name}: {median:.0f} us" for name, median in medians.items()))
+    assert medians["ours"] < medians["Gymnasium's"]
