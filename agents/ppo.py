@@ -145,8 +145,7 @@ class PPO(Agent):
             }
         ).to(device)
         self.torso, self.head, self.value_torso = torso, head, value_torso
-        # A fused recurrent call is already one operation, and how a window is cut differs every time.
-        compile = compile and not torso.has_memory
+        compile = compile and torso.traceable
         self.optimizer = FlatAdam(
             self.networks, epsilon=1e-5, max_grad_norm=config.max_grad_norm, compile=compile
         )

@@ -27,6 +27,14 @@ class Memory(nn.Module, ABC):
     state_size: int
     # Whether a replay memory keeps the state beside every step; a large one is better built again from a few steps.
     replayed: ClassVar[bool] = True
+    # Whether unrolling can be compiled, and whether it may be.
+    compiles: ClassVar[bool] = False
+    compiled = False
+
+    @property
+    def traceable(self) -> bool:
+        """Whether a chunk is computed the same way wherever episodes start in it, as a compiled step needs."""
+        return False
 
     @abstractmethod
     def forward(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,6 +99,11 @@ class Torso(nn.Module):
         return self.state_size > 0
 
     @property
+    def traceable(self) -> bool:
+        """Whether a step that contains it can be compiled."""
+        return self.memory.traceable
+
+    @property
     def replayed_size(self) -> int:
         """Width of the state that a replay memory keeps beside every step; 0 where it is built again."""
         return self.state_size if self.memory.replayed else 0
@@ -117,8 +130,11 @@ def build_torso(
     encoder_config: Any = None,
     memory_config: Any = None,
     make_auxiliary: Callable[[Encoder], nn.Module | None] = lambda encoder: None,
+    compile: bool = False,
 ) -> Torso:
     """Build a torso for an observation space; configs left out take their defaults.
+
+    With `compile`, its memory may be compiled.
 
     An encoder of pictures takes Dict and Tuple spaces too: it encodes the pictures in them, and a world model's what
     it was fitted to (`NestedEncoder`).
@@ -133,6 +149,7 @@ def build_torso(
     else:
         built = encoder(obs_space, config)  # type: ignore[call-arg]
     built_memory = memory(built.size, memory_config or memory.Config())  # type: ignore[call-arg]
+    built_memory.compiled = compile
     return Torso(built, built_memory, mask_space(obs_space), make_auxiliary(built))
 
 

@@ -9,6 +9,7 @@ import torch
 from annotated_types import Gt
 from torch import Tensor, nn
 
+from ..compiled.recurrent import gru, takes
 from ..layers import keeping, mlp
 from ..segments import find_segments
 from ..torso import Memory
@@ -30,11 +31,13 @@ class GRUConfig:
 class GRU(Memory):
     """One layer; the state `[B, H]` is its output.
 
-    Chunks with episode starts inside are cut there and run as one fused call; steps without data in between keep the
-    state, or make it zero where the next segment begins.
+    Where it may be compiled, a chunk is one call of ours (`compiled/recurrent.py`). Otherwise it is one of torch's, and
+    chunks with episode starts inside are cut there; steps without data in between keep the state, or make it zero
+    where the next segment begins.
     """
 
     Config = GRUConfig
+    compiles = True
 
     def __init__(self, input_size: int, config: GRUConfig):
         super().__init__()
@@ -49,6 +52,11 @@ class GRU(Memory):
         self.readout = mlp((config.hidden, *config.readout), "tanh")
         self.size = (config.hidden, *config.readout)[-1]
 
+    @property
+    def traceable(self) -> bool:
+        """Whether it is unrolled by a call of ours."""
+        return self.compiled and takes(self.back, self.state_size)
+
     def forward(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """Unroll a chunk `[T, B, D]`."""
         y, state = self._unroll(x, state, first)
@@ -56,6 +64,8 @@ class GRU(Memory):
 
     def _unroll(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """The same before the readout."""
+        if self.traceable:
+            return gru(x, state, first, self.into, self.back, self.bias, self.bias_back)
         state = state * ~first[0].unsqueeze(-1)
         if len(first) == 1 or not first[1:].any():
             return self._run(x, state, self.into)

@@ -9,6 +9,7 @@ import torch
 from annotated_types import Gt
 from torch import Tensor, nn
 
+from ..compiled.recurrent import lstm, takes
 from ..layers import keeping, mlp
 from ..segments import find_segments
 from ..torso import Memory
@@ -30,12 +31,14 @@ class LSTMConfig:
 class LSTM(Memory):
     """One layer; the state `[B, 2 H]` is its output and cell side by side.
 
-    A chunk with episode starts inside is cut there, and its segments run as one fused call, side by side and one
-    behind the other. Steps without data in between shut the input gate; the forget gate is open where the cell must
-    pass unchanged, so that the state at the end is right, and shut where the next segment begins anew.
+    Where it may be compiled, a chunk is one call of ours (`compiled/recurrent.py`). Otherwise it is one of torch's: a
+    chunk with episode starts inside is cut there, and its segments run side by side and one behind the other. Steps
+    without data in between shut the input gate; the forget gate is open where the cell must pass unchanged, so that the
+    state at the end is right, and shut where the next segment begins anew.
     """
 
     Config = LSTMConfig
+    compiles = True
 
     def __init__(self, input_size: int, config: LSTMConfig):
         super().__init__()
@@ -54,6 +57,11 @@ class LSTM(Memory):
         self.readout = mlp((config.hidden, *config.readout), "tanh")
         self.size = (config.hidden, *config.readout)[-1]
 
+    @property
+    def traceable(self) -> bool:
+        """Whether it is unrolled by a call of ours."""
+        return self.compiled and takes(self.back, self.hidden)
+
     def forward(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """Unroll a chunk `[T, B, D]`."""
         y, state = self._unroll(x, state, first)
@@ -61,6 +69,8 @@ class LSTM(Memory):
 
     def _unroll(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """The same before the readout."""
+        if self.traceable:
+            return lstm(x, state, first, self.into, self.back, self.bias + self.bias_back)
         state = state * ~first[0].unsqueeze(-1)
         if len(first) == 1 or not first[1:].any():
             return self._run(x, state, self.into)

@@ -27,3 +27,8 @@ class NoMemory(Memory):
     def forward(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """Return `x` and `state` as they are."""
         return x, state
+
+    @property
+    def traceable(self) -> bool:
+        """Nothing is in the way."""
+        return True

@@ -29,6 +29,16 @@ RUNS = {
         "env": "CartPole-v1",
     },
     "ppo, Box": {"agent": {"name": "ppo", **ROLLOUT, "squash": True}, "env": "Pendulum-v1"},
+    "ppo, LSTM": {
+        "agent": {"name": "ppo", **ROLLOUT, "sequence_length": 8, "batch_size": 16},
+        "env": "CartPole-v1",
+        "memory": {"name": "lstm", "hidden": 16},
+    },
+    "ppo, GRU": {
+        "agent": {"name": "ppo", **ROLLOUT, "share_torso": True},
+        "env": "CartPole-v1",
+        "memory": {"name": "gru", "hidden": 16},
+    },
     "ppo, masks": {"agent": {"name": "ppo", **ROLLOUT}, "env": "Taxi-v4"},
     "ppo, contrastive": {
         "agent": {"name": "ppo", **ROLLOUT},

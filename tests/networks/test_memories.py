@@ -12,6 +12,14 @@ from palaestra.networks.memories.lstm import LSTM, LSTMConfig
 from palaestra.networks.memories.none import NoMemory, NoMemoryConfig
 from palaestra.networks.memories.transformer import Transformer, TransformerConfig
 from palaestra.networks.numpy_twins.registry import find_twin
+from palaestra.training.run.build import has_compiler
+
+
+def compiled(memory):
+    """Where there is no compiler, it warns and stays as it is."""
+    memory.compiled = has_compiler()
+    return memory
+
 
 MEMORIES = {
     "none": lambda: NoMemory(5, NoMemoryConfig()),
@@ -19,6 +27,8 @@ MEMORIES = {
     "lstm without a readout": lambda: LSTM(5, LSTMConfig(hidden=7, readout=())),
     "gru": lambda: GRU(5, GRUConfig(hidden=7, readout=(6, 3))),
     "gru without a readout": lambda: GRU(5, GRUConfig(hidden=7, readout=())),
+    "compiled lstm": lambda: compiled(LSTM(5, LSTMConfig(hidden=16))),
+    "compiled gru": lambda: compiled(GRU(5, GRUConfig(hidden=32, readout=()))),
     "transformer": lambda: Transformer(5, TransformerConfig(size=8, heads=2, window=6, hidden=8)),
     "gated transformer": lambda: Transformer(
         5, TransformerConfig(size=8, heads=2, window=4, hidden=8, layers=3, gated=True)

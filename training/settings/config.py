@@ -111,7 +111,7 @@ class RunConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where networks run; auto is a GPU where there is one."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Compile updates with torch.compile; auto does so where enough of them are planned to pay for it."""
+    """Compile updates, or the LSTM or GRU in them; auto does so where enough of them are planned to pay for it."""
     threads: Annotated[int, Ge(0)] = 0
     """Threads of torch; 0 is one for vectors (more make small networks slower), and for images every core that this
     process may use."""

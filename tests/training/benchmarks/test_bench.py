@@ -9,6 +9,7 @@ from palaestra.training.benchmarks import bench as module
 from palaestra.training.benchmarks.bench import bench, seeds_of
 from palaestra.training.benchmarks.peers import PACKAGES, TRAIN, missing
 from palaestra.training.benchmarks.tasks import BENCHMARKS, Benchmark
+from palaestra.training.run.build import resolve
 
 
 class Worker:
@@ -70,3 +71,8 @@ def test_learning_begins_before_speed_is_measured(name):
     if isinstance(benchmark, Benchmark):
         assert benchmark.ours["agent"].get("learning_starts", 0) < module.WARM_UP * benchmark.steps
         assert benchmark.theirs.get("learning_starts", 0) < module.WARM_UP * benchmark.steps
+
+
+@pytest.mark.parametrize("name", [name for name, each in BENCHMARKS.items() if isinstance(each, Benchmark)])
+def test_every_benchmark_asks_for_a_run_that_there_is(name):
+    assert resolve(module._config_of(BENCHMARKS[name], 0)).compile == "on"

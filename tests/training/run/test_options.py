@@ -239,9 +239,9 @@ def test_a_dry_run_says_what_a_run_takes_and_leaves_nothing(tmp_path, monkeypatc
 
 
 def test_compiling_what_is_never_compiled_is_refused(tmp_path, capsys):
-    words = ["--memory", "gru", "--compile", "on", "--steps", "1024", "--out", str(tmp_path / "run")]
+    words = ["--memory", "transformer", "--compile", "on", "--steps", "1024", "--out", str(tmp_path / "run")]
     assert run([*PPO, *words]) == 2
-    assert "--compile on: ppo with a memory is never compiled" in capsys.readouterr().err
+    assert "--compile on: ppo with memory transformer is never compiled" in capsys.readouterr().err
 
 
 def test_copies_of_no_video_are_refused(finished, capsys):

@@ -61,6 +61,9 @@ RUNS = {
         *["ppo", *RECALL, "--steps", "8k", "--memory", "transformer", "--memory.size", "8"],
         *["--memory.heads", "2", "--memory.window", "8", "--show-previous"],
     ],
+    "ppo with an LSTM, compiled": [
+        *["ppo", *RECALL, "--steps", "8k", "--memory", "lstm", "--memory.hidden", "16", "--compile", "on"],
+    ],
     "reinforce with a GRU": ["reinforce", *RECALL, "--steps", "8k", "--memory", "gru"],
     "dqn with an LSTM, states in a ring that goes round": [
         *["dqn", *RECALL, "--steps", "4500", "--memory", "lstm", "--agent.replay-capacity", "1000"],
@@ -82,8 +85,8 @@ RUNS = {
     ],
 }
 
-# Their agents are killed without a memory, and their memory with another agent.
-LIKE_OTHERS = ("reinforce with a GRU", "bc with a GRU")
+# Their agents are killed without a memory, and their memory with another agent; or they take long to compile.
+LIKE_OTHERS = ("reinforce with a GRU", "bc with a GRU", "ppo with an LSTM, compiled")
 
 
 def everything(run_dir):
