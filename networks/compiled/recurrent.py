@@ -92,7 +92,7 @@ def gru(
 def operation(name: str, schema: str) -> Callable[[Callable[..., Any]], None]:
     """Make a function on the CPU an operation of torch's.
 
-    Not by `torch.library.custom_op`: `torch.func.grad` refuses what that makes (torch 2.13).
+    Not by `torch.library.custom_op`: `torch.func.grad` refuses what that makes (pytorch issue 168393, torch 2.13).
     """
     torch.library.define(f"palaestra::{name}", schema)
     return torch.library.impl(f"palaestra::{name}", "cpu")

@@ -13,6 +13,7 @@ import inspect
 import re
 import shlex
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -240,7 +241,10 @@ def _is_installed(module: str) -> bool:
         return False
     if parts[0] in {*sys.stdlib_module_names, "palaestra"} or parts[0] not in packages_distributions():
         return False
-    found = importlib.util.find_spec(parts[0])
+    with warnings.catch_warnings():
+        # Setuptools' finder warns where it is asked for pip and distutils is there already.
+        warnings.simplefilter("ignore")
+        found = importlib.util.find_spec(parts[0])
     if found is None:
         return False
     places: list[str | None] = [*(found.submodule_search_locations or ())] or [found.origin]
