@@ -110,16 +110,10 @@ def _lstm_forward(
     `gates` are what comes from the inputs, and `keep [T, B]` is 0 where an episode starts.
     """
     (length, columns), hidden = keep.shape, back.shape[1]
-    gates, before, y = (
-        gates.clone(),
-        gates.new_empty(length, columns, hidden),
-        gates.new_empty(length, columns, hidden),
-    )
-    cells = gates.new_empty(length + 1, columns, hidden)
+    gates = _own(gates)
+    y, before, cells = (gates.new_empty(rows, columns, hidden) for rows in (length, length, length + 1))
     before[0], cells[0] = state[:, :hidden], state[:, hidden:]
-    _call(
-        "lstm_forward", gates, back.contiguous(), keep.contiguous(), before, y, cells, length, columns, hidden
-    )
+    _call("lstm_forward", gates, *_dense(back, keep), before, y, cells, length, columns, hidden)
     return y, before, cells, gates
 
 
@@ -127,7 +121,7 @@ def _lstm_forward(
 def _lstm_forward_shapes(gates: Tensor, state: Tensor, keep: Tensor, back: Tensor) -> tuple[Tensor, ...]:
     (length, columns), hidden = keep.shape, back.shape[1]
     y, before, cells = (gates.new_empty(rows, columns, hidden) for rows in (length, length, length + 1))
-    return y, before, cells, torch.empty_like(gates)
+    return y, before, cells, gates.new_empty(gates.shape)
 
 
 @operation(
@@ -139,9 +133,9 @@ def _lstm_backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of what came in as `gates` and `state`."""
     (length, columns), hidden = keep.shape, back.shape[1]
-    dh, dc = d_state[:, :hidden].contiguous(), d_state[:, hidden:].contiguous()
-    d_gates = torch.empty_like(gates)
-    arrays = (each.contiguous() for each in (dy, gates, cells, back, keep))
+    dh, dc = _own(d_state[:, :hidden]), _own(d_state[:, hidden:])
+    d_gates = gates.new_empty(gates.shape)
+    arrays = _dense(dy, gates, cells, back, keep)
     _call("lstm_backward", *arrays, dh, dc, d_gates, length, columns, hidden)
     return d_gates, torch.cat([dh, dc], -1)
 
@@ -150,7 +144,7 @@ def _lstm_backward(
 def _lstm_backward_shapes(
     dy: Tensor, d_state: Tensor, gates: Tensor, cells: Tensor, keep: Tensor, back: Tensor
 ) -> tuple[Tensor, ...]:
-    return torch.empty_like(gates), torch.empty_like(d_state)
+    return gates.new_empty(gates.shape), d_state.new_empty(d_state.shape)
 
 
 @operation(
@@ -166,12 +160,10 @@ def _gru_forward(
     `gates` are what comes from the inputs, and `keep [T, B]` is 0 where an episode starts.
     """
     (length, columns), hidden = keep.shape, back.shape[1]
-    gates, inner = gates.clone(), bias_back.repeat(length * columns, 1)
-    before, y = gates.new_empty(length, columns, hidden), gates.new_empty(length, columns, hidden)
+    gates, inner = _own(gates), bias_back.repeat(length * columns, 1)
+    y, before = gates.new_empty(length, columns, hidden), gates.new_empty(length, columns, hidden)
     before[0] = state
-    _call(
-        "gru_forward", gates, inner, back.contiguous(), keep.contiguous(), before, y, length, columns, hidden
-    )
+    _call("gru_forward", gates, inner, *_dense(back, keep), before, y, length, columns, hidden)
     return y, before, gates, inner
 
 
@@ -181,7 +173,7 @@ def _gru_forward_shapes(
 ) -> tuple[Tensor, ...]:
     (length, columns), hidden = keep.shape, back.shape[1]
     y, before = gates.new_empty(length, columns, hidden), gates.new_empty(length, columns, hidden)
-    return y, before, torch.empty_like(gates), torch.empty_like(gates)
+    return y, before, gates.new_empty(gates.shape), gates.new_empty(gates.shape)
 
 
 @operation(
@@ -194,8 +186,8 @@ def _gru_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of what came in as `gates`, of their parts from outputs before, and of `state`."""
     (length, columns), hidden = keep.shape, back.shape[1]
-    dh, d_gates, d_inner = d_state.clone(), torch.empty_like(gates), torch.empty_like(gates)
-    arrays = (each.contiguous() for each in (dy, gates, inner, before, back, keep))
+    dh, d_gates, d_inner = _own(d_state), gates.new_empty(gates.shape), gates.new_empty(gates.shape)
+    arrays = _dense(dy, gates, inner, before, back, keep)
     _call("gru_backward", *arrays, dh, d_gates, d_inner, length, columns, hidden)
     return d_gates, d_inner, dh
 
@@ -204,7 +196,7 @@ def _gru_backward(
 def _gru_backward_shapes(
     dy: Tensor, d_state: Tensor, gates: Tensor, inner: Tensor, before: Tensor, keep: Tensor, back: Tensor
 ) -> tuple[Tensor, ...]:
-    return torch.empty_like(gates), torch.empty_like(gates), torch.empty_like(d_state)
+    return gates.new_empty(gates.shape), gates.new_empty(gates.shape), d_state.new_empty(d_state.shape)
 
 
 class _LSTM(torch.autograd.Function):
@@ -268,6 +260,16 @@ def _of_weights(d_gates: Tensor, *inputs: Tensor) -> list[Tensor]:
 def _of_inputs(ctx: Any, d_gates: Tensor, x: Tensor, into: Tensor) -> Tensor | None:
     """The gradient of the inputs, where one is asked for: observations have none."""
     return (d_gates @ into).view_as(x) if ctx.needs_input_grad[0] else None
+
+
+def _own(x: Tensor) -> Tensor:
+    """A copy to write into, dense and in order: kernels know no strides."""
+    return x.clone(memory_format=torch.contiguous_format)
+
+
+def _dense(*arrays: Tensor) -> list[Tensor]:
+    """Arrays to read, copied where they are not dense and in order."""
+    return [each.contiguous() for each in arrays]
 
 
 def _call(name: str, *arguments: Tensor | int) -> None:

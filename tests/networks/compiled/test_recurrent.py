@@ -57,6 +57,45 @@ def test_outputs_and_gradients_are_those_of_torch(pair, length, columns, hidden,
         torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
 
 
+def transposed(x):
+    """The same numbers, laid out the other way round."""
+    return x.T.contiguous().T if x.ndim == 2 else x.transpose(0, 1).contiguous().transpose(0, 1)
+
+
+@compiled_here
+@pytest.mark.parametrize("columns", [1, 3])
+@pytest.mark.parametrize("layout", [torch.clone, transposed])
+@pytest.mark.parametrize("name", ["lstm_forward", "lstm_backward", "gru_forward", "gru_backward"])
+def test_operations_change_none_of_their_arguments_and_give_the_shapes_that_they_say(name, layout, columns):
+    length, hidden = 5, 16
+    gates = 4 if name.startswith("lstm") else 3
+    shapes = {
+        "gates": (length * columns, gates * hidden),
+        "state": (columns, (2 if gates == 4 else 1) * hidden),
+        "keep": (length, columns),
+        "back": (gates * hidden, hidden),
+        "bias_back": (gates * hidden,),
+        "cells": (length + 1, columns, hidden),
+        "dy": (length, columns, hidden),
+    }
+    shapes |= {"before": shapes["dy"], "inner": shapes["gates"], "d_state": shapes["state"]}
+    names = {
+        "lstm_forward": ["gates", "state", "keep", "back"],
+        "lstm_backward": ["dy", "d_state", "gates", "cells", "keep", "back"],
+        "gru_forward": ["gates", "state", "keep", "back", "bias_back"],
+        "gru_backward": ["dy", "d_state", "gates", "inner", "before", "keep", "back"],
+    }[name]
+    torch.manual_seed(0)
+    made = {each: torch.rand(shapes[each]) for each in names}
+    made["keep"] = (made["keep"] > 0.3).float()
+    operation = getattr(torch.ops.palaestra, name).default
+    plain = operation(*made.values())
+    arguments = tuple(x if x.ndim == 1 else layout(x) for x in made.values())
+    torch.library.opcheck(operation, arguments, test_utils=("test_schema", "test_faketensor"))
+    for left, right in zip(operation(*arguments), plain, strict=True):
+        assert left.is_contiguous() and torch.equal(left, right)
+
+
 @compiled_here
 def test_gates_that_are_shut_or_open_for_good_stay_numbers(pair):
     compiled, plain = pair(16)
