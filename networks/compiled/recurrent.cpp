@@ -107,6 +107,15 @@ void forget(float* x, const float* keep, int64_t B, int64_t H) {
     if (keep[b] == 0.0f) std::memset(x + b * H, 0, H * sizeof(float));
 }
 
+// Set the outputs before step `t`, of `before [T, B, H]`: those of the step before it, or none where an episode starts.
+// The first are given. Returns them.
+float* set_before(float* before, const float* y, const float* keep, int64_t t, int64_t B, int64_t H) {
+  float* h = before + t * B * H;
+  if (t > 0) std::memcpy(h, y + (t - 1) * B * H, B * H * sizeof(float));
+  forget(h, keep, B, H);
+  return h;
+}
+
 }  // namespace
 
 extern "C" {
@@ -117,9 +126,7 @@ void lstm_forward(float* gates, const float* back, const float* keep, float* bef
                   int64_t B, int64_t H) {
   std::vector<float> matrix = tiles(back, H, 4 * H, true);
   for (int64_t t = 0; t < T; ++t, keep += B) {
-    float* h = before + t * B * H;
-    if (t > 0) std::memcpy(h, y + (t - 1) * B * H, B * H * sizeof(float));
-    forget(h, keep, B, H);
+    float* h = set_before(before, y, keep, t, B, H);
     float* g = gates + t * B * 4 * H;
     add_product(h, matrix, g, B, H, 4 * H);
     for (int64_t b = 0; b < B; ++b, g += 4 * H) {
@@ -175,9 +182,7 @@ void gru_forward(float* gates, float* inner, const float* back, const float* kee
                  int64_t B, int64_t H) {
   std::vector<float> matrix = tiles(back, H, 3 * H, true);
   for (int64_t t = 0; t < T; ++t, keep += B) {
-    float* h = before + t * B * H;
-    if (t > 0) std::memcpy(h, y + (t - 1) * B * H, B * H * sizeof(float));
-    forget(h, keep, B, H);
+    float* h = set_before(before, y, keep, t, B, H);
     float* g = gates + t * B * 3 * H;
     float* s = inner + t * B * 3 * H;
     add_product(h, matrix, s, B, H, 3 * H);

@@ -247,7 +247,7 @@ class _GRU(torch.autograd.Function):
         d_gates, d_inner, d_first = torch.ops.palaestra.gru_backward(
             dy, d_state, gates, inner, before, keep, back
         )
-        d_into, d_bias = _of_weights(d_gates, x)[-2:]
+        d_into, d_bias = _of_weights(d_gates, x)
         d_back, d_bias_back = _of_weights(d_inner, before)
         return _of_inputs(ctx, d_gates, x, into), d_first, None, d_into, d_back, d_bias, d_bias_back
 

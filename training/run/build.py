@@ -149,7 +149,7 @@ def resolve(config: RunConfig) -> RunConfig:
     choose_device(config.device)
     enough, compiles = COMPILE_FROM_UPDATES, True
     if config.memory != "none" and config.agent in component_names("agent"):
-        # Of an agent of ours with a memory only the memory is compiled.
+        # Agents of ours compile what they can: all of an update, or the memory in it, or nothing.
         enough, compiles = COMPILE_MEMORY_FROM_UPDATES, find_component("memory", config.memory).compiles
     if config.compile == "on" and not compiles:
         raise UsageError(
