@@ -7,6 +7,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -260,6 +261,22 @@ def test_what_a_file_may_name(kind, name, allowed, capsys):
     with trusting(["train", f"--env={name}"]):
         assert may_name(kind, name)
     assert may_name(kind, name) is allowed
+
+
+def test_no_warning_of_another_finder_is_passed_on(monkeypatch):
+    """Setuptools' warns where it is asked for pip and distutils is there, as it is once something was compiled."""
+
+    class Warner:
+        def find_spec(self, name, path=None, target=None):
+            if name == "pip" and not asked:  # then distutils is no longer there
+                asked.append(name)
+                warnings.warn("Setuptools is replacing distutils", UserWarning, stacklevel=2)
+
+    asked = []
+    monkeypatch.delitem(sys.modules, "pip", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Warner(), *sys.meta_path])
+    assert may_name("environment", "pip:CartPole-v1")
+    assert asked
 
 
 def test_the_command_that_is_advised():
