@@ -107,6 +107,9 @@ void forget(float* x, const float* keep, int64_t B, int64_t H) {
     if (keep[b] == 0.0f) std::memset(x + b * H, 0, H * sizeof(float));
 }
 
+// Cells before a step: none where an episode starts, not even if they are no numbers.
+inline vec kept(const float* cells, float keep) { return keep == 0.0f ? vec{} : load(cells); }
+
 // Set the outputs before step `t`, of `before [T, B, H]`: those of the step before it, or none where an episode starts.
 // The first are given. Returns them.
 float* set_before(float* before, const float* y, const float* keep, int64_t t, int64_t B, int64_t H) {
@@ -134,7 +137,7 @@ void lstm_forward(float* gates, const float* back, const float* keep, float* bef
       for (int64_t j = 0; j < H; j += WIDTH) {
         vec in = sigmoid(load(g + j)), stay = sigmoid(load(g + H + j));
         vec fresh = tanh(load(g + 2 * H + j)), show = sigmoid(load(g + 3 * H + j));
-        vec cell = stay * (keep[b] * load(cells + row + j)) + in * fresh;
+        vec cell = stay * kept(cells + row + j, keep[b]) + in * fresh;
         store(g + j, in);
         store(g + H + j, stay);
         store(g + 2 * H + j, fresh);
@@ -152,7 +155,7 @@ void lstm_backward(const float* dy, const float* gates, const float* cells, cons
                    float* dh, float* dc, float* d_gates, int64_t T, int64_t B, int64_t H) {
   std::vector<float> matrix = tiles(back, 4 * H, H, false);
   for (int64_t t = T - 1; t >= 0; --t) {
-    const float* kept = keep + t * B;
+    const float* keeps = keep + t * B;
     for (int64_t b = 0; b < B; ++b) {
       int64_t row = (t * B + b) * H;
       const float* g = gates + 4 * row;
@@ -163,15 +166,15 @@ void lstm_backward(const float* dy, const float* gates, const float* cells, cons
         vec d_out = load(dh + b * H + j) + load(dy + row + j);
         vec d_cell = load(dc + b * H + j) + d_out * show * (1.0f - shown * shown);
         store(d + j, d_cell * fresh * in * (1.0f - in));
-        store(d + H + j, d_cell * (kept[b] * load(cells + row + j)) * stay * (1.0f - stay));
+        store(d + H + j, d_cell * kept(cells + row + j, keeps[b]) * stay * (1.0f - stay));
         store(d + 2 * H + j, d_cell * in * (1.0f - fresh * fresh));
         store(d + 3 * H + j, d_out * shown * show * (1.0f - show));
-        store(dc + b * H + j, d_cell * stay * kept[b]);
+        store(dc + b * H + j, d_cell * stay * keeps[b]);
       }
     }
     std::memset(dh, 0, B * H * sizeof(float));
     add_product(d_gates + t * B * 4 * H, matrix, dh, B, 4 * H, H);
-    forget(dh, kept, B, H);
+    forget(dh, keeps, B, H);
   }
 }
 

@@ -111,8 +111,12 @@ def test_what_is_not_a_number_is_passed_on(pair):
     compiled, _ = pair(16)
     x = torch.randn(4, 2, 3)
     x[1, 0, 0] = float("nan")
-    y, _ = compiled(x, compiled.initial_state(2), torch.zeros(4, 2, dtype=torch.bool))
+    first = torch.zeros(4, 2, dtype=torch.bool)
+    y, _ = compiled(x, compiled.initial_state(2), first)
     assert y[1:, 0].isnan().all() and not y[:, 1].isnan().any() and not y[0].isnan().any()
+    first[3] = True  # but not into the next episode
+    y, state = compiled(x, compiled.initial_state(2), first)
+    assert y[1:3, 0].isnan().all() and not y[3].isnan().any() and not state.isnan().any()
 
 
 def test_other_widths_and_types_are_left_to_torch(pair):
