@@ -87,7 +87,7 @@ class RecentSteps(StepStore):
         """Draw `count` observations with the `length` steps after each; none of them need be another's successor."""
         replay = self.replay
         slots, _ = replay.draw(count, self.generator, 1.0)
-        obs = tree_map(lambda x: x.take(slots, 0), replay.obs)
+        obs = replay.obs_at(slots)
         valid, rows = np.ones(count, bool), []
         for _ in range(length):
             rows.append((replay.action.take(slots, 0), replay.successor_obs(slots), valid))

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -175,6 +176,33 @@ def test_pictures_among_other_observations(name):
     loss, _ = torso.auxiliary.own_loss(torso.auxiliary.draw())
     loss.backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in torso.encoder.parameters())
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_stacked_pictures_whose_frames_are_kept_once(name):
+    torch.manual_seed(0)
+    space = spaces.Box(0, 255, (2, 32, 32), np.uint8)
+    steps = RecentSteps(ACTIONS, 50, seed=0)
+    frames = np.random.default_rng(0).integers(0, 256, (8, 2, 32, 32)).astype(np.uint8)
+    obs = [np.stack([frames[t], frames[t + 1]], 1) for t in range(7)]
+    no = np.zeros(2, bool)
+    for before, after in pairwise(obs):
+        first = np.full(2, before is obs[0])
+        steps.add(
+            Transition(
+                before, np.array([5, 6]), np.zeros(2), no, no, after, first, np.zeros((2, 0), np.float32)
+            )
+        )
+    assert steps.replay.stacks is not None
+    drawn = steps.draw(200, 1)
+    pairs = {(x.tobytes(), y.tobytes()) for x, y in zip(drawn.obs, drawn.next_obs[0], strict=True)}
+    assert pairs == {
+        (x.tobytes(), y.tobytes()) for xs, ys in pairwise(obs) for x, y in zip(xs, ys, strict=True)
+    }
+    loss_class, config = LOSSES[name]
+    encoder = CNN(space, CNN.Config())
+    auxiliary = loss_class(encoder, space, steps, config(batch_size=4))
+    assert auxiliary.own_loss(auxiliary.draw())[0].isfinite()
 
 
 def test_nothing_is_learned_while_there_are_no_steps():
