@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from palaestra.agents.agent import Transition
 from palaestra.agents.auxiliary.auxiliary import RecentSteps, learns_beside
 from palaestra.agents.auxiliary.curl import CURL, CURLConfig, info_nce
-from palaestra.agents.auxiliary.predict import Predict, PredictConfig, cosine, nearest
+from palaestra.agents.auxiliary.predict import Predict, PredictConfig, cosine, nearest, standardized
 from palaestra.agents.auxiliary.reconstruct import Reconstruct, ReconstructConfig
 from palaestra.networks.encoders.cnn import CNN
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
@@ -51,6 +51,25 @@ def test_similarity_of_predictions_by_hand():
     zero = torch.zeros(1, 2, requires_grad=True)
     cosine(zero, torch.ones(1, 2)).sum().backward()
     assert zero.grad.abs().max() < 1e4
+
+
+def test_standardized_by_hand():
+    x = torch.tensor([[1.0, 100.0], [3.0, 100.0], [5.0, 100.0]])
+    expected = torch.tensor([[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]) * math.sqrt(3 / 2)
+    torch.testing.assert_close(standardized(x), expected, atol=1e-5, rtol=0)
+
+
+def test_to_foresee_what_all_steps_have_in_common_is_worth_nothing():
+    """Features of pictures are rectified, so they are far from 0 and near each other: cosines of them are all 1."""
+    encoder, auxiliary = make("predict", batch_size=64)
+    with torch.no_grad():
+        for module in (auxiliary.projection, auxiliary.momentum_projection):
+            module.bias.fill_(100.0)
+        # What is predicted is the mean of all targets.
+        auxiliary.predictor.weight.zero_()
+        auxiliary.predictor.bias.fill_(1.0)
+    _, metrics = auxiliary.own_loss(auxiliary.draw())
+    assert metrics["auxiliary/loss"].item() == pytest.approx(2.0, abs=0.3)
 
 
 def steps_of_two_episodes(capacity=100):
