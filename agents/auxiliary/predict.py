@@ -82,7 +82,7 @@ class Predict(Auxiliary):
         similarity = cosine(torch.stack(predictions), target)
         loss = masked_mean(2 - 2 * similarity, drawn.valid)
         accuracy = nearest(predictions[0], target[0])
-        return self.config.weight * loss, {"auxiliary/loss": loss, "auxiliary/accuracy": accuracy}
+        return loss, {"auxiliary/loss": loss, "auxiliary/accuracy": accuracy}
 
     def followed(self) -> list[tuple[nn.Module, nn.Module]]:
         """The slow encoder and its projection."""
