@@ -33,7 +33,7 @@ Module = TypeVar("Module", bound=nn.Module)
 class AuxiliaryConfig:
     """What all auxiliary losses have."""
 
-    weight: Annotated[float, Gt(0)] = 0.1
+    weight: Annotated[float, Gt(0)] = 0.3
     """Length of its steps, as a share of the agent's learning rate: each step of the agent is followed by one on this
     loss, with moments of its own."""
     batch_size: Annotated[int, Gt(1)] = 128

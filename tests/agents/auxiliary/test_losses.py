@@ -61,7 +61,7 @@ def test_standardized_by_hand():
 
 def test_to_foresee_what_all_steps_have_in_common_is_worth_nothing():
     """Features of pictures are rectified, so they are far from 0 and near each other: cosines of them are all 1."""
-    encoder, auxiliary = make("predict", batch_size=64)
+    _, auxiliary = make("predict", batch_size=64)
     with torch.no_grad():
         for module in (auxiliary.projection, auxiliary.momentum_projection):
             module.bias.fill_(100.0)
