@@ -5,6 +5,11 @@ python docs/representation_latents.py runs/none runs/predict --states 0 1 --out 
 Each folder is a column, each number of the true state a row. A point is an observation of random play, at the two
 principal components of its features (of an agent its first encoder's, of a world model its latent), coloured by the
 state's number. `R2` is how well a linear map from all features finds that number in steps that it was not fitted to.
+
+python docs/representation_latents.py runs/reconstruct --reconstructions --out reconstructions.png
+
+Of a run with `--auxiliary reconstruct` on pictures of one channel: what was seen, and below what is decoded from its
+features. Of world models `palaestra world-model evaluate` draws it.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from palaestra.agents.auxiliary.reconstruct import Reconstruct
 from palaestra.agents.storage.sequences import to_tensors
 from palaestra.training.imagination.fits import load_world_model
 from palaestra.training.imagination.probe import first_torso, true_states
@@ -30,6 +36,8 @@ if TYPE_CHECKING:
 
 # More points than this hide each other.
 SHOWN = 600
+# Pictures whose reconstructions are drawn, and the steps from one to the next.
+PICTURES, BETWEEN = 8, 7
 
 
 def features_and_states(folder: Path) -> tuple[Tensor, Tensor]:
@@ -93,6 +101,35 @@ def draw(columns: dict[str, tuple[Tensor, Tensor]], states: list[int], names: li
     return figure
 
 
+def reconstructions(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures `[PICTURES, H, W]` of random play and what a run's decoder makes of their features, both from 0 to 1."""
+    run = load_run(folder)
+    torso, pairs = first_torso(run.agent), true_states(env_spec(run.config), PICTURES * BETWEEN)
+    if torso is None or not isinstance(torso.auxiliary, Reconstruct) or pairs is None:
+        raise SystemExit(f"{folder}: it has no decoder; train with --auxiliary reconstruct in a task of ours")
+    obs = pairs[0][::BETWEEN]
+    if obs.ndim not in (3, 4) or obs[0].size != obs.shape[1] * obs.shape[2]:
+        raise SystemExit(f"{folder}: only pictures of one channel are drawn, not {obs.shape[1:]}")
+    with torch.no_grad():
+        seen = to_tensors(obs, torch.device("cpu"))
+        decoded = torso.auxiliary.decoder(torso.encoder(seen)).numpy()
+        real = torso.auxiliary.vector(seen).numpy()
+    return real.reshape(obs.shape[:3]), decoded.reshape(obs.shape[:3])
+
+
+def draw_reconstructions(real: np.ndarray, decoded: np.ndarray) -> Figure:
+    """A column for each picture, the real one above."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.1 * len(real), 2.4), layout="constrained")
+    for axes, picture in zip(figure.subplots(2, len(real)).flat, (*real, *decoded), strict=True):
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
+        axes.set(xticks=[], yticks=[])
+    figure.axes[0].set_ylabel("seen")
+    figure.axes[len(real)].set_ylabel("decoded")
+    return figure
+
+
 def main() -> None:
     """Read the folders, draw, and write the picture."""
     parser = argparse.ArgumentParser(
@@ -102,7 +139,13 @@ def main() -> None:
     parser.add_argument("--states", nargs="+", type=int, default=[0], help="which numbers of the true state")
     parser.add_argument("--names", nargs="+", help="what to call them")
     parser.add_argument("--out", type=Path, required=True, help="the PNG")
+    parser.add_argument("--reconstructions", action="store_true", help="draw those of one run instead")
     options = parser.parse_args()
+    if options.reconstructions:
+        if len(options.folders) > 1:
+            parser.error("--reconstructions: of one run at a time")
+        draw_reconstructions(*reconstructions(options.folders[0])).savefig(options.out, dpi=80)
+        return
     names = options.names or [f"state {state}" for state in options.states]
     if len(names) != len(options.states):
         parser.error(f"--names: {len(options.states)} states need as many names, got {len(names)}")

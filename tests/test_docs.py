@@ -323,12 +323,19 @@ def test_the_picture_of_latents_shows_the_two_directions_that_vary_most(tmp_path
     np.testing.assert_allclose(flipped[::-1], points, atol=1e-6)
     # Of a run's folder.
     small = "--env palaestra/Catch-v0 --env-kwargs height=4 --steps 64 --num-envs 4 --agent.rollout-length 8"
+    small += " --agent.batch-size 32 --evaluate-episodes 1 --auxiliary reconstruct --auxiliary.batch-size 8"
     folder, out = tmp_path / "run", tmp_path / "latents.png"
     assert run(["train", "ppo", *small.split(), "--track", "none", "--out", str(folder)]) == 0
     words = [str(folder), str(folder), "--states", "0", "1", "--names", "column", "row", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", ["representation_latents.py", *words])
     script["main"]()
     assert out.read_bytes().startswith(b"\x89PNG")
+    real, decoded = script["reconstructions"](folder)
+    assert real.shape == decoded.shape == (8, 4, 5) and set(np.unique(real)) == {0.0, 1.0}
+    argv = ["representation_latents.py", str(folder), "--reconstructions", "--out", str(tmp_path / "r.png")]
+    monkeypatch.setattr(sys, "argv", argv)
+    script["main"]()
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_seeds_are_told_apart_by_the_presets_that_were_chosen_on_them():

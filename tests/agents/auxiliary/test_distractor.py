@@ -106,5 +106,6 @@ def test_curl_tells_pictures_by_their_background():
     one_background[:, CATCH:] = one_background[0, CATCH:]
     one_background[:, 0], one_background[:, 2] = np.divmod(np.arange(81), 9)
     shares = told_apart(auxiliary, one_game), told_apart(auxiliary, one_background)
-    print("other backgrounds %.2f, other games %.2f" % shares, [round(x, 2) for x in probed(after)], metrics)
+    print(f"other backgrounds {shares[0]:.2f}, other games {shares[1]:.2f};", end=" ")
+    print([round(x, 2) for x in probed(after)], metrics)
     assert shares[0] > 0.8 and shares[1] < 0.5
