@@ -15,6 +15,7 @@ features. Of world models `palaestra world-model evaluate` draws it.
 from __future__ import annotations
 
 import argparse
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,6 +131,15 @@ def draw_reconstructions(real: np.ndarray, decoded: np.ndarray) -> Figure:
     return figure
 
 
+def save(figure: Figure, path: Path) -> None:
+    """Write a small PNG, of 64 colours."""
+    from PIL import Image
+
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=80)
+    Image.open(drawn).convert("RGB").quantize(64).save(path, format="PNG", optimize=True)
+
+
 def main() -> None:
     """Read the folders, draw, and write the picture."""
     parser = argparse.ArgumentParser(
@@ -144,7 +154,7 @@ def main() -> None:
     if options.reconstructions:
         if len(options.folders) > 1:
             parser.error("--reconstructions: of one run at a time")
-        draw_reconstructions(*reconstructions(options.folders[0])).savefig(options.out, dpi=80)
+        save(draw_reconstructions(*reconstructions(options.folders[0])), options.out)
         return
     names = options.names or [f"state {state}" for state in options.states]
     if len(names) != len(options.states):
@@ -153,7 +163,7 @@ def main() -> None:
     size = min(truth.shape[1] for _, truth in columns.values())
     if not all(0 <= state < size for state in options.states):
         parser.error(f"--states: the state has the numbers 0 to {size - 1}, got {options.states}")
-    draw(columns, options.states, names).savefig(options.out, dpi=80)
+    save(draw(columns, options.states, names), options.out)
 
 
 if __name__ == "__main__":

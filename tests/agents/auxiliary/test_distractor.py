@@ -10,7 +10,6 @@ from palaestra.agents.agent import Transition
 from palaestra.agents.auxiliary.auxiliary import RecentSteps
 from palaestra.agents.auxiliary.curl import CURL
 from palaestra.agents.auxiliary.predict import Predict
-from palaestra.agents.auxiliary.reconstruct import Reconstruct
 from palaestra.envs.tasks.catch_distractor import CATCH, CatchDistractor
 from palaestra.networks.encoders.cnn import CNN, CNNConfig
 from palaestra.networks.optimizer import FlatAdam
@@ -86,14 +85,10 @@ def told_apart(auxiliary, worlds):
 
 
 @pytest.mark.slow
-def test_prediction_finds_the_game_and_reconstruction_does_not():
-    found = {}
-    for loss_class in (Predict, Reconstruct):
-        before, after, _, metrics = learned(loss_class)
-        found[loss_class.__name__] = probed(after)
-        print(loss_class.__name__, [round(x, 2) for x in probed(before)], "->", end=" ")
-        print([round(x, 2) for x in found[loss_class.__name__]], metrics)
-    assert np.mean(found["Predict"]) > 0.4 and np.mean(found["Reconstruct"]) < 0.2
+def test_prediction_finds_the_game():
+    before, after, _, metrics = learned(Predict)
+    print(f"{[round(x, 2) for x in probed(before)]} -> {[round(x, 2) for x in probed(after)]}", metrics)
+    assert np.mean(probed(after)) > np.mean(probed(before)) + 0.3
 
 
 @pytest.mark.slow
