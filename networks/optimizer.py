@@ -107,8 +107,11 @@ class FlatAdam:
         if all(tensors is not None for tensors in drawn):
             pace = self.beside[0].beside_pace
             more = self.aside._step(self._losses_beside, (drawn,), pace * learning_rate)
-            metrics |= more | {"gradient_norm": metrics["gradient_norm"]}
-            metrics["auxiliary/gradient_norm"] = more["gradient_norm"]
+            norms = {
+                "auxiliary/gradient_norm": more["gradient_norm"],
+                "gradient_norm": metrics["gradient_norm"],
+            }
+            metrics = metrics | more | norms
         for module in self.beside:
             module.after_step()
         return metrics
