@@ -42,6 +42,7 @@ class NoImitation(Imitation):
     """Leaves the environment's reward."""
 
     Config = NoRewardConfig
+    watches = False
 
     def __init__(self, config: NoRewardConfig, setting: Setting): ...
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Interval
-from gymnasium.vector.utils import create_empty_array
 from torch import Tensor
 
 from ...agents.agent import Metrics, Transition, mean_metrics, named_generator
@@ -17,6 +16,7 @@ from ...networks.optimizer import FlatAdam
 from ...networks.stateful import Stateful
 from ...networks.tree import tree_map, write_rows
 from .reachability_network import Pairs, ReachabilityNetwork, area_under_curve, draw_pairs
+from .recent import empty_rows
 from .reward import Bonus, BonusConfig, Setting, rows_of, seeded
 
 # Trajectories are cut into pieces of so many times the distance that counts as far; each tenth is held out.
@@ -68,9 +68,9 @@ class Trajectories:
     def __init__(self, setting: Setting, steps: int, longest: int):
         self.length = max(2, steps // setting.num_envs)
         self.longest = longest
-        empty = create_empty_array(setting.observation_space, self.length * setting.num_envs)
+        empty = empty_rows("bonus.history", setting.observation_space, self.length * setting.num_envs)
         shape = (self.length, setting.num_envs)
-        self.obs = tree_map(lambda leaf: np.asarray(leaf).reshape(*shape, *np.shape(leaf)[1:]), empty)
+        self.obs = tree_map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), empty)
         self.piece = np.full(shape, -1, np.int64)
         self.time = 0
         """Rows that were ever written."""

@@ -116,7 +116,7 @@ class RunConfig:
     """Threads of torch; 0 is one for vectors (more make small networks slower), and for images every core that this
     process may use."""
     data: tuple[str, ...] = ()
-    """Demonstrations to learn from, for agents that do: folders of `palaestra record`, and minari:NAME."""
+    """Demonstrations, for bc and --imitate: folders of `palaestra record`, and minari:NAME."""
     episodes: Annotated[int, Ge(0)] = 0
     """Use only the first so many episodes of --data; 0 is all."""
     init_from: str = ""

@@ -18,9 +18,30 @@ BIT_FLIP = ["dqn", "--env", "palaestra/BitFlip-v0", "--steps", "5000"]
         ([*CARTPOLE, "--imitate", "gial"], "unknown imitate 'gial'; did you mean 'gail'?"),
         ([*CARTPOLE, "--bonus", "count", "--bonus.cell", "0"], "--bonus.cell: must be > 0, got 0.0"),
         ([*CARTPOLE, "--bonus", "rnd", "--bonus.scale", "much"], "scale: cannot read schedule 'much'"),
-        ([*CARTPOLE, "--imitate", "gail"], "imitate.data: which demonstrations? give --imitate.data DIR"),
-        ([*CARTPOLE, "--imitate", "gail", "--imitate.data", "nowhere"], "nowhere: there is no such folder"),
-        ([*CARTPOLE, "--imitate", "gail", "--imitate.data", "."], "--imitate.data .: it holds no episodes"),
+        ([*CARTPOLE, "--imitate", "gail"], "which demonstrations? --imitate gail learns from --data DIR"),
+        (
+            [*CARTPOLE, "--imitate", "gail", "--data", "nowhere"],
+            "nowhere: no demonstrations: there is no such",
+        ),
+        ([*CARTPOLE, "--imitate", "gail", "--data", "minari:a/b-v0"], "--data minari:a/b-v0: "),
+        ([*CARTPOLE, "--imitate", "gail", "--data", "."], "--data .: no demonstrations: it has no demonstr"),
+        (
+            [*CARTPOLE, "--data", "x"],
+            "--data: ppo learns from what it does itself; give it to bc, or with --imi",
+        ),
+        (
+            ["bc", *CARTPOLE[1:], "--data", "x", "--imitate", "gail"],
+            "--imitate gail: bc learns from no reward",
+        ),
+        (["bc", *CARTPOLE[1:], "--data", "x", "--bonus", "rnd"], "--bonus rnd: bc learns from no reward"),
+        (
+            [*CARTPOLE, "--bonus", "rnd", "--bonus.train-every", "1e13"],
+            "--bonus.train-every 10000000000008: ne",
+        ),
+        (
+            [*CARTPOLE, "--bonus", "reachability", "--bonus.history", "1e13"],
+            "--bonus.history 10000000000000: n",
+        ),
         (
             [*BIT_FLIP, "--bonus", "rnd"],
             "--bonus rnd: goals in hindsight are paid by the environment's own rule",

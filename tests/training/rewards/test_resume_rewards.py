@@ -5,10 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from gymnasium.vector.utils import batch_space
 
-from palaestra.networks.tree import tree_map
-from palaestra.training.imagination.fits import save_data
 from palaestra.training.rewards.count import Count, CountConfig
 from palaestra.training.rewards.gail import GAIL, GAILConfig
 from palaestra.training.rewards.reachability import Reachability, ReachabilityConfig
@@ -17,11 +14,10 @@ from palaestra.training.rewards.rnd import RND, RNDConfig
 from palaestra.training.run.checkpoint import load_checkpoint, save_checkpoint
 from palaestra.training.run.clocks import Meter
 from palaestra.training.tracking.metrics_file import read_metrics
-from palaestra.world_models.datasets import EpisodeDataset, RecordedEpisode
 
 from ..run.test_resume import everything, kill_when
 from ..run.test_resume import start as start
-from .steps import ACTIONS, SPACES, random_steps, setting
+from .steps import ACTIONS, SPACES, demonstrations, random_demonstrations, random_steps, setting
 
 SOURCES = {
     "count": (Count, CountConfig, {}),
@@ -38,23 +34,18 @@ SOURCES = {
 }
 
 
-def demonstrations(folder, observations, actions):
-    """Leave an episode of 30 random steps."""
-    obs, action = (batch_space(space, 30) for space in (observations, actions))
-    obs.seed(5), action.seed(5)
-    rows = tree_map(lambda x: np.concatenate([np.asarray(x), np.asarray(x)[:1]]), obs.sample())
-    episode = RecordedEpisode(rows, action.sample(), np.zeros(30, np.float32), False)
-    save_data(folder, 0, EpisodeDataset([episode]))
-    return str(folder)
+def made_for(source_class, folder, space, **more):
+    """A setting for observations of a space, with demonstrations where they are needed."""
+    if source_class.watches:
+        more["data"] = (random_demonstrations(folder, space, ACTIONS["box"]),)
+    return setting(space, ACTIONS["box"], **more)
 
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_learned_reward_goes_on_exactly_from_its_parts(name, space, tmp_path):
     source_class, config, options = SOURCES[name]
-    made = setting(SPACES[space], ACTIONS["box"])
-    if name == "gail":
-        options = {**options, "data": demonstrations(tmp_path / "data", SPACES[space], ACTIONS["box"])}
+    made = made_for(source_class, tmp_path / "data", SPACES[space])
     one, other = (source_class(config(**options), made) for _ in range(2))
     steps = random_steps(made)
     for transition in itertools.islice(steps, 64):
@@ -73,11 +64,9 @@ def test_a_learned_reward_goes_on_exactly_from_its_parts(name, space, tmp_path):
 @pytest.mark.parametrize("name", SOURCES)
 def test_equal_seeds_give_equal_rewards_and_others_do_not(name, tmp_path):
     source_class, config, options = SOURCES[name]
-    if name == "gail":
-        options = {**options, "data": demonstrations(tmp_path, SPACES["picture"], ACTIONS["box"])}
 
     def total(seed):
-        made = setting(SPACES["picture"], ACTIONS["box"], seed=seed)
+        made = made_for(source_class, tmp_path / str(seed), SPACES["picture"], seed=seed)
         source = source_class(config(**options), made)
         return sum(source.reward(each)[0].sum() for each in itertools.islice(random_steps(made), 80))
 
@@ -119,7 +108,7 @@ RUNS = {
     ],
     "gail": [
         *["ppo", "--env", "CartPole-v1", "--steps", "3k", "--imitate", "gail", "--bonus", "rnd"],
-        *["--imitate.train-every", "300", "--imitate.data"],
+        *["--imitate.train-every", "300", "--data"],
     ],
 }
 
@@ -132,9 +121,7 @@ def test_a_run_killed_and_resumed_equals_one_left_alone(name, start, tmp_path):
     options = RUNS[name]
     if name == "gail":
         obs = np.random.default_rng(0).normal(size=(31, 4)).astype(np.float32)
-        episode = RecordedEpisode(obs, np.arange(30) % 2, np.ones(30, np.float32), True)
-        save_data(tmp_path / "data", 0, EpisodeDataset([episode]))
-        options = [*options, str(tmp_path / "data")]
+        options = [*options, demonstrations(tmp_path / "data", obs, np.arange(30) % 2)]
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     start(*options, *CLOCKS, "--out", str(alone)).join()
     rows = random.Random(name).randrange(5, len(read_metrics(alone)) - 2)
