@@ -65,7 +65,7 @@ COMPONENTS = {
     "networks/encoders": None,  # all of them
     "networks/memories": None,
     "world_models/dynamics": None,
-    "training/rewards": {"count", "gail", "none", "reachability", "rnd"},
+    "training/rewards": {"count", "gail", "labels", "none", "reachability", "rnd"},
     "world_models": {"autoencoder", "identity", "semi_supervised", "vae"},
 }
 LARGEST_FILE = 350

@@ -22,7 +22,7 @@ from ..demonstrations.steps import FlatEpisodes
 from ..demonstrations.storage import load_demonstrations
 from .features import CLIP, Features, Inputs
 from .recent import Recent, batches
-from .reward import Imitation, Setting, rows_of, seeded, valid_rows
+from .reward import Setting, Substitute, rows_of, seeded, valid_rows
 
 # Steps that follow a termination where nothing is discounted.
 MOST_STEPS = 1000
@@ -34,7 +34,7 @@ NEW = 0.1
 class GAILConfig:
     """Generative adversarial imitation."""
 
-    reward: Literal["gail", "airl"] = "gail"
+    form: Literal["gail", "airl"] = "gail"
     """gail is -log(1 - D), always positive, for tasks whose episodes should last; airl is log D - log(1 - D) (Fu et al.
     2018), of either sign. D is the probability that a step is the expert's."""
     absorbing: bool = True
@@ -127,13 +127,14 @@ class Ends:
         self.agent = state["agent"]
 
 
-class GAIL(Imitation):
+class GAIL(Substitute):
     """A discriminator tells the agent's steps from the expert's, and pays the agent for those that it takes for his.
 
     It learns from the agent's latest steps and from demonstrations, as many of each.
     """
 
     Config = GAILConfig
+    watches = True
 
     def __init__(self, config: GAILConfig, setting: Setting):
         self.config, self.device = config, setting.device
@@ -148,7 +149,7 @@ class GAIL(Imitation):
         self.discriminator.inputs.update(to_tensors(obs, self.device))
         self.optimizer = FlatAdam(self.discriminator)
         steps = spaces.Tuple((*spaces_of_steps, spaces.Discrete(2)))
-        self.recent = Recent("imitate.train-every", steps, config.train_every, setting.num_envs)
+        self.recent = Recent("reward.train-every", steps, config.train_every, setting.num_envs)
         self.ends = Ends(float(self.expert.terminated.mean()), setting.gamma if config.absorbing else 0.0)
         self.generator = named_generator(setting.seed, "gail batches")
 
@@ -157,7 +158,7 @@ class GAIL(Imitation):
         reward, rows = np.zeros(len(transition.reward)), valid_rows(transition)
         if not len(rows):
             return reward, {}
-        step, form = rows_of((transition.obs, transition.action), rows), self.config.reward
+        step, form = rows_of((transition.obs, transition.action), rows), self.config.form
         with torch.no_grad():
             logit = self.discriminator(self.discriminator.encode(*to_tensors(step, self.device)))
             paid = imitation_reward(logit + self.ends.before, form).cpu().numpy()
@@ -209,11 +210,11 @@ class GAIL(Imitation):
 
     def summary(self) -> str:
         """How many demonstrations there are."""
-        return self.expert.summary("imitate")
+        return self.expert.summary("reward")
 
     def kept(self) -> dict[str, int]:
         """Demonstrations, and steps that are not learned from yet."""
-        return {"demonstrations": self.expert.num_bytes, "imitate.train-every": self.recent.num_bytes}
+        return {"demonstrations": self.expert.num_bytes, "reward.train-every": self.recent.num_bytes}
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Discriminator with its statistics, optimiser, steps not learned from yet, generator; which demonstrations."""

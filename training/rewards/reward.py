@@ -136,11 +136,10 @@ class Bonus(LearnedReward, ABC):
         return {"counter": self.counter, "visits": self.visits}
 
 
-class Imitation(LearnedReward, ABC):
-    """A reward for doing as demonstrations do, in place of the environment's."""
+class Substitute(LearnedReward, ABC):
+    """A reward in place of the environment's."""
 
     replaces = True
-    watches = True
 
 
 def valid_rows(transition: Transition) -> np.ndarray:

@@ -71,7 +71,7 @@ def build_rewards(config: RunConfig, envs: Envs) -> dict[str, LearnedReward]:
         config.data,
         config.episodes,
     )
-    named = {"imitate": (config.imitate, config.imitate_config), "bonus": (config.bonus, config.bonus_config)}
+    named = {"reward": (config.reward, config.reward_config), "bonus": (config.bonus, config.bonus_config)}
     for kind, (name, options) in named.items():
         if name != "none":
             check_agent(config, f"{kind} {name}")

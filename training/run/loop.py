@@ -144,7 +144,7 @@ def make_steps(
 
 def build_rewards(config: RunConfig, envs: Envs) -> dict[str, Any]:
     """Build the learned rewards of a run by their kinds; of most runs none."""
-    if config.bonus == config.imitate == "none":
+    if config.bonus == config.reward == "none":
         return {}
     return load_provider(LEARNED_REWARDS)(config, envs)
 

@@ -98,11 +98,11 @@ def check_teacher(config: RunConfig) -> None:
     """
     cloned = watches_teacher(config)
     if cloned:
-        for option in ("imitate", "bonus"):
+        for option in ("reward", "bonus"):
             if (name := getattr(config, option)) != "none":
                 raise UsageError(f"--{option} {name}: {config.agent} learns from no reward; give it to ppo")
-    watching = config.agent if cloned else f"--imitate {config.imitate}"
-    watches = cloned or find_component("imitate", config.imitate).watches
+    watching = config.agent if cloned else f"--reward {config.reward}"
+    watches = cloned or find_component("reward", config.reward).watches
     if watches and not config.data:
         raise UsageError(
             f"which demonstrations? {watching} learns from --data DIR, which palaestra record RUN_DIR "
@@ -111,7 +111,7 @@ def check_teacher(config: RunConfig) -> None:
     for option in ("data", "episodes"):
         if getattr(config, option) and not watches:
             raise UsageError(
-                f"--{option}: {config.agent} learns from what it does itself; give it to bc, or with --imitate gail"
+                f"--{option}: {config.agent} learns from what it does itself; give it to bc, or with --reward gail"
             )
 
 

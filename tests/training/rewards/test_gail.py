@@ -83,7 +83,7 @@ def test_the_loss_of_the_discriminator(expert):
 
 def test_what_the_expert_does_is_paid_and_the_environment_is_not_asked(expert):
     options = {"train_every": 60, "epochs": 10, "learning_rate": 3e-3, "gradient_penalty": 0.0}
-    source = source_of(expert, reward="airl", absorbing=False, **options)
+    source = source_of(expert, form="airl", absorbing=False, **options)
     generator = np.random.default_rng(1)
     obs = generator.normal((0.5, 0, 0), 0.1, (200, 3, 3)).astype(np.float32)
     for row in obs:
@@ -137,7 +137,7 @@ def test_an_end_that_the_expert_never_has_is_as_bad_as_can_be_and_the_other_way_
 @pytest.mark.parametrize(("form", "worth"), [("airl", lambda x: x), ("gail", lambda x: np.log1p(np.exp(x)))])
 def test_a_last_step_is_paid_with_what_follows_it(expert, form, worth):
     """A discriminator that says 0 throughout. gamma 0.75; terminations 1/40 and 1/9: shares 3/43 and 1/4."""
-    source = source_of(expert, gamma=0.75, reward=form, train_every=10**6)
+    source = source_of(expert, gamma=0.75, form=form, train_every=10**6)
     for parameter in source.discriminator.parameters():
         torch.nn.init.zeros_(parameter)
     source.ends.see(1 / 9)
@@ -148,7 +148,7 @@ def test_a_last_step_is_paid_with_what_follows_it(expert, form, worth):
     )
     assert reward.tolist() == pytest.approx([worth(before), worth(before) + 3 * worth(behind), 0])
     assert metrics["imitation/reward"] == pytest.approx(worth(before))
-    without = source_of(expert, gamma=0.75, reward=form, absorbing=False)
+    without = source_of(expert, gamma=0.75, form=form, absorbing=False)
     for parameter in without.discriminator.parameters():
         torch.nn.init.zeros_(parameter)
     without.ends.see(1 / 9)

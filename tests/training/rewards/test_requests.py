@@ -15,23 +15,23 @@ BIT_FLIP = ["dqn", "--env", "palaestra/BitFlip-v0", "--steps", "5000"]
     ("words", "message"),
     [
         ([*CARTPOLE, "--bonus", "rdn"], "unknown bonus 'rdn'; did you mean 'rnd'?"),
-        ([*CARTPOLE, "--imitate", "gial"], "unknown imitate 'gial'; did you mean 'gail'?"),
+        ([*CARTPOLE, "--reward", "gial"], "unknown reward 'gial'; did you mean 'gail'?"),
         ([*CARTPOLE, "--bonus", "count", "--bonus.cell", "0"], "--bonus.cell: must be > 0, got 0.0"),
         ([*CARTPOLE, "--bonus", "rnd", "--bonus.scale", "much"], "scale: cannot read schedule 'much'"),
-        ([*CARTPOLE, "--imitate", "gail"], "which demonstrations? --imitate gail learns from --data DIR"),
+        ([*CARTPOLE, "--reward", "gail"], "which demonstrations? --reward gail learns from --data DIR"),
         (
-            [*CARTPOLE, "--imitate", "gail", "--data", "nowhere"],
+            [*CARTPOLE, "--reward", "gail", "--data", "nowhere"],
             "nowhere: no demonstrations: there is no such",
         ),
-        ([*CARTPOLE, "--imitate", "gail", "--data", "minari:a/b-v0"], "--data minari:a/b-v0: "),
-        ([*CARTPOLE, "--imitate", "gail", "--data", "."], "--data .: no demonstrations: it has no demonstr"),
+        ([*CARTPOLE, "--reward", "gail", "--data", "minari:a/b-v0"], "--data minari:a/b-v0: "),
+        ([*CARTPOLE, "--reward", "gail", "--data", "."], "--data .: no demonstrations: it has no demonstr"),
         (
             [*CARTPOLE, "--data", "x"],
             "--data: ppo learns from what it does itself; give it to bc, or with --imi",
         ),
         (
-            ["bc", *CARTPOLE[1:], "--data", "x", "--imitate", "gail"],
-            "--imitate gail: bc learns from no reward",
+            ["bc", *CARTPOLE[1:], "--data", "x", "--reward", "gail"],
+            "--reward gail: bc learns from no reward",
         ),
         (["bc", *CARTPOLE[1:], "--data", "x", "--bonus", "rnd"], "--bonus rnd: bc learns from no reward"),
         (
@@ -76,7 +76,7 @@ def test_options_of_a_bonus_are_typed_and_kept():
     config, _ = read_train_options("ppo", words)
     assert (config.bonus, config.bonus_config.near, config.bonus_config.hidden) == ("reachability", 3, (8, 8))
     assert run_config(to_dict(config)) == config
-    assert to_dict(config)["imitate"] == {"name": "none"}
+    assert to_dict(config)["reward"] == {"name": "none"}
     words = command_of(config)
     assert words[words.index("--bonus") : words.index("--bonus") + 2] == ["--bonus", "reachability"]
     assert words[words.index("--bonus.near") + 1] == "3"
@@ -84,4 +84,4 @@ def test_options_of_a_bonus_are_typed_and_kept():
 
 def test_runs_from_before_there_were_any_have_none():
     config = run_config({"agent": "ppo", "env": "CartPole-v1"})
-    assert (config.bonus, config.imitate) == ("none", "none")
+    assert (config.bonus, config.reward) == ("none", "none")

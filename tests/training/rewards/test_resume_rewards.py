@@ -107,8 +107,8 @@ RUNS = {
         *["--bonus.history", "800"],
     ],
     "gail": [
-        *["ppo", "--env", "CartPole-v1", "--steps", "3k", "--imitate", "gail", "--bonus", "rnd"],
-        *["--imitate.train-every", "300", "--data"],
+        *["ppo", "--env", "CartPole-v1", "--steps", "3k", "--reward", "gail", "--bonus", "rnd"],
+        *["--reward.train-every", "300", "--data"],
     ],
 }
 
@@ -156,5 +156,5 @@ def test_the_steps_between_are_those_of_the_collector():
     np.testing.assert_array_equal(transition.reward, expected[0].reward + 0.5)
     np.testing.assert_array_equal(transition.next_obs, expected[0].next_obs)
     assert episodes == ["an episode"] and meter.read() == {"of 0.5": 0.5}
-    replaced = {"imitate": Constant(2.0, True), "bonus": Constant(0.5, False)}
+    replaced = {"reward": Constant(2.0, True), "bonus": Constant(0.5, False)}
     assert Rewarded(Collector(), replaced, meter).step()[0].reward.tolist() == [2.5, 2.5]
