@@ -210,7 +210,7 @@ class GAIL(Substitute):
 
     def summary(self) -> str:
         """How many demonstrations there are."""
-        return self.expert.summary("reward")
+        return self.expert.summary("imitate")
 
     def kept(self) -> dict[str, int]:
         """Demonstrations, and steps that are not learned from yet."""
