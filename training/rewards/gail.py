@@ -16,6 +16,7 @@ from ...agents.agent import Metrics, Transition, mean_metrics, named_generator
 from ...agents.storage.sequences import to_tensors
 from ...networks.optimizer import FlatAdam
 from ...networks.stateful import Stateful
+from ...networks.tree import tree_leaves
 from ...networks.vectors import leaf_observations, leaf_spaces
 from ...world_models.actions import ActionEncoder
 from ..demonstrations.steps import FlatEpisodes
@@ -26,6 +27,8 @@ from .reward import Setting, Substitute, rows_of, seeded, valid_rows
 
 # Steps that follow a termination where nothing is discounted.
 MOST_STEPS = 1000
+# Bytes of observations that are looked at together.
+UNPACKED = 2**25
 # Share of the latest steps in the agent's rate of terminations.
 NEW = 0.1
 
@@ -35,8 +38,8 @@ class GAILConfig:
     """Generative adversarial imitation."""
 
     form: Literal["gail", "airl"] = "gail"
-    """gail is -log(1 - D), always positive, for tasks whose episodes should last; airl is log D - log(1 - D) (Fu et al.
-    2018), of either sign. D is the probability that a step is the expert's."""
+    """gail is -log(1 - D), always positive; airl is log D - log(1 - D) (Fu et al. 2018), of either sign. D is the
+    probability that a step is the expert's."""
     absorbing: bool = True
     """An end that is a termination leads to a state that is never left, which is judged and paid like any other
     (Kostrikov et al. 2019): neither sign of rewards makes episodes long or short by itself."""
@@ -145,13 +148,20 @@ class GAIL(Substitute):
         with seeded(setting.seed, "gail"):
             discriminator = Discriminator(*spaces_of_steps, config.hidden)
         self.discriminator = discriminator.to(self.device)
-        obs = rows_of(self.expert.obs, self.expert.obs_row)
-        self.discriminator.inputs.update(to_tensors(obs, self.device))
+        self._normalize()
         self.optimizer = FlatAdam(self.discriminator)
         steps = spaces.Tuple((*spaces_of_steps, spaces.Discrete(2)))
         self.recent = Recent("reward.train-every", steps, config.train_every, setting.num_envs)
         self.ends = Ends(float(self.expert.terminated.mean()), setting.gamma if config.absorbing else 0.0)
         self.generator = named_generator(setting.seed, "gail batches")
+
+    def _normalize(self) -> None:
+        """Take the statistics of what the expert saw: a unit is what makes a difference to him."""
+        # Statistics are of float64, and of pictures not all are to be that at once.
+        one = 8 * sum(leaf[0].size for leaf in tree_leaves(self.expert.obs))
+        parts = -(-len(self.expert) * one // UNPACKED)
+        for rows in np.array_split(self.expert.obs_row, parts):
+            self.discriminator.inputs.update(to_tensors(rows_of(self.expert.obs, rows), self.device))
 
     def reward(self, transition: Transition) -> tuple[np.ndarray, Metrics]:
         """Rewards `[B]` of the steps, by the discriminator as it is now; of a last one with those of what follows."""
