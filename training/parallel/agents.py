@@ -53,7 +53,7 @@ class Ranked(Agent):
     def join(self, team: Team, num_envs: int) -> None:
         """Learn with the others; `num_envs` are the copies of all."""
         self.team, self.num_envs = team, num_envs
-        self.optimizer.share = SharedStep(team)
+        self.optimizer.share = SharedStep(team, self.optimizer)
 
     def learn(self, transition: Transition) -> Metrics:
         """Take in one step of this process's copies; the others have made as many."""
