@@ -32,11 +32,7 @@ class Neighbours:
     """
 
     def __init__(self, rank: int, memory: np.ndarray, bells: list[socket.socket]):
-        """Args:
-        rank: this process's number.
-        memory: bytes `[2, processes, CAPACITY]` that all of them see.
-        bells: connections to each of the others.
-        """
+        """`memory` is bytes `[2, processes, CAPACITY]` that all of them see; `bells` connect to each of the others."""
         self.rank, self.memory, self.bells = rank, memory, bells
         self.turn = 0
 
@@ -97,15 +93,10 @@ class Neighbours:
 def meet_neighbours(
     rank: int, size: int, gather: Callable[[Any], list[Any]], seconds: float
 ) -> Neighbours | None:
-    """Connect all processes of a machine; None in each of them where one cannot.
+    """Connect all `size` processes of a machine; None in each of them where one cannot.
 
     The names of what is shared are gone when this returns to rank 0: nothing is left behind, however a run ends.
-
-    Args:
-        rank: this process's number.
-        size: how many there are.
-        gather: returns what each of them has given, in their order.
-        seconds: for how long one waits for another.
+    Before, they talk by `gather`, which returns what each has given; `seconds` is how long one waits for another.
     """
     with ExitStack() as names, ExitStack() as bells:
         made = _try(lambda: _make_memory(size)) if rank == 0 else None

@@ -21,6 +21,8 @@ from .neighbours import Neighbours, meet_neighbours
 # The others wait for as long while rank 0 evaluates. One that has ended is noticed at once, by its closed connection.
 TIMEOUT = timedelta(hours=1)
 SAID = "palaestra/said"
+# Larger sums, in bytes of all processes, go by gloo on one machine too: there each process adds up a part only.
+MOST_IN_MEMORY = 2**25
 
 
 class Team:
@@ -55,7 +57,8 @@ class Team:
     def add_up(self, vector: Tensor) -> None:
         """Replace a contiguous vector by its sum over all processes, bit for bit the same in each."""
         with self._talking():
-            if self.neighbours is not None and vector.is_cpu:
+            small = vector.is_cpu and vector.nbytes * self.size <= MOST_IN_MEMORY
+            if self.neighbours is not None and small:
                 self.neighbours.add_up(vector.numpy())
             else:
                 dist.all_reduce(vector, group=self.gradients)
