@@ -19,8 +19,8 @@ Function = Callable[..., dict[str, Tensor]]
 # Steps of a minibatch times parameters. Below, every process takes the whole step by itself, with the same result:
 # sharing it would save less than telling each other the gradients takes.
 SHARED_FROM = 2**24
-# The same where steps are compiled, and the processes are on one machine.
-SHARED_FROM_COMPILED = 2**22
+# The same where they go by gloo, which takes ten times as long.
+SHARED_FROM_BY_GLOO = 2**26
 
 
 class SharedStep:
@@ -31,11 +31,9 @@ class SharedStep:
     are the same everywhere.
     """
 
-    def __init__(self, team: Team, optimizer: FlatAdam):
+    def __init__(self, team: Team):
         self.team = team
-        # Once for all steps: where compiling fails in one process, all must go on to share the same ones.
-        fast = optimizer.compile and team.neighbours is not None
-        self.shared_from = SHARED_FROM_COMPILED if fast else SHARED_FROM
+        self.shared_from = SHARED_FROM_BY_GLOO if team.neighbours is None else SHARED_FROM
         self.compiled: dict[Any, Function] = {}
         self.names: dict[LossFunction, list[str]] = {}
 
@@ -44,8 +42,7 @@ class SharedStep:
     ) -> dict[str, Tensor] | None:
         """Take one step; every process gives the same batch, and gets the same metrics. None where it is small."""
         whole, *common = batch
-        # On a GPU not every sum is the same twice: there only what is added up is the same everywhere.
-        if optimizer.vector.is_cpu and whole.valid.numel() * len(optimizer.vector) < self.shared_from:
+        if not self.shares(optimizer, whole):
             return None
         part, weight = part_of(whole, self.team.rank, self.team.size)
         values = self._weighted(optimizer, loss, (part, *common), scales, weight)
@@ -53,6 +50,11 @@ class SharedStep:
         gradient, means = values.split([len(optimizer.vector), len(values) - len(optimizer.vector)])
         metrics = dict(zip(self.names[loss], means.unbind(), strict=True))
         return metrics | self._apply(optimizer, gradient, scales)
+
+    def shares(self, optimizer: FlatAdam, whole: Any) -> bool:
+        """Whether the step with this batch is shared out."""
+        # On a GPU not every sum is the same twice: there only what is added up is the same everywhere.
+        return not optimizer.vector.is_cpu or whole.valid.numel() * len(optimizer.vector) >= self.shared_from
 
     def _weighted(
         self, optimizer: FlatAdam, loss: LossFunction, batch: tuple[Any, ...], scales: Tensor, weight: Tensor
@@ -65,10 +67,9 @@ class SharedStep:
             return compiled["values"]
         optimizer.gradient.zero_()
         value, metrics = loss(*batch)
-        value.backward()
+        (value * weight).backward()
         names[:] = metrics
-        means = [metric.detach().reshape(1) for metric in metrics.values()]
-        return torch.cat([optimizer.gradient, *means]) * weight
+        return torch.cat([optimizer.gradient, weight * torch.stack(list(metrics.values())).detach()])
 
     def _apply(self, optimizer: FlatAdam, gradient: Tensor, scales: Tensor) -> dict[str, Tensor]:
         """Clip the gradient and take the step, which is the same in every process."""
@@ -101,24 +102,28 @@ class SharedStep:
 
 def weighted_gradient(optimizer: FlatAdam, loss: LossFunction, names: list[str]) -> Function:
     """What is to be compiled: gradient and metrics times a weight, in one vector; `names` become the metrics'."""
-    step = functional_step(optimizer.modules, loss, keep)
+    gradients: list[Tensor] = []
+
+    def weighted_loss(weight: Tensor, *batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        value, metrics = loss(*batch)
+        return value * weight, metrics
+
+    def keep(vector: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, scales: Tensor) -> Tensor:
+        """In place of Adam's update: only keep the gradient."""
+        gradients[:] = [gradient]
+        return scales[0]
+
+    step = functional_step(optimizer.modules, weighted_loss, keep)
 
     def weighted(
         vector: Tensor, square: Tensor, scales: Tensor, weight: Tensor, batch: tuple[Any, ...]
     ) -> dict[str, Tensor]:
-        gradient = torch.empty_like(vector)
-        metrics = step(vector, gradient, square, scales, batch)
+        metrics = step(vector, square, square, scales, (weight, *batch))
         names[:] = [name for name in metrics if name != "gradient_norm"]
         means = torch.stack([metrics[name] for name in names])
-        return {"values": torch.cat([gradient, means]) * weight}
+        return {"values": torch.cat([gradients.pop(), means * weight])}
 
     return weighted
-
-
-def keep(vector: Tensor, gradient: Tensor, kept: Tensor, square: Tensor, scales: Tensor) -> Tensor:
-    """In place of Adam's update: only keep the gradient."""
-    kept.copy_(gradient)
-    return scales[0]
 
 
 def part_of(whole: Any, rank: int, size: int) -> tuple[Any, Tensor]:

@@ -50,13 +50,13 @@ def main():
     from palaestra.training.settings.ranks import this_rank
     from palaestra.training.settings.train_options import read_train_options
 
-    place, usual = this_rank(), (gradients.SHARED_FROM, gradients.SHARED_FROM_COMPILED)
+    place, usual = this_rank(), (gradients.SHARED_FROM, gradients.SHARED_FROM_BY_GLOO)
     team = Team(place) if place.size > 1 else None
     neighbours = team.neighbours if team is not None else None
     assert team is None or neighbours is not None
     for words, folder, steps in json.loads(sys.argv[1]):
         shared_from = usual if "--notes whole" in words else (0, 0)
-        gradients.SHARED_FROM, gradients.SHARED_FROM_COMPILED = shared_from
+        gradients.SHARED_FROM, gradients.SHARED_FROM_BY_GLOO = shared_from
         if team is not None:
             team.neighbours = None if "--notes gloo" in words else neighbours
         before = time.process_time()
