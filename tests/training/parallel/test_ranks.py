@@ -63,7 +63,7 @@ def saved(run_dir):
     """Tensors, and all else that a checkpoint holds but for the clock on the wall."""
     checkpoint = latest_checkpoint(run_dir)
     state = json.loads((checkpoint / STATE).read_text())
-    del state["clock"]["seconds"], state["meter"]
+    del state["clock"]["seconds"], state["clock"]["cpu"], state["meter"]
     return checkpoint.name, load_file(checkpoint / TENSORS), state
 
 
