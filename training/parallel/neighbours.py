@@ -103,7 +103,9 @@ def meet_neighbours(
         if made is not None:
             names.callback(shutil.rmtree, made, ignore_errors=True)
         folder = gather(made)[0]
-        memory = listener = found = None
+        memory: Any = None
+        listener: Any = None
+        found: Any = None
         if folder is not None:
             shape = (2, size, CAPACITY)
             memory = _try(lambda: np.asarray(np.memmap(folder / "memory", np.uint8, "r+", shape=shape)))
