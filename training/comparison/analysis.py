@@ -49,6 +49,9 @@ def analyze(results: Results) -> dict[str, Any]:
             "seconds": [run.seconds for run in runs],
             "curve_seconds": [run.curve_seconds for run in runs],
             "efficiency": reaching(runs, scales, lambda run: run.curve_seconds),
+            "cpu_seconds": [run.cpu_seconds for run in runs],
+            "curve_cpu": [run.curve_cpu for run in runs],
+            "cpu_efficiency": reaching(counted(runs), scales, lambda run: run.curve_cpu or []),
         },
     }
 
@@ -84,6 +87,12 @@ def curve(run: FinishedRun) -> dict[str, Any]:
     steps, returns = zip(*run.curve, strict=True)
     head = {"contestant": run.contestant, "environment": run.env, "seed": run.seed}
     return head | {"steps": list(steps), "returns": list(returns)}
+
+
+def counted(runs: list[FinishedRun]) -> list[FinishedRun]:
+    """Runs of agents and environments whose CPU seconds are all known."""
+    unknown = {(run.env, run.contestant) for run in runs if run.curve_cpu is None}
+    return [run for run in runs if (run.env, run.contestant) not in unknown]
 
 
 def reaching(

@@ -42,6 +42,10 @@ class FinishedRun:
     """What a user would type for it."""
     made_with: list[dict[str, Any]]
     """Versions, commit and machine of each session."""
+    curve_cpu: list[float] | None = None
+    """CPU seconds at each evaluation; None where a version before these were counted has trained it."""
+    cpu_seconds: float | None = None
+    """Those of the whole run."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ def finished_run(
     """Read a finished run from its folder."""
     folder = Path(info.path)
     reached = evaluations(folder)
+    steps = [step for step, _ in reached]
+    summary = json.loads((folder / "summary.json").read_text())
     return FinishedRun(
         contestant=contestant,
         agent=info.agent,
@@ -72,19 +78,21 @@ def finished_run(
         score=score["return_mean"],
         episodes=int(score["episodes"]),
         curve=reached,
-        curve_seconds=evaluation_seconds(folder, [step for step, _ in reached]),
-        seconds=float(json.loads((folder / "summary.json").read_text())["seconds"]),
+        curve_seconds=spent_until(folder, steps, "time/total") or [0.0] * len(steps),
+        seconds=float(summary["seconds"]),
         commands=["palaestra " + " ".join(words) for words in commands],
         made_with=made_with(folder),
+        curve_cpu=spent_until(folder, steps, "time/cpu"),
+        cpu_seconds=summary.get("cpu_seconds"),
     )
 
 
-def evaluation_seconds(run_dir: Path, steps: list[int]) -> list[float]:
-    """Seconds of training, evaluations included, when it came to these steps."""
-    rows = [row for row in read_metrics(run_dir) if "time/total" in row]
+def spent_until(run_dir: Path, steps: list[int], metric: str) -> list[float] | None:
+    """Seconds, evaluations included, when training came to these steps; None where no row has them."""
+    rows = [row for row in read_metrics(run_dir) if metric in row]
     if not rows:
-        return [0.0] * len(steps)
-    return np.interp(steps, [row["step"] for row in rows], [row["time/total"] for row in rows]).tolist()
+        return None
+    return np.interp(steps, [row["step"] for row in rows], [row[metric] for row in rows]).tolist()
 
 
 def read_results(path: Path) -> Results:
@@ -97,9 +105,21 @@ def read_results(path: Path) -> Results:
         found = json.loads(path.read_text(encoding="utf-8"))
         rows = {(row["environment"], row["contestant"]): row for row in found["table"]}
         curves, timing = found["curves"], found["timing"]
+        unknown = [None] * len(curves)  # in those of older versions
+        spent = {
+            "curve_seconds": timing["curve_seconds"],
+            "seconds": timing["seconds"],
+            "curve_cpu": timing.get("curve_cpu", unknown),
+            "cpu_seconds": timing.get("cpu_seconds", unknown),
+        }
         runs = [
-            _run(rows[curve["environment"], curve["contestant"]], curve, found, spent, seconds)
-            for curve, spent, seconds in zip(curves, timing["curve_seconds"], timing["seconds"], strict=True)
+            _run(
+                rows[curve["environment"], curve["contestant"]],
+                curve,
+                found,
+                dict(zip(spent, each, strict=True)),
+            )
+            for curve, *each in zip(curves, *spent.values(), strict=True)
         ]
         pairs = [(pair["first"], pair["second"]) for pair in found["pairs"]]
         references = {env: (low, high) for env, (low, high) in found["references"].items()}
@@ -113,11 +133,7 @@ def read_results(path: Path) -> Results:
 
 
 def _run(
-    row: dict[str, Any],
-    curve: dict[str, Any],
-    found: dict[str, Any],
-    curve_seconds: list[float],
-    seconds: float,
+    row: dict[str, Any], curve: dict[str, Any], found: dict[str, Any], spent: dict[str, Any]
 ) -> FinishedRun:
     return FinishedRun(
         contestant=row["contestant"],
@@ -128,10 +144,9 @@ def _run(
         score=dict(zip(row["seeds"], row["runs"], strict=True))[curve["seed"]],
         episodes=found["episodes"],
         curve=list(zip(curve["steps"], curve["returns"], strict=True)),
-        curve_seconds=curve_seconds,
-        seconds=seconds,
         commands=row["commands"],
         made_with=found["made_with"],
+        **spent,
     )
 
 

@@ -258,7 +258,7 @@ def _train_members(
         agents = _agents(here, envs)
         signals = stack.enter_context(caught_signals())
         members = [
-            _member(config, path, agent, tracked.tracker, signals)
+            _member(config, path, agent, tracked.tracker, signals, 1 / len(here))
             for path, config, agent, tracked in zip(paths, here, agents, opened, strict=True)
         ]
         collector = _loaded(members, agents, envs, checkpoints)
@@ -302,8 +302,10 @@ def _agents(here: list[RunConfig], envs: Any) -> list[Any]:
     return agents
 
 
-def _member(config: RunConfig, path: Path, agent: Any, tracker: Tracker, signals: list[int]) -> Member:
-    clock = GroupClock()
+def _member(
+    config: RunConfig, path: Path, agent: Any, tracker: Tracker, signals: list[int], share: float
+) -> Member:
+    clock = GroupClock(cpu_share=share)
     session = Session(config, path, tracker, clock, signals)
     return Member(session, agent, clock, Meter(), Place(), tracker)
 

@@ -49,7 +49,8 @@ class TeamClock(Clock):
     """Counts the steps of all processes, each of which makes as many."""
 
     def __init__(self, ranks: int):
-        super().__init__()
+        # All of them work as much as this one does.
+        super().__init__(cpu_share=ranks)
         self.ranks = ranks
 
     def advance(self, steps: int) -> int:
@@ -153,7 +154,7 @@ def train(
             agent.join(team, config.num_envs)
             collector, clock = RankCollector(team, agent, envs, caught), TeamClock(team.size)
         else:
-            collector, clock = TeamCollector(agent, TeamEnvs(team, envs, caught)), Clock()
+            collector, clock = TeamCollector(agent, TeamEnvs(team, envs, caught)), Clock(cpu_share=team.size)
         meter = Meter()
         parts = run_parts(agent, collector, meter, clock)
         states = team.hand_out(states_of(checkpoint, list(parts)) if team.rank == 0 else None)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,20 +21,50 @@ def due(every: int, before: int, step: int) -> bool:
     return every > 0 and step // every > before // every
 
 
+def cpu_seconds() -> float:
+    """Seconds that CPU cores have worked for this process: its threads, and workers of environments of its own.
+
+    Of workers that still run, systems without `/proc` say nothing; they are counted when they have ended.
+    """
+    times = os.times()
+    ended = times.user + times.system + times.children_user + times.children_system
+    return ended + sum(cpu_seconds_of(worker.pid) for worker in multiprocessing.active_children())
+
+
+def cpu_seconds_of(pid: int | None) -> float:
+    """CPU seconds of a process that runs, 0 where they are not known."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    # The name, in brackets, is the second field of the line; user and system time are the 14th and 15th.
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @dataclass
 class Clock:
-    """Where a run stands: environment steps and seconds spent, over all its sessions."""
+    """Where a run stands: environment steps, seconds and CPU seconds spent, over all its sessions."""
 
     step: int = 0
     seconds: float = 0.0
+    cpu: float | None = 0.0
+    """CPU seconds before this session; None where an older version has begun and did not count."""
     updates: int | None = 0
     """How often something was learned; None where an older version has begun and did not count."""
+    cpu_share: float = 1.0
+    """The run's part of this process's CPU seconds."""
     _started: float = field(default_factory=time.perf_counter)
+    _cpu_started: float = field(default_factory=cpu_seconds)
 
     @property
     def total_seconds(self) -> float:
         """Seconds of training, earlier sessions included."""
         return self.seconds + time.perf_counter() - self._started
+
+    @property
+    def total_cpu(self) -> float | None:
+        """CPU seconds of training, earlier sessions included; None where they are not known."""
+        return None if self.cpu is None else self.cpu + self.cpu_share * (cpu_seconds() - self._cpu_started)
 
     def advance(self, steps: int) -> int:
         """Count steps; returns the step before."""
@@ -44,12 +77,14 @@ class Clock:
             self.updates += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Steps, seconds and updates."""
-        return {"step": self.step, "seconds": self.total_seconds, "updates": self.updates}
+        """Steps, seconds, CPU seconds and updates."""
+        spent = {"seconds": self.total_seconds, "cpu": self.total_cpu}
+        return {"step": self.step, **spent, "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         self.step, self.seconds, self._started = state["step"], state["seconds"], time.perf_counter()
+        self.cpu, self._cpu_started = state.get("cpu"), cpu_seconds()
         self.updates = state.get("updates")
 
 
@@ -89,7 +124,7 @@ class Meter:
 
 
 class MetricsLog:
-    """Rows of metrics: the meter's means, speed of training since the row before, and seconds since the run began."""
+    """Rows of metrics: the meter's means, speed of training since the row before, and what was spent so far."""
 
     def __init__(self, tracker: Tracker, clock: Clock, meter: Meter):
         self.tracker = tracker
@@ -103,6 +138,8 @@ class MetricsLog:
         more: dict[str, float] = {"env/restarts": restarts} if restarts else {}
         more["time/steps_per_second"] = (step - self.step) / (now - self.time)
         more["time/total"] = self.clock.total_seconds
+        if (cpu := self.clock.total_cpu) is not None:
+            more["time/cpu"] = cpu
         self.tracker.log(self.meter.read() | more, step)
         self.step, self.time = step, now
 

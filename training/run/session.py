@@ -32,6 +32,8 @@ class Result:
     step: int
     evaluation: Evaluation | None
     seconds: float
+    cpu_seconds: float | None = None
+    """What CPU cores worked for it, where that is known."""
     signal: int | None = None
     """The signal that stopped the run early, if one did."""
     updates: int | None = None
@@ -128,8 +130,9 @@ class Session:
     def result(self) -> Result:
         """How the session has ended."""
         stopped_by = self.signals[0] if self.signals else None
-        seconds = self.clock.total_seconds
-        return Result(self.config, self.clock.step, self.evaluation, seconds, stopped_by, self.clock.updates)
+        clock = self.clock
+        spent = clock.total_seconds, clock.total_cpu
+        return Result(self.config, clock.step, self.evaluation, *spent, stopped_by, clock.updates)
 
 
 class Checkpoints:

@@ -317,7 +317,10 @@ def finish(run_dir: Path, config: RunConfig, result: Result, tracker: Tracker) -
 def leave(run_dir: Path, config: RunConfig, result: Result, tracker: Tracker) -> None:
     """What `finish` does."""
     evaluation = result.evaluation.summary() if result.evaluation else {}
-    summary = {"step": result.step, "seconds": round(result.seconds, 3), **evaluation}
+    spent = {"seconds": round(result.seconds, 3)}
+    if result.cpu_seconds is not None:
+        spent["cpu_seconds"] = round(result.cpu_seconds, 3)
+    summary = {"step": result.step, **spent, **evaluation}
     (run_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     tracker.summary(summary)
     tracker.figure(plot_learning_curve(run_dir), "learning_curve", result.step)

@@ -8,6 +8,7 @@ import pytest
 from palaestra.training.cli import main as cli
 from palaestra.training.comparison.analysis import analyze
 from palaestra.training.comparison.report import report
+from palaestra.training.comparison.report.tables import tables
 from palaestra.training.comparison.results import FinishedRun, Results, merge_results, read_results
 
 ENVS = ("CartPole-v1", "Acrobot-v1")
@@ -33,6 +34,8 @@ def run(contestant, env, seed, score):
                 "machine": {"processor": "any", "cores": 2, "system": "any"},
             }
         ],
+        curve_cpu=[0.5, 2.0],
+        cpu_seconds=2.25,
     )
 
 
@@ -62,6 +65,27 @@ def write(tmp_path, monkeypatch):
 def test_a_comparison_that_is_read_back_says_the_same(write):
     found = replace(results(range(4)), missing=["runs/x (it fell over)"])
     assert analyze(read_results(write("one", found))) == analyze(found)
+
+
+def test_a_comparison_of_a_version_that_counted_no_core_seconds_can_be_read(write):
+    path = write("old", results(range(4)))
+    findings = json.loads(path.read_text())
+    for name in ("cpu_seconds", "curve_cpu", "cpu_efficiency"):
+        del findings["timing"][name]
+    path.write_text(json.dumps(findings))
+    found = analyze(read_results(path))
+    assert found["timing"]["cpu_efficiency"] == []
+    assert "Core-seconds until it is learned" not in tables(found)
+    assert found["timing"]["efficiency"] == analyze(results(range(4)))["timing"]["efficiency"]
+
+
+def test_core_seconds_until_it_is_learned(write):
+    """By hand: ppo's seeds end at 400 to 403 on CartPole, where 0.9 of 22 to 500 is 452.2: never learned."""
+    fast = [replace(each, curve=[(500, 460.0), (1000, 500.0)]) for each in results(range(3)).runs[:6]]
+    table = tables(analyze(replace(results(range(3)), runs=fast)))["Core-seconds until it is learned"]
+    header, rows = table
+    assert header[-2:] == ["core-seconds (median)", "core-seconds of a whole run (median)"]
+    assert rows[0] == ["CartPole-v1", "ppo", "3 of 3", "0.5", "2.2"]
 
 
 @pytest.mark.parametrize(

@@ -27,15 +27,15 @@ def write_csvs(findings: dict[str, Any], out: Path) -> list[Path]:
         for step, value in zip(curve["steps"], curve["returns"], strict=True)
     ]
     seconds = [
-        (curve["environment"], curve["contestant"], curve["seed"], spent)
-        for curve, spent in zip(curves, timing["seconds"], strict=True)
+        (curve["environment"], curve["contestant"], curve["seed"], *spent)
+        for curve, *spent in zip(curves, timing["seconds"], timing["cpu_seconds"], strict=True)
     ]
     head = ("environment", "contestant")
     write_csv(out / "scores.csv", (*head, "steps", "seed", "return"), runs)
     names = ("first", "second", "environment", "probability_of_improvement", "low", "high", "first_is")
     write_csv(out / "meetings.csv", names, meetings)
     write_csv(out / "curves.csv", (*head, "seed", "step", "return"), points)
-    write_csv(out / "seconds.csv", (*head, "seed", "seconds"), seconds)
+    write_csv(out / "seconds.csv", (*head, "seed", "seconds", "cpu_seconds"), seconds)
     return [out / f"{name}.csv" for name in ("scores", "meetings", "curves", "seconds")]
 
 

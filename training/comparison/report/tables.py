@@ -8,6 +8,8 @@ import numpy as np
 
 Table = tuple[list[str], list[list[str]]]
 Value = list[float | None]
+# What users read of what is measured.
+NAMES = {"steps": "steps", "seconds": "seconds", "cpu_seconds": "core-seconds"}
 
 
 def tables(findings: dict[str, Any]) -> dict[str, Table]:
@@ -18,6 +20,9 @@ def tables(findings: dict[str, Any]) -> dict[str, Table]:
         "Steps until it is learned": efficiency_table(findings, findings["efficiency"], "steps"),
         "Seconds until it is learned": efficiency_table(
             findings, findings["timing"]["efficiency"], "seconds"
+        ),
+        "Core-seconds until it is learned": efficiency_table(
+            findings, findings["timing"]["cpu_efficiency"], "cpu_seconds"
         ),
     }
     return {title: table for title, table in found.items() if table[1]}
@@ -64,16 +69,17 @@ def efficiency_table(findings: dict[str, Any], source: list[dict[str, Any]], uni
             else f"{row['median']:.1f}"
         )
         line = [row["environment"], row["contestant"], f"{row['reached']} of {len(row['runs'])}", median]
-        if unit == "seconds":
-            line.append(f"{whole_runs(findings, row['environment'], row['contestant']):.1f}")
+        if unit != "steps":
+            line.append(f"{whole_runs(findings, row['environment'], row['contestant'], unit):.1f}")
         rows.append(line)
-    extra = ["seconds of a whole run (median)"] if unit == "seconds" else []
-    return ["environment", "agent", "runs that get there", f"{unit} (median)", *extra], rows
+    name = NAMES[unit]
+    extra = [] if unit == "steps" else [f"{name} of a whole run (median)"]
+    return ["environment", "agent", "runs that get there", f"{name} (median)", *extra], rows
 
 
-def whole_runs(findings: dict[str, Any], env: str, contestant: str) -> float:
-    """Median seconds of training."""
-    of_runs = zip(findings["curves"], findings["timing"]["seconds"], strict=True)
+def whole_runs(findings: dict[str, Any], env: str, contestant: str, unit: str) -> float:
+    """Median seconds of training, or CPU seconds."""
+    of_runs = zip(findings["curves"], findings["timing"][unit], strict=True)
     spent = [s for curve, s in of_runs if (curve["environment"], curve["contestant"]) == (env, contestant)]
     return float(np.median(spent))
 
