@@ -316,3 +316,28 @@ def test_seeds_are_told_apart_by_the_presets_that_were_chosen_on_them():
     assert script["seeds_of_reports"]()["classic", "CartPole-v1", "ppo"][:5] == [0, 1, 2, 3, 4]
     suite = yaml.safe_load((ROOT / "configs" / "suites" / "readme.yaml").read_text())
     assert script["kind_of"](suite["seeds"]) == "fresh"
+
+
+def test_time_and_energy_are_those_of_the_committed_comparisons():
+    """`python docs/energy.py` prints them."""
+    script = runpy.run_path(str(ROOT / "docs" / "energy.py"))
+    page = (ROOT / "docs" / "energy.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in script["lines"]() if line not in page] == []
+
+
+def test_a_meeting_has_its_core_seconds_and_how_many_times_less_they_are():
+    script = runpy.run_path(str(ROOT / "docs" / "energy.py"))
+    both = [("CartPole-v1", "ppo", 4.0), ("CartPole-v1", "sb3/ppo", 10.0)]
+    rows = [{"environment": env, "contestant": agent, "median": median} for env, agent, median in both]
+    findings = {
+        "pairs": [{"first": "ppo", "second": "sb3/ppo", "environments": [{"environment": "CartPole-v1"}]}],
+        "references": {"CartPole-v1": [22, 500]},
+        "timing": {"efficiency": rows},
+    }
+    # By hand: 22 + 0.9 * 478 = 452.2, and 10 / 4 = 2.5.
+    old = "| quick | CartPole-v1 | ppo, sb3/ppo | 452 | 4.0, 10.0 | - | 2.5 |"
+    assert script["meetings"]("quick", findings) == [old]
+    findings["timing"]["cpu_efficiency"] = [rows[0] | {"median": 2.0}, rows[1] | {"median": None}]
+    assert script["meetings"]("quick", findings) == [
+        "| quick | CartPole-v1 | ppo, sb3/ppo | 452 | 4.0, 10.0 | 2.0, - | - |"
+    ]

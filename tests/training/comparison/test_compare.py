@@ -93,9 +93,16 @@ def results(out):
 # -- Reading suites -------------------------------------------------------------------------------------------------
 
 
+def test_the_suite_of_memories_has_agents_without_one(tmp_path):
+    """The presets of its environments have an LSTM."""
+    runs = [run for run in plan(read_suite("memory"), tmp_path) if run.contestant.agent == "ppo"]
+    memories = {run.contestant.label: requested_config(run).memory for run in runs}
+    assert memories == {"ppo lstm": "lstm", "ppo none": "none", "ppo 4 frames": "none"}
+
+
 @pytest.mark.filterwarnings("ignore")  # SWIG's, where Box2D is imported
 def test_shipped_suites_ask_for_runs_that_can_be_configured(tmp_path):
-    assert suite_names() == ["atari", "box2d", "classic", "memory", "mujoco", "quick", "readme"]
+    assert suite_names() == ["atari", "box2d", "classic", "memory", "minigrid", "mujoco", "quick", "readme"]
     for name in suite_names():
         runs = plan(read_suite(name), tmp_path)
         assert len({run.folder for run in runs}) == len(runs) >= 6
@@ -178,7 +185,7 @@ def test_an_agent_has_one_number_of_steps_in_an_environment(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "what shall be compared? a suite (atari, box2d, classic, memory, mujoco, quick, readme)"),
+        ([], "what shall be compared? a suite (atari, box2d, classic, memory, minigrid, mujoco, quick, readme)"),
         (["quik"], "there is no suite 'quik'; did you mean 'quick'?"),
         (["quick", "nowhere"], "is not a folder of runs"),
         (["quick", "--ray-address", "x"], "--ray-address: only with --launcher ray"),
