@@ -21,6 +21,7 @@ from .steps import ACTIONS, SPACES, demonstrations, random_demonstrations, rando
 
 SOURCES = {
     "count": (Count, CountConfig, {}),
+    "first visits": (Count, CountConfig, {"first_visits": True, "hash": "simhash", "bits": 3}),
     "rnd": (RND, RNDConfig, {"train_every": 30, "batch_size": 16, "hidden": (8,)}),
     "reachability": (
         Reachability,
@@ -71,13 +72,13 @@ def test_equal_seeds_give_equal_rewards_and_others_do_not(name, tmp_path):
         return sum(source.reward(each)[0].sum() for each in itertools.islice(random_steps(made), 80))
 
     assert total(0) == total(0)
-    if name != "count":  # whose cells differ only where they are shared
+    if name != "count":  # whose cells differ only where they are shared; first visits share them
         assert total(0) != total(1)
 
 
 CLOCKS = ["--checkpoint-every", "400", "--log-every", "100", "--evaluate-episodes", "1", "--track", "none"]
 RUNS = {
-    "count": ["ppo", "--env", "CartPole-v1", "--steps", "3k", "--bonus", "count"],
+    "count": ["ppo", "--env", "CartPole-v1", "--steps", "3k", "--bonus", "count", "--bonus.first-visits"],
     "rnd": [
         *[
             "dqn",
