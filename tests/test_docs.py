@@ -108,7 +108,7 @@ def following(words: list[str], option: str) -> list[str]:
 def train_options(words: list[str]) -> frozenset[str]:
     """Options of `palaestra train AGENT ...`, for the environment and the parts that are named."""
     # The environment decides which encoder and memory there are where none is named; asking for it takes time.
-    named = ("--encoder", "--memory", "--auxiliary", "--bonus", "--imitate", "--config")
+    named = ("--encoder", "--memory", "--auxiliary", "--bonus", "--reward", "--config")
     whose = ("--env",) if any(word.startswith(("--encoder.", "--memory.")) for word in words) else ()
     asked = [part for name in (*whose, *named) for part in following(words, name)]
     if "--resume" in words:
@@ -145,7 +145,7 @@ def all_options() -> set[str]:
     asked += [("train", "ppo", "--memory", name) for name in ("lstm", "gru", "transformer")]
     asked += [("train", "ppo", "--auxiliary", name) for name in ("curl", "predict", "reconstruct")]
     asked += [("train", "ppo", "--bonus", name) for name in ("count", "rnd", "reachability")]
-    asked += [("train", "ppo", "--imitate", "gail")]
+    asked += [("train", "ppo", "--reward", name) for name in ("gail", "labels")]
     asked += [("train", "ppo", "--encoder", "world-model:DIR"), ("world-model", "dream")]
     asked += [("world-model", "fit", "--encoder", name) for name in ("vae", "autoencoder", "semi_supervised")]
     asked += [

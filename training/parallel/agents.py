@@ -48,12 +48,13 @@ class Ranked(Agent):
     num_envs: int
     rollout: Rollout
     optimizer: FlatAdam
+    share: SharedStep
     steps: Counter
 
     def join(self, team: Team, num_envs: int) -> None:
         """Learn with the others; `num_envs` are the copies of all."""
         self.team, self.num_envs = team, num_envs
-        self.optimizer.share = SharedStep(team)
+        self.optimizer.share = self.share = SharedStep(team)
 
     def learn(self, transition: Transition) -> Metrics:
         """Take in one step of this process's copies; the others have made as many."""
@@ -69,7 +70,10 @@ class Ranked(Agent):
 
 
 class RankedPPO(Ranked, PPO):
-    """PPO whose advantages are normalised over whole minibatches, of which the loss sees a part."""
+    """PPO whose advantages are normalised over whole minibatches, also where the loss sees a part."""
+
+    normalized = False
+    """Whether those of the minibatch that is being learned from are normalised already."""
 
     def join(self, team: Team, num_envs: int) -> None:
         """Draw as one process would."""
@@ -77,13 +81,17 @@ class RankedPPO(Ranked, PPO):
         self.source = OwnRows(self.source, team.rows(num_envs), num_envs)
 
     def minibatches(self, data: PPOBatch) -> Iterator[PPOBatch]:
-        """Minibatches of all steps, with normalised advantages."""
+        """Minibatches of all steps."""
         for batch in super().minibatches(data):
-            yield batch._replace(advantage=super().advantages(batch))
+            self.normalized = False
+            if self.share.shares(self.optimizer, batch):
+                batch = batch._replace(advantage=self.advantages(batch))
+                self.normalized = True
+            yield batch
 
     def advantages(self, batch: PPOBatch) -> Any:
         """They are what the loss takes."""
-        return batch.advantage
+        return batch.advantage if self.normalized else super().advantages(batch)
 
 
 class RankedPQN(Ranked, PQN):

@@ -1,4 +1,4 @@
-"""What the processes of one run say to each other: the one place that speaks torch.distributed."""
+"""What the processes of one run say to each other: by torch.distributed, and on one machine through its memory."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from torch.distributed.rendezvous import rendezvous
 
 from ..settings.ranks import Rank
 from ..settings.usage import RunFailedError
+from .neighbours import Neighbours, meet_neighbours
 
 # The others wait for as long while rank 0 evaluates. One that has ended is noticed at once, by its closed connection.
 TIMEOUT = timedelta(hours=1)
 SAID = "palaestra/said"
+# Larger sums, in bytes of all processes, go by gloo on one machine too: there each process adds up a part only.
+MOST_IN_MEMORY = 2**25
 
 
 class Team:
@@ -35,6 +38,10 @@ class Team:
                 "gloo", store=self.store, rank=self.rank, world_size=self.size, timeout=TIMEOUT
             )
         self.gradients: Any = None
+        self.neighbours: Neighbours | None = None
+        if place.local_size == self.size:
+            seconds = TIMEOUT.total_seconds()
+            self.neighbours = meet_neighbours(self.rank, self.size, self.gather, seconds)
 
     def use(self, device: str) -> None:
         """Add tensors up where they are: by nccl where each process of a machine has a GPU of its own."""
@@ -50,12 +57,20 @@ class Team:
     def add_up(self, vector: Tensor) -> None:
         """Replace a contiguous vector by its sum over all processes, bit for bit the same in each."""
         with self._talking():
-            dist.all_reduce(vector, group=self.gradients)
+            small = vector.is_cpu and vector.nbytes * self.size <= MOST_IN_MEMORY
+            if self.neighbours is not None and small:
+                self.neighbours.add_up(vector.numpy())
+            else:
+                dist.all_reduce(vector, group=self.gradients)
 
     def gather(self, value: Any) -> list[Any]:
         """What each process has given, in their order."""
         values: list[Any] = [None] * self.size
         with self._talking():
+            if self.neighbours is not None:
+                return [
+                    pickle.loads(each) for each in self.neighbours.gather(pickle.dumps(value, protocol=5))
+                ]
             dist.all_gather_object(values, value)
         return values
 
@@ -85,6 +100,8 @@ class Team:
 
     def close(self) -> None:
         """Leave in order."""
+        if self.neighbours is not None:
+            self.neighbours.close()
         dist.destroy_process_group()
 
     @contextmanager

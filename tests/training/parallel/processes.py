@@ -12,7 +12,8 @@ from pathlib import Path
 def begin(jobs, ranks):
     """Start processes that train `jobs` one after the other: `[words, folder, steps to go on to or None]`.
 
-    Gradients of all steps are shared, however small, but for jobs with `--notes whole`.
+    Gradients of all steps are shared, however small, but for jobs with `--notes whole`; they go through memory, but
+    for jobs with `--notes gloo`.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -49,10 +50,15 @@ def main():
     from palaestra.training.settings.ranks import this_rank
     from palaestra.training.settings.train_options import read_train_options
 
-    place, usual = this_rank(), gradients.SHARED_FROM
+    place, usual = this_rank(), (gradients.SHARED_FROM, gradients.SHARED_FROM_BY_GLOO)
     team = Team(place) if place.size > 1 else None
+    neighbours = team.neighbours if team is not None else None
+    assert team is None or neighbours is not None
     for words, folder, steps in json.loads(sys.argv[1]):
-        gradients.SHARED_FROM = usual if "--notes whole" in words else 0
+        shared_from = usual if "--notes whole" in words else (0, 0)
+        gradients.SHARED_FROM, gradients.SHARED_FROM_BY_GLOO = shared_from
+        if team is not None:
+            team.neighbours = None if "--notes gloo" in words else neighbours
         before = time.process_time()
         if steps is not None:
             resume_ranked(team, Path(folder), steps)
@@ -62,6 +68,7 @@ def main():
             start_run(config, Path(folder)) if team is None else start_ranked(team, config, Path(folder))
         print(f"CPU seconds {time.process_time() - before:.2f}", file=sys.stderr)
     if team is not None:
+        team.neighbours = neighbours
         team.close()
 
 

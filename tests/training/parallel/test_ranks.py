@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ CLOCKS = (
 SMALL = f"--num-envs 4 --encoder.hidden 8 {CLOCKS}"
 # Ragged minibatches, windows that are padded, steps that end in the middle of a rollout.
 # Many processes, for a minute.
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")]
 
 KINDS = {
     "ppo": "ppo --env CartPole-v1 --steps 300 --schedule-steps 300 --agent.epochs 20 "
@@ -36,6 +37,8 @@ KINDS = {
     "ppo, lstm": "ppo --env Pendulum-v1 --steps 200 --memory lstm --memory.hidden 8 --agent.rollout-length 20 "
     "--agent.sequence-length 8 --agent.batch-size 24 --agent.epochs 1 --agent.noise-correlation 0.5 "
     f"--frame-stack 2 --show-previous --encoder.normalize {SMALL}",
+    "ppo, compiled": "ppo --env CartPole-v1 --steps 300 --agent.rollout-length 30 --agent.batch-size 60 "
+    f"--agent.epochs 2 {SMALL.replace('off', 'on')}",
     "pqn": "pqn --env CartPole-v1 --steps 300 --agent.rollout-length 16 --agent.batch-size 50 --agent.hidden 8 "
     f"{SMALL}",
 }
@@ -60,7 +63,7 @@ def saved(run_dir):
     """Tensors, and all else that a checkpoint holds but for the clock on the wall."""
     checkpoint = latest_checkpoint(run_dir)
     state = json.loads((checkpoint / STATE).read_text())
-    del state["clock"]["seconds"], state["meter"]
+    del state["clock"]["seconds"], state["clock"]["cpu"], state["meter"]
     return checkpoint.name, load_file(checkpoint / TENSORS), state
 
 
@@ -87,7 +90,7 @@ def folder(tmp_path_factory):
     part = KINDS["ppo"].replace(f"--steps {END}", f"--steps {PAUSE}")
     jobs += [[part, str(folder / "part"), None], [part, str(folder / "resumed"), None]]
     jobs += [["", str(folder / "resumed"), END]]
-    jobs += [[f"{KINDS['ppo']} --notes whole", str(folder / "whole"), None]]
+    jobs += [[f"{KINDS['ppo']} --notes {notes}", str(folder / notes), None] for notes in ("whole", "gloo")]
     jobs += [[words, str(folder / f"two {kind}"), None] for kind, words in TOGETHER.items()]
     jobs += [
         [
@@ -99,6 +102,7 @@ def folder(tmp_path_factory):
     jobs += [["", str(folder / "resumed dqn"), END]]
     started = processes.begin(jobs, 2)
     try:
+        warnings.filterwarnings("ignore", ".*torch.jit", DeprecationWarning)
         for kind, words in (KINDS | TOGETHER).items():
             start_run(config_of(words), folder / f"one {kind}")
     finally:
@@ -118,6 +122,10 @@ def test_agents_that_have_all_steps_are_those_of_one_process_bit_for_bit(folder,
 
 def test_small_steps_are_not_shared_and_equal_those_of_one_process_bit_for_bit(folder):
     check_equal(folder / "one ppo", folder / "whole")
+
+
+def test_sums_of_two_are_the_same_through_memory_and_by_gloo(folder):
+    check_equal(folder / "two ppo", folder / "gloo")
 
 
 def test_an_update_that_stops_early_is_among_them(folder):
