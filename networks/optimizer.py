@@ -30,7 +30,14 @@ class Paced:
 
 
 class LearnsBeside(ABC):
-    """Mixin of modules with a loss of their own, which is added to every loss of the optimiser that holds them."""
+    """Mixin of modules with a loss of their own: the optimiser that holds them follows each of its steps by one on it.
+
+    That step has moments and a clipping of its own. Down the gradient of a sum, the larger of two losses would leave
+    the other little: Adam divides both by the length of the sum, and so does clipping.
+    """
+
+    beside_pace: float = 1.0
+    """The length of these steps, as a share of the learning rate."""
 
     @abstractmethod
     def draw(self) -> Any:
@@ -51,8 +58,8 @@ class LearnsBeside(ABC):
 class FlatAdam:
     """Adam (Kingma & Ba 2015) for all parameters of some modules, laid out as views of one vector.
 
-    `step` runs loss, gradients, clipping and Adam; modules that are `LearnsBeside` add losses of their own. With
-    `compile`, all of that is one compiled function, for each loss function and the shapes of its batches
+    `step` runs loss, gradients, clipping and Adam; with modules that are `LearnsBeside`, a second time for theirs.
+    With `compile`, all of that is one compiled function, for each loss function and the shapes of its batches
     (`compiled/step.py`). Where compiling fails, a warning says so and steps are taken without. Parameters are updated
     in place, so NumPy views of them stay right.
     """
@@ -84,20 +91,35 @@ class FlatAdam:
         self.share: Share | None = None
         """Takes each step together with other processes; None where this one is alone."""
         self.beside = [module for module in modules.modules() if isinstance(module, LearnsBeside)]
-        self._joined: dict[LossFunction, LossFunction] = {}
+        # The same parameters, with other moments: for the losses of modules that learn beside.
+        self.aside: FlatAdam | None = None
+        if self.beside:
+            self.aside = copy.copy(self)
+            self.aside.mean, self.aside.square = torch.zeros_like(self.vector), torch.zeros_like(self.vector)
+            self.aside.beside, self.aside._compiled = [], {}
 
     def step(self, loss: LossFunction, batch: tuple[Any, ...], learning_rate: float) -> dict[str, Tensor]:
         """Take one step down the gradient of `loss(*batch)`; returns its metrics and `gradient_norm`."""
-        if not self.beside:
-            return self._step(loss, batch, learning_rate)
+        metrics = self._step(loss, batch, learning_rate)
+        if self.aside is None:
+            return metrics
         drawn = [module.draw() for module in self.beside]
         if all(tensors is not None for tensors in drawn):
-            loss = self._joined.setdefault(loss, _joined(loss, self.beside))
-            batch = (*batch, drawn)
-        metrics = self._step(loss, batch, learning_rate)
+            pace = self.beside[0].beside_pace
+            more = self.aside._step(self._losses_beside, (drawn,), pace * learning_rate)
+            metrics |= more | {"gradient_norm": metrics["gradient_norm"]}
+            metrics["auxiliary/gradient_norm"] = more["gradient_norm"]
         for module in self.beside:
             module.after_step()
         return metrics
+
+    def _losses_beside(self, drawn: list[Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum of the losses of modules that learn beside, and the means of their metrics."""
+        results = [module.own_loss(tensors) for module, tensors in zip(self.beside, drawn, strict=True)]
+        losses, metrics = zip(*results, strict=True)
+        return torch.stack(losses).sum(), {
+            name: torch.stack([each[name] for each in metrics]).mean() for name in metrics[0]
+        }
 
     def _step(self, loss: LossFunction, batch: tuple[Any, ...], learning_rate: float) -> dict[str, Tensor]:
         scales = self._count_step(learning_rate)
@@ -158,29 +180,17 @@ class FlatAdam:
 
     def state_dict(self) -> dict[str, Any]:
         """Moments and step count; the parameters belong to the modules."""
-        return {"mean": self.mean, "square": self.square, "count": self.count}
+        own = {"mean": self.mean, "square": self.square, "count": self.count}
+        return own if self.aside is None else own | {"beside": self.aside.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore in place what `state_dict` gave."""
         self.mean.copy_(state["mean"])
         self.square.copy_(state["square"])
         self.count = int(state["count"])
-
-
-def _joined(loss: LossFunction, modules: list[Any]) -> LossFunction:
-    """Return a loss with those of modules that learn beside it, and the means of their metrics."""
-
-    def joined(*batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        *own, drawn = batch
-        total, metrics = loss(*own)
-        results = [module.own_loss(tensors) for module, tensors in zip(modules, drawn, strict=True)]
-        for value, _ in results:
-            total = total + value
-        more = [each for _, each in results]
-        means = {name: torch.stack([each[name] for each in more]).mean() for name in more[0]}
-        return total, metrics | means
-
-    return joined
+        # Runs of before had one set of moments for both losses.
+        if self.aside is not None and "beside" in state:
+            self.aside.load_state_dict(state["beside"])
 
 
 def flatten_parameters(modules: nn.Module) -> tuple[Tensor, Tensor]:

@@ -8,9 +8,12 @@ import io
 import re
 import runpy
 import shlex
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from palaestra.training.cli.main import run
@@ -105,7 +108,7 @@ def following(words: list[str], option: str) -> list[str]:
 def train_options(words: list[str]) -> frozenset[str]:
     """Options of `palaestra train AGENT ...`, for the environment and the parts that are named."""
     # The environment decides which encoder and memory there are where none is named; asking for it takes time.
-    named = ("--encoder", "--memory", "--auxiliary", "--bonus", "--imitate", "--config")
+    named = ("--encoder", "--memory", "--auxiliary", "--bonus", "--reward", "--config")
     whose = ("--env",) if any(word.startswith(("--encoder.", "--memory.")) for word in words) else ()
     asked = [part for name in (*whose, *named) for part in following(words, name)]
     if "--resume" in words:
@@ -142,7 +145,7 @@ def all_options() -> set[str]:
     asked += [("train", "ppo", "--memory", name) for name in ("lstm", "gru", "transformer")]
     asked += [("train", "ppo", "--auxiliary", name) for name in ("curl", "predict", "reconstruct")]
     asked += [("train", "ppo", "--bonus", name) for name in ("count", "rnd", "reachability")]
-    asked += [("train", "ppo", "--imitate", "gail")]
+    asked += [("train", "ppo", "--reward", name) for name in ("gail", "labels")]
     asked += [("train", "ppo", "--encoder", "world-model:DIR"), ("world-model", "dream")]
     asked += [("world-model", "fit", "--encoder", name) for name in ("vae", "autoencoder", "semi_supervised")]
     asked += [
@@ -305,6 +308,34 @@ def test_an_observation_passes_nine_files_at_most_and_none_twice():
     files = re.findall(r"^\| \d \| `([\w/.]+)`", text, re.MULTILINE)
     assert 1 < len(files) <= 9 and len(set(files)) == len(files)
     assert all((ROOT / file).is_file() for file in files)
+
+
+def test_the_picture_of_latents_shows_the_two_directions_that_vary_most(tmp_path, monkeypatch):
+    """`python docs/representation_latents.py RUN ... --out PNG` draws it."""
+    script = runpy.run_path(str(ROOT / "docs" / "representation_latents.py"))
+    # Three directions at right angles, of lengths 2, 1 and 0.1 in a turned frame.
+    frame, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))
+    corners = np.array([[2.0, 0, 0], [-2, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 0.1], [0, 0, -0.1]])
+    points, share = script["principal_components"](torch.as_tensor(5 + corners @ frame))
+    np.testing.assert_allclose(np.abs(points), np.abs(corners[:, :2]), atol=1e-6)
+    assert share == pytest.approx(5 / 5.01)
+    flipped, _ = script["principal_components"](torch.as_tensor((corners @ frame)[::-1].copy()))
+    np.testing.assert_allclose(flipped[::-1], points, atol=1e-6)
+    # Of a run's folder.
+    small = "--env palaestra/Catch-v0 --env-kwargs height=4 --steps 64 --num-envs 4 --agent.rollout-length 8"
+    small += " --agent.batch-size 32 --evaluate-episodes 1 --auxiliary reconstruct --auxiliary.batch-size 8"
+    folder, out = tmp_path / "run", tmp_path / "latents.png"
+    assert run(["train", "ppo", *small.split(), "--track", "none", "--out", str(folder)]) == 0
+    words = [str(folder), str(folder), "--states", "0", "1", "--names", "column", "row", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["representation_latents.py", *words])
+    script["main"]()
+    assert out.read_bytes().startswith(b"\x89PNG")
+    real, decoded = script["reconstructions"](folder)
+    assert real.shape == decoded.shape == (8, 4, 5) and set(np.unique(real)) == {0.0, 1.0}
+    argv = ["representation_latents.py", str(folder), "--reconstructions", "--out", str(tmp_path / "r.png")]
+    monkeypatch.setattr(sys, "argv", argv)
+    script["main"]()
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_seeds_are_told_apart_by_the_presets_that_were_chosen_on_them():

@@ -10,7 +10,8 @@ ROOT = Path(__file__).parent.parent
 LEAVES = {"networks"}
 BELOW_SETTINGS = LEAVES | {"agents", "configs", "envs", "world_models"}
 BELOW_RUN = BELOW_SETTINGS | {"training/settings", "training/tracking"}
-ABOVE_RUN = BELOW_RUN | {"training/run", "training/rewards"}
+BELOW_REWARDS = BELOW_RUN | {"training/run"}
+ABOVE_RUN = BELOW_REWARDS | {"training/rewards"}
 BELOW_EXPORT = ABOVE_RUN | {"training/baselines", "training/imagination"}
 BELOW_SHARING = BELOW_EXPORT | {"training/export"}
 BELOW_COMPARISON = BELOW_SHARING | {
@@ -28,9 +29,9 @@ ALLOWED = {
     "training/settings": BELOW_SETTINGS,
     "training/tracking": BELOW_SETTINGS | {"training/settings"},
     "training/run": BELOW_RUN,
-    "training/rewards": BELOW_RUN | {"training/run"},
+    "training/demonstrations": BELOW_REWARDS,
+    "training/rewards": BELOW_REWARDS | {"training/demonstrations"},
     "training/baselines": ABOVE_RUN,
-    "training/demonstrations": ABOVE_RUN,
     "training/groups": ABOVE_RUN,
     "training/imagination": ABOVE_RUN,
     "training/parallel": ABOVE_RUN,
@@ -64,7 +65,7 @@ COMPONENTS = {
     "networks/encoders": None,  # all of them
     "networks/memories": None,
     "world_models/dynamics": None,
-    "training/rewards": {"count", "gail", "none", "reachability", "rnd"},
+    "training/rewards": {"count", "gail", "labels", "none", "reachability", "rnd"},
     "world_models": {"autoencoder", "identity", "semi_supervised", "vae"},
 }
 LARGEST_FILE = 350

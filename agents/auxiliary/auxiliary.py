@@ -1,7 +1,7 @@
 """Auxiliary losses: what trains an encoder beside the loss of any agent. The choices are the files beside this one.
 
 An auxiliary loss is a part of each torso, so its parameters lie in the vector of whichever optimiser trains the torso,
-are checkpointed with it, and every step of that optimiser adds the loss to the agent's own (`LearnsBeside`). What it
+are checkpointed with it, and every step of that optimiser is followed by one on this loss (`LearnsBeside`). What it
 learns from are the recent steps of all environments, which it draws by itself: agents know nothing of it.
 """
 
@@ -33,8 +33,9 @@ Module = TypeVar("Module", bound=nn.Module)
 class AuxiliaryConfig:
     """What all auxiliary losses have."""
 
-    weight: Annotated[float, Gt(0)] = 0.1
-    """Weight of the loss beside the agent's; they are clipped together, and more can drown the agent's."""
+    weight: Annotated[float, Gt(0)] = 0.3
+    """Length of its steps, as a share of the agent's learning rate: each step of the agent is followed by one on this
+    loss, with moments of its own."""
     batch_size: Annotated[int, Gt(1)] = 128
     """Recent steps that are drawn for each optimiser step; of contrastive losses, the others are the negatives."""
     capacity: Annotated[int, Gt(0)] = 10_000
@@ -87,7 +88,7 @@ class RecentSteps(StepStore):
         """Draw `count` observations with the `length` steps after each; none of them need be another's successor."""
         replay = self.replay
         slots, _ = replay.draw(count, self.generator, 1.0)
-        obs = tree_map(lambda x: x.take(slots, 0), replay.obs)
+        obs = replay.obs_at(slots)
         valid, rows = np.ones(count, bool), []
         for _ in range(length):
             rows.append((replay.action.take(slots, 0), replay.successor_obs(slots), valid))
@@ -136,6 +137,7 @@ class Auxiliary(nn.Module, LearnsBeside):
                 "example --encoder.hidden 64 64"
             )
         self.config = config
+        self.beside_pace = config.weight
         self.steps = steps
         self.augment = Augmentation(obs_space, config.shift, config.noise, config.masking)
         # In a tuple, so that it is not a part twice.
@@ -153,7 +155,7 @@ class Auxiliary(nn.Module, LearnsBeside):
 
     @abstractmethod
     def own_loss(self, drawn: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted loss, `auxiliary/loss` without the weight, and `auxiliary/accuracy`."""
+        """The loss; as metrics `auxiliary/loss`, the same, and `auxiliary/accuracy`."""
 
     def followed(self) -> list[tuple[nn.Module, nn.Module]]:
         """Modules that give targets, each with the one that it follows; none by default."""

@@ -58,7 +58,7 @@ class CURL(Auxiliary):
         with torch.no_grad():
             key = self.momentum_projection(self.momentum_encoder(drawn.key))
         loss, accuracy = info_nce(query, key, self.similarity)
-        return self.config.weight * loss, {"auxiliary/loss": loss, "auxiliary/accuracy": accuracy}
+        return loss, {"auxiliary/loss": loss, "auxiliary/accuracy": accuracy}
 
     def followed(self) -> list[tuple[nn.Module, nn.Module]]:
         """The slow encoder and its projection."""

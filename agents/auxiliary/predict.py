@@ -73,7 +73,7 @@ class Predict(Auxiliary):
         """`2 - 2 cos` of prediction and target, a mean over steps within the episode."""
         latent = self.projection(self.encoder(drawn.obs))
         with torch.no_grad():
-            target = self.momentum_projection(self.momentum_encoder(drawn.next_obs))
+            target = standardized(self.momentum_projection(self.momentum_encoder(drawn.next_obs)))
             target = target.unflatten(0, drawn.valid.shape)
         predictions = []
         for action in drawn.action.unbind(0):
@@ -82,11 +82,17 @@ class Predict(Auxiliary):
         similarity = cosine(torch.stack(predictions), target)
         loss = masked_mean(2 - 2 * similarity, drawn.valid)
         accuracy = nearest(predictions[0], target[0])
-        return self.config.weight * loss, {"auxiliary/loss": loss, "auxiliary/accuracy": accuracy}
+        return loss, {"auxiliary/loss": loss, "auxiliary/accuracy": accuracy}
 
     def followed(self) -> list[tuple[nn.Module, nn.Module]]:
         """The slow encoder and its projection."""
         return [(self.momentum_encoder, self.encoder), (self.momentum_projection, self.projection)]
+
+
+def standardized(x: Tensor) -> Tensor:
+    """Rows `[N, D]`, less their mean and in units of their deviation."""
+    centered = x - x.mean(0)
+    return centered * (centered.square().mean(0) + 1e-6).rsqrt()
 
 
 def unit(x: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ CATCH, WAVE = 3, 4
 class CatchDistractor(Task):
     """Catch before waves of grey that move across the board and have nothing to do with the game.
 
-    Observations: a picture `[height, width, 1]` uint8; ball and paddle 255, the background between 0 and
-    `brightness`. Each episode draws its waves anew: where they go and how fast.
+    Observations: a picture `[height * pixels, width * pixels, 1]` uint8; ball and paddle 255, the background between
+    0 and `brightness`. Each episode draws its waves anew: where they go and how fast.
     Actions, reward and episodes: those of Catch. Random play has about -0.85, the best is 1.
     Source: Catch as in bsuite (Osband et al. 2020, arXiv:1908.03568); backgrounds that move, as in the Distracting
     Control Suite (Stone et al. 2021, arXiv:2101.02722).
@@ -33,6 +33,8 @@ class CatchDistractor(Task):
     """Waves in the background; 0 is none."""
     brightness: int = 200
     """Largest value of the background, of 255."""
+    pixels: int = 1
+    """Side of a cell in the picture."""
 
     def __post_init__(self) -> None:
         at_least(
@@ -40,6 +42,7 @@ class CatchDistractor(Task):
             width=(self.width, 1),
             waves=(self.waves, 0),
             brightness=(self.brightness, 0),
+            pixels=(self.pixels, 1),
         )
         if self.brightness > 255:
             raise ValueError(f"brightness must be at most 255, got {self.brightness}")
@@ -47,12 +50,12 @@ class CatchDistractor(Task):
     @property
     def catch(self) -> Catch:
         """The game in the foreground."""
-        return Catch(self.height, self.width)
+        return Catch(self.height, self.width, self.pixels)
 
     @property
     def observation_space(self) -> spaces.Box:
         """Pictures."""
-        return spaces.Box(0, 255, (self.height, self.width, 1), np.uint8)
+        return self.catch.observation_space
 
     @property
     def action_space(self) -> spaces.Discrete:
@@ -68,7 +71,8 @@ class CatchDistractor(Task):
 
     def observe(self, worlds: np.ndarray) -> np.ndarray:
         """The board before the background."""
-        return self.picture(worlds)[..., None]
+        game = self.catch.observe(worlds[:, :CATCH].astype(np.int64))
+        return np.where(game > 0, game, self._background(worlds, self.pixels)[..., None])
 
     def step(self, worlds: np.ndarray, action: np.ndarray) -> Outcome:
         """Catch goes on; the waves move with its row, which counts the steps."""
@@ -81,16 +85,17 @@ class CatchDistractor(Task):
     def picture(self, worlds: np.ndarray) -> np.ndarray:
         """The board, one pixel a cell."""
         game = self.catch.picture(worlds[:, :CATCH].astype(np.int64))
-        return np.where(game > 0, game, self._background(worlds))
+        return np.where(game > 0, game, self._background(worlds, 1))
 
-    def _background(self, worlds: np.ndarray) -> np.ndarray:
-        """Mean of the waves `[B, height, width]` uint8, stretched to the whole range."""
+    def _background(self, worlds: np.ndarray, pixels: int) -> np.ndarray:
+        """Mean of the waves `[B, height * pixels, width * pixels]` uint8, stretched to the whole range."""
+        rows = np.arange(self.height * pixels)[:, None] / pixels
+        columns = np.arange(self.width * pixels) / pixels
         if not self.waves:
-            return np.zeros((len(worlds), self.height, self.width), np.uint8)
+            return np.zeros((len(worlds), len(rows), len(columns)), np.uint8)
         time = worlds[:, 1, None, None, None]
         numbers = worlds[:, CATCH:].reshape(len(worlds), self.waves, WAVE, 1, 1)
         down, across, speed, phase = numbers.transpose(2, 0, 1, 3, 4)
-        rows, columns = np.arange(self.height)[:, None], np.arange(self.width)
         waves = np.sin(down * rows + across * columns + speed * time + phase).mean(1)
         return np.round((waves + 1) / 2 * self.brightness).astype(np.uint8)
 

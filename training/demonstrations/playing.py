@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,10 @@ from ...agents.agent import Agent, Transition, named_generator
 from ...agents.bc import BC
 from ...agents.storage.sequences import Sequence
 from ...envs.vector import Envs, Episode
-from ...networks.tree import concatenated, fingerprint, tree_map
+from ...networks.tree import tree_map
 from ...world_models.datasets import EpisodeDataset
-from ..run.checkpoint import CheckpointCorruptError
 from ..settings.config import RunConfig
+from .steps import FlatEpisodes
 from .storage import load_demonstrations
 
 
@@ -59,23 +58,6 @@ def columns(episodes: EpisodeDataset) -> Sequence:
         valid=valid,
         state=np.zeros((*valid.shape, 0), np.float32),
     )
-
-
-class FlatEpisodes:
-    """All steps of some episodes one after another `[N, ...]`; the observation of step `n` is row `obs_row[n]`."""
-
-    def __init__(self, episodes: EpisodeDataset):
-        lengths = np.array([episode.length for episode in episodes.episodes])
-        self.ends = np.cumsum(lengths)
-        self.starts = self.ends - lengths
-        self.obs = concatenated([episode.obs for episode in episodes.episodes])
-        self.action = concatenated([episode.action for episode in episodes.episodes])
-        self.reward = concatenated([episode.reward for episode in episodes.episodes])
-        # One observation more than steps for each episode before.
-        self.obs_row = np.arange(lengths.sum()) + np.repeat(np.arange(len(lengths)), lengths)
-        self.terminated, self.truncated = np.zeros((2, len(self.reward)), bool)
-        over = np.array([episode.terminated for episode in episodes.episodes])
-        self.terminated[self.ends - 1], self.truncated[self.ends - 1] = over, ~over
 
 
 class DemonstrationPlayer:
@@ -140,22 +122,13 @@ class DemonstrationPlayer:
 
     def summary(self, steps: int) -> str:
         """How much there is to learn from, and how often that is learned from in so many steps."""
-        episodes = self.episodes
-        returns = [float(episode.reward.sum(dtype=np.float64)) for episode in episodes.episodes]
-        return (
-            f"{len(episodes)} demonstrations to learn from, {episodes.num_steps:,} steps, mean return "
-            f"{np.mean(returns):.1f}; {steps:,} steps are {steps / episodes.num_steps:.1f} passes over them"
-        )
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """What the demonstrations are known by."""
-        return fingerprint((self.steps.obs, self.steps.action, self.steps.ends))
+        passes = steps / len(self.steps)
+        return f"{self.steps.summary('learn from')}; {steps:,} steps are {passes:.1f} passes over them"
 
     def state_dict(self) -> dict[str, Any]:
         """Where each column is, and the agent's memory; the demonstrations stay where they are."""
         return {
-            "fingerprint": self.fingerprint,
+            **self.steps.state_dict(),
             "row": self.row,
             "end": self.end,
             "first": self.first,
@@ -170,10 +143,7 @@ class DemonstrationPlayer:
         Raises:
             CheckpointCorruptError: the demonstrations are others than they were.
         """
-        if state["fingerprint"] != self.fingerprint:
-            raise CheckpointCorruptError(
-                "the demonstrations have changed since the run began; put them back, or begin a new run"
-            )
+        self.steps.load_state_dict(state)
         self.row, self.end, self.first = (np.array(state[name]) for name in ("row", "end", "first"))
         self.order, self.state = np.array(state["order"]), np.array(state["memory"])
         self.generator.bit_generator.state = state["generator"]

@@ -119,7 +119,7 @@ def _with_leaves_of(space: spaces.Space, values: Any, rows: int, where: str) -> 
         found = ", ".join(str(shape[1:]) for shape in shapes)
         raise UsageError(
             f"{where} of shape {found} are none of {in_one_line(space)}; record them with the environment, frame stack "
-            "and wrappers that the clone is to have"
+            "and wrappers that this run has"
         )
     if any(shape[0] != rows for shape in shapes):
         raise UsageError(f"{where}: {shapes[0][0]}, where its rewards need {rows}")

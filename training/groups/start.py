@@ -79,7 +79,7 @@ def why_alone(config: RunConfig) -> str | None:
         return f"a memory ({config.memory}) acts and learns run by run"
     if config.encoder != "mlp":
         return f"encoder {config.encoder} takes so long that nothing is gained"
-    if config.auxiliary != "none" or config.bonus != "none" or config.imitate != "none":
+    if config.auxiliary != "none" or config.bonus != "none" or config.reward != "none":
         return "auxiliary losses and learned rewards are those of one run"
     if config.init_from:
         return "each run begins with another one's networks"

@@ -85,7 +85,7 @@ def checked_cycle(
             f"{config.agent} has a loop of its own and cannot alternate between real and dreamt steps; it can be "
             "trained in a finished dream: palaestra world-model dream DIR --agent ..."
         )
-    for name, given in {"bonus": config.bonus, "imitate": config.imitate}.items():
+    for name, given in {"bonus": config.bonus, "reward": config.reward}.items():
         if given != "none":
             raise UsageError(
                 f"--{name} {given}: cycles of real and dreamt steps learn from the environment's reward alone; a "

@@ -16,7 +16,8 @@ from ...world_models.datasets import EpisodeDataset
 from ...world_models.encoded_dataset import EncodedDataset, predict_all
 from ...world_models.model_evaluation import MAX_ROLLOUTS
 from ...world_models.world_model import WorldModel
-from ..rewards.reachability_network import ReachabilityNetwork, area_under_curve, draw_pairs
+from ..rewards.pairs import draw_pairs
+from ..rewards.reachability_network import ReachabilityNetwork, area_under_curve
 from ..rewards.reward import seeded
 
 # A successor is one step away. What is more than FAR steps later, or in another episode, is none.
@@ -69,7 +70,7 @@ def fit_judge(model: WorldModel, train: EpisodeDataset, seed: int) -> Reachabili
     piece = np.repeat(np.arange(len(train)), [episode.length + 1 for episode in train.episodes])[:, None]
     for update in range(UPDATES):
         count = PICTURES if is_picture(space) else BATCH
-        pairs = draw_pairs(piece, count, NEAR, FAR, generator, across=True)
+        pairs = draw_pairs(piece, count, NEAR, FAR, generator, within=0.0)
         if pairs is None:
             return None
         earlier, later = (

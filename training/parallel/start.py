@@ -96,7 +96,7 @@ def why_not(config: RunConfig, ranks: int) -> str | None:
         return f"{config.agent} has a training loop of its own: {one}, without torchrun"
     if variant(config) is None and choose_device(config.device).type != "cpu":
         return f"{config.agent} is trained in many processes on the CPU only: {one}, or give --device cpu"
-    if config.data or config.bonus != "none" or config.imitate != "none":
+    if config.data or config.bonus != "none" or config.reward != "none":
         return f"demonstrations and learned rewards are those of one process: {one}, without torchrun"
     if config.dream.model is not None or config.show_model_memory:
         return f"world models are used in one process: {one}, without torchrun"

@@ -68,7 +68,9 @@ class Features(nn.Module):
             (nature_layers if min(height, width) >= NATURE_FROM else small_layers)(channels)
             for channels, height, width in inputs.shapes
         )
-        width = inputs.size + extra
+        self.shapes, self.width = inputs.shapes, inputs.size + extra
+        """Of planes, and of the vectors beside them."""
+        width = self.width
         with torch.no_grad():
             for layers, shape in zip(self.convolutions, inputs.shapes, strict=True):
                 width += layers(torch.zeros(1, *shape)).numel()
@@ -81,3 +83,16 @@ class Features(nn.Module):
         parts = [layers(x).flatten(1) for layers, x in zip(self.convolutions, inputs[:pictures], strict=True)]
         parts += inputs[pictures:] + ([] if extra is None else [extra])
         return self.output(self.hidden(torch.cat(parts, -1)))
+
+    @torch.no_grad()
+    def row_bytes(self) -> int:
+        """Bytes that its layers compute for one observation."""
+        sizes: list[int] = []
+        layers = [layer for layer in self.modules() if not list(layer.children())]
+        hooks = [layer.register_forward_hook(lambda *call: sizes.append(call[2].nbytes)) for layer in layers]
+        device = next(self.parameters()).device
+        planes = [torch.zeros(1, *shape, device=device) for shape in self.shapes]
+        self(planes, torch.zeros(1, self.width, device=device))
+        for hook in hooks:
+            hook.remove()
+        return sum(sizes)

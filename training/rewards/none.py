@@ -8,7 +8,7 @@ import numpy as np
 
 from ...agents.agent import Metrics, Transition
 from ...networks.stateful import Stateful
-from .reward import Bonus, Imitation, Setting
+from .reward import Bonus, Setting, Substitute
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class NoBonus(Bonus):
         return {}
 
 
-class NoImitation(Imitation):
+class NoSubstitute(Substitute):
     """Leaves the environment's reward."""
 
     Config = NoRewardConfig

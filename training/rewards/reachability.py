@@ -8,19 +8,19 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Interval
-from gymnasium.vector.utils import create_empty_array
 from torch import Tensor
 
 from ...agents.agent import Metrics, Transition, mean_metrics, named_generator
 from ...agents.storage.sequences import to_tensors
 from ...networks.optimizer import FlatAdam
 from ...networks.stateful import Stateful
-from ...networks.tree import tree_map, write_rows
-from .reachability_network import Pairs, ReachabilityNetwork, area_under_curve, draw_pairs
+from .history import History
+from .pairs import Pairs, draw_pairs
+from .reachability_network import ReachabilityNetwork, area_under_curve
 from .reward import Bonus, BonusConfig, Setting, rows_of, seeded
 
-# Trajectories are cut into pieces of so many times the distance that counts as far; each tenth is held out.
-PIECE, HELD_OUT_EVERY = 5, 10
+# Trajectories are cut into pieces of so many times the distance that counts as far.
+PIECE = 5
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,17 @@ class ReachabilityConfig(BonusConfig):
     """Observations more than `gap * near` steps apart count as out of reach; what lies between is not learned from."""
     memory: Annotated[int, Gt(0)] = 200
     """Observations that an episode remembers; a new one then takes the place of any."""
-    shift: float = 0.5
-    """The bonus is this minus the similarity to the memory."""
+    shift: float = 1.0
+    """The bonus is this minus the similarity to the memory. Below 1 it is negative in known places: that suits episodes
+    of one length only, others are better ended early then."""
     quantile: Annotated[float, Interval(ge=0, le=1)] = 0.9
     """The similarity to the memory is this quantile of the similarities to what is in it."""
-    threshold: float = 0.0
-    """Observations with a bonus above this, before it is scaled, are remembered."""
+    remember_below: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    """Observations less similar to the memory than this are remembered."""
     history: Annotated[int, Gt(0)] = 10_000
-    """Latest environment steps, summed over environments, from which pairs are drawn."""
+    """Environment steps that pairs are drawn from, summed over environments; those in rare places are kept longest."""
+    apart_within: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    """Share of the pairs out of reach that are of one trajectory; the others are any two."""
     train_every: Annotated[int, Gt(0)] = 512
     """Environment steps between updates of the network."""
     updates: Annotated[int, Gt(0)] = 16
@@ -60,64 +63,6 @@ class ReachabilityConfig(BonusConfig):
     def far(self) -> int:
         """Steps beyond which an observation counts as out of reach."""
         return round(self.gap * self.near)
-
-
-class Trajectories:
-    """The latest observations of each environment, a ring `[T, B]`, in numbered pieces of bounded length."""
-
-    def __init__(self, setting: Setting, steps: int, longest: int):
-        self.length = max(2, steps // setting.num_envs)
-        self.longest = longest
-        empty = create_empty_array(setting.observation_space, self.length * setting.num_envs)
-        shape = (self.length, setting.num_envs)
-        self.obs = tree_map(lambda leaf: np.asarray(leaf).reshape(*shape, *np.shape(leaf)[1:]), empty)
-        self.piece = np.full(shape, -1, np.int64)
-        self.time = 0
-        """Rows that were ever written."""
-        self.current = np.full(setting.num_envs, -1, np.int64)
-        """Number of the piece that each environment is in."""
-        self.steps = np.zeros(setting.num_envs, np.int64)
-        """Its steps so far."""
-
-    def add(self, transition: Transition, rows: np.ndarray) -> None:
-        """Add `obs` of the valid `rows`."""
-        new = np.zeros(len(self.current), bool)
-        new[rows] = (transition.first | (self.steps >= self.longest) | (self.current < 0))[rows]
-        self.current += new
-        self.steps = np.where(new, 0, self.steps)
-        self.steps[rows] += 1
-        at = self.time % self.length
-        write_rows(self.obs, at, transition.obs)
-        self.piece[at] = -1
-        self.piece[at, rows] = self.current[rows]
-        self.time += 1
-
-    def pieces(self, held_out: bool) -> np.ndarray:
-        """Pieces `[T, B]`, oldest step first; only those that are held out, or only the others, are not -1."""
-        ordered = (
-            np.roll(self.piece, -(self.time % self.length), 0) if self.time > self.length else self.piece
-        )
-        out = (ordered + np.arange(ordered.shape[1])) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
-        return np.where(out == held_out, ordered, -1)
-
-    def read(self, places: tuple[np.ndarray, np.ndarray]) -> Any:
-        """Observations `[N, ...]` at places in what `pieces` returns."""
-        time, column = places
-        if self.time > self.length:
-            time = (time + self.time) % self.length
-        return tree_map(lambda leaf: leaf[time, column], self.obs)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything."""
-        state = {"obs": self.obs, "piece": self.piece, "current": self.current, "steps": self.steps}
-        return state | {"time": self.time}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
-        write_rows(self.obs, slice(None), state["obs"])
-        for name in ("piece", "current", "steps"):
-            getattr(self, name)[:] = state[name]
-        self.time = int(state["time"])
 
 
 class EpisodicMemory:
@@ -155,7 +100,8 @@ class Reachability(Bonus):
     """The bonus of an observation is `shift` minus its similarity to the memory of its episode.
 
     Similarity is the probability, in the eyes of a siamese network, of reaching it within a few steps from what is
-    remembered. The network learns online from pairs out of the latest trajectories.
+    remembered. The network learns online from pairs out of past trajectories, drawn evenly from all places that are
+    told apart as counts tell them apart: however often the agent is lured to one, it is told from the others.
     """
 
     Config = ReachabilityConfig
@@ -167,7 +113,7 @@ class Reachability(Bonus):
             network = ReachabilityNetwork(setting.observation_space, config.hidden, config.size)
         self.network = network.to(self.device)
         self.optimizer = FlatAdam(self.network)
-        self.trajectories = Trajectories(setting, config.history, PIECE * config.far)
+        self.history = History(setting, config.history, PIECE * config.far)
         self.memory = EpisodicMemory(setting.num_envs, config.memory, config.size, self.device)
         self.generator = named_generator(setting.seed, "reachability")
 
@@ -175,7 +121,8 @@ class Reachability(Bonus):
         self, transition: Transition, rows: np.ndarray, visits: np.ndarray
     ) -> tuple[np.ndarray, Metrics]:
         """`shift - similarity` `[N]`; zeros while the network has hardly learned."""
-        self.trajectories.add(transition, rows)
+        cells = np.array(self.visits.keys(rows_of(transition.obs, rows)), np.uint64)
+        self.history.add(transition, rows, cells)
         bonus = np.zeros(len(rows))
         warm = self.optimizer.count and self.counter.count > self.config.warm_up
         if warm:
@@ -197,21 +144,21 @@ class Reachability(Bonus):
         kept = self.memory.embeddings[torch.from_numpy(rows).to(self.device), : count.max()]
         later = embeddings.unsqueeze(1).expand(-1, kept.shape[1], -1)
         similar = self.network.compare(kept, later).sigmoid().cpu().numpy()
-        bonus = config.shift - upper_quantile(similar, count, config.quantile)
-        new = np.flatnonzero(bonus > config.threshold)
+        similarity = upper_quantile(similar, count, config.quantile)
+        new = np.flatnonzero(similarity < config.remember_below)
         if len(new):
             self.memory.add(rows[new], embeddings[torch.from_numpy(new).to(self.device)], self.generator)
-        return bonus
+        return config.shift - similarity
 
     def update(self) -> Metrics:
-        """Learn from pairs of the latest trajectories; reports the loss, and how held-out pairs are told apart."""
-        config, pieces, steps = self.config, self.trajectories.pieces(held_out=False), []
-        for update in range(config.updates):
-            pairs = self.draw(pieces)
-            if pairs is None:
-                return {}
-            batch = self.batch(pairs)
-            if update == 0:
+        """Learn from pairs of the history; reports the loss, and how held-out pairs are told apart."""
+        config, steps = self.config, []
+        pairs = self.draw(config.updates * config.batch_size)
+        if pairs is None:
+            return {}
+        for start in range(0, len(pairs.reachable), config.batch_size):
+            batch = self.batch(pairs.part(slice(start, start + config.batch_size)))
+            if start == 0:
                 self.network.inputs.update(batch[0])
             steps.append(self.optimizer.step(self.network.loss, batch, config.learning_rate))
         return {"bonus/loss": mean_metrics(steps)["loss"]} | self.judge()
@@ -219,21 +166,29 @@ class Reachability(Bonus):
     @torch.no_grad()
     def judge(self) -> Metrics:
         """`bonus/auc`: how well the network tells held-out pairs apart, where there are any."""
-        pairs = self.draw(self.trajectories.pieces(held_out=True))
+        pairs = self.draw(self.config.batch_size, held_out=True)
         if pairs is None:
             return {}
         earlier, later, _ = self.batch(pairs)
         logit, reachable = self.network(earlier, later).cpu().numpy(), pairs.reachable > 0
         return {"bonus/auc": area_under_curve(logit[reachable], logit[~reachable])}
 
-    def draw(self, pieces: np.ndarray) -> Pairs | None:
-        """A minibatch of pairs in pieces `[T, B]`."""
-        config, longest = self.config, self.trajectories.longest
-        return draw_pairs(pieces, config.batch_size, config.near, config.far, self.generator, longest=longest)
+    def draw(self, count: int, held_out: bool = False) -> Pairs | None:
+        """At most `count` pairs of the history."""
+        config, history = self.config, self.history
+        return draw_pairs(
+            history.numbered(held_out),
+            count,
+            config.near,
+            config.far,
+            self.generator,
+            within=config.apart_within,
+            cell=history.cell,
+        )
 
     def batch(self, pairs: Pairs) -> tuple[Any, Any, Tensor]:
         """Pairs as tensors: observations `[N, ...]` twice, and whether they are within reach `[N]`."""
-        read = (self.trajectories.read(pairs.earlier), self.trajectories.read(pairs.later), pairs.reachable)
+        read = (self.history.read(pairs.earlier), self.history.read(pairs.later), pairs.reachable)
         return to_tensors(read, self.device)
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
@@ -241,7 +196,7 @@ class Reachability(Bonus):
         return super().parts() | {
             "network": self.network,
             "optimizer": self.optimizer,
-            "trajectories": self.trajectories,
+            "history": self.history,
             "memory": self.memory,
             "generator": self.generator,
         }

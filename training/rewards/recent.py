@@ -9,17 +9,29 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import create_empty_array
 
-from ...networks.tree import tree_map, write_rows
+from ...networks.tree import tree_leaves, tree_map, write_rows
+from ..settings.planning import check_fits, step_bytes
+
+
+def empty_rows(option: str, space: spaces.Space, count: int) -> Any:
+    """A tree of arrays `[count, ...]` for values of a space; raises `UsageError` where they do not fit into memory."""
+    check_fits(option, count, count * step_bytes(space))
+    return tree_map(np.asarray, create_empty_array(space, count))
 
 
 class Recent:
     """Collects steps, each a tree of values of some spaces, until there are enough to learn from."""
 
-    def __init__(self, space: spaces.Tuple, enough: int, num_envs: int):
+    def __init__(self, option: str, space: spaces.Tuple, enough: int, num_envs: int):
         self.enough = enough
         # What is kept never outgrows this: it is taken as soon as it is enough.
-        self.rows = tree_map(np.asarray, create_empty_array(space, enough + num_envs))
+        self.rows = empty_rows(option, space, enough + num_envs)
         self.count = 0
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of them once there are enough."""
+        return sum(leaf.nbytes for leaf in tree_leaves(self.rows))
 
     def add(self, rows: tuple[Any, ...], count: int) -> bool:
         """Add `count` steps, arrays `[count, ...]`; returns whether there are enough now."""

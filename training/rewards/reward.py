@@ -20,6 +20,9 @@ from ...networks.stateful import Stateful
 from ...networks.tree import tree_map
 from .visits import HashName, Visits
 
+# A cell and its count in a dictionary of so many (measured: 70 to 90).
+CELL_BYTES = 100
+
 
 class Setting(NamedTuple):
     """What a learned reward is made for."""
@@ -31,6 +34,12 @@ class Setting(NamedTuple):
     total_steps: int
     """Environment steps over which schedules run."""
     device: torch.device
+    gamma: float = 0.99
+    """The agent's discount."""
+    data: tuple[str, ...] = ()
+    """Names of the demonstrations that the run is given."""
+    episodes: int = 0
+    """How many of them it uses; 0 is all."""
 
 
 class LearnedReward(ABC):
@@ -42,6 +51,8 @@ class LearnedReward(ABC):
     Config: ClassVar[type]
     replaces: ClassVar[bool]
     """Whether its reward stands in place of the environment's, or is added to it."""
+    watches: ClassVar[bool] = False
+    """Whether it learns from demonstrations."""
 
     @abstractmethod
     def __init__(self, config: Any, setting: Setting): ...
@@ -56,6 +67,14 @@ class LearnedReward(ABC):
     @abstractmethod
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Everything that a checkpoint must hold, by name, random generators included."""
+
+    def kept(self) -> dict[str, int]:
+        """Bytes of what it will keep beside its parts as they are at first, by what that is."""
+        return {}
+
+    def summary(self) -> str:
+        """What it begins with, in a few words; nothing where there is nothing to say."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -108,13 +127,17 @@ class Bonus(LearnedReward, ABC):
         mean, coverage = float(reward[rows].mean()), float(len(self.visits))
         return reward, {**metrics, "bonus/mean": mean, "bonus/coverage": coverage}
 
+    def kept(self) -> dict[str, int]:
+        """Counts of all cells that there may be; subclasses add theirs."""
+        return {"cells, at most": CELL_BYTES * self.counter.total}
+
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Counts; subclasses add theirs."""
         return {"counter": self.counter, "visits": self.visits}
 
 
-class Imitation(LearnedReward, ABC):
-    """A reward for doing as demonstrations do, in place of the environment's."""
+class Substitute(LearnedReward, ABC):
+    """A reward in place of the environment's."""
 
     replaces = True
 

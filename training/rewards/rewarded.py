@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import nn
 
 from ...agents.agent import Transition
 from ...envs.vector import Envs, Episode
 from ..run.build import choose_device
-from ..run.checkpoint import Part
+from ..run.checkpoint import Part, num_bytes
 from ..run.clocks import Meter
 from ..run.loop import Stepper
 from ..settings.components import find_component
 from ..settings.config import RunConfig
 from ..settings.planning import schedule_total
+from ..settings.resources import Footprint
 from ..settings.usage import UsageError
+from ..tracking.progress import say
+from .features import Features
 from .reward import LearnedReward, Setting
 
 
@@ -62,13 +66,34 @@ def build_rewards(config: RunConfig, envs: Envs) -> dict[str, LearnedReward]:
         config.seed,
         schedule_total(config),
         choose_device(config.device),
+        # An agent from outside need not have one.
+        getattr(config.agent_config, "gamma", 0.99),
+        config.data,
+        config.episodes,
     )
-    named = {"imitate": (config.imitate, config.imitate_config), "bonus": (config.bonus, config.bonus_config)}
+    named = {"reward": (config.reward, config.reward_config), "bonus": (config.bonus, config.bonus_config)}
     for kind, (name, options) in named.items():
         if name != "none":
             check_agent(config, f"{kind} {name}")
             sources[kind] = find_component(kind, name)(options, setting)  # type: ignore[arg-type]
     return sources
+
+
+def with_reward(taken: Footprint, source: LearnedReward, kind: str, config: RunConfig) -> Footprint:
+    """What a run takes, and one of its learned rewards; prints what that begins with."""
+    if summary := source.summary():
+        say(f"note: {summary}")
+    parts, kept = source.parts(), source.kept()
+    own = num_bytes(parts)
+    modules = [module for part in parts.values() if isinstance(part, nn.Module) for module in part.modules()]
+    rows = 2 * getattr(getattr(config, f"{kind}_config"), "batch_size", 0)
+    computed = sum(module.row_bytes() for module in modules if isinstance(module, Features))
+    return taken._replace(
+        more=(*taken.more, (f"{kind} {getattr(config, kind)}", own), *kept.items()),
+        checkpoint=taken.checkpoint + own,
+        # It learns when the agent does not. What each layer computes has a gradient of its size.
+        updates=max(taken.updates, 2 * rows * computed),
+    )
 
 
 def check_agent(config: RunConfig, option: str) -> None:

@@ -63,7 +63,8 @@ class RND(Bonus):
         self.predictor = predictor.to(self.device)
         self.scaler = RewardScaler(config.gamma)
         self.optimizer = FlatAdam(predictor)
-        self.recent = Recent(spaces.Tuple([setting.observation_space]), config.train_every, setting.num_envs)
+        steps = spaces.Tuple([setting.observation_space])
+        self.recent = Recent("bonus.train-every", steps, config.train_every, setting.num_envs)
         self.generator = named_generator(setting.seed, "rnd batches")
 
     def bonus(
@@ -102,6 +103,10 @@ class RND(Bonus):
         """Mean of the errors."""
         loss = self.errors(inputs).mean()
         return loss, {"loss": loss}
+
+    def kept(self) -> dict[str, int]:
+        """Steps that are not learned from yet."""
+        return super().kept() | {"bonus.train-every": self.recent.num_bytes}
 
     def parts(self) -> dict[str, Stateful | np.random.Generator]:
         """Networks, statistics, optimiser, steps not learned from yet, and the order of batches."""

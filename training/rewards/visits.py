@@ -97,3 +97,15 @@ def simhash(obs: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Bytes `[N, K]` of the signs of `(obs - mean(obs)) @ matrix`, for observations `[N, ...]`, `matrix [D, bits]`."""
     flat = obs.reshape(len(obs), -1).astype(np.float32)
     return np.packbits((flat - flat.mean(1, keepdims=True)) @ matrix > 0, axis=1)
+
+
+def one_over_visits(cell: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Of each of some cells `[...]` one over how often it is among those that are `known [...]`, and 0 of the others.
+
+    >>> one_over_visits(np.array([7, 7, 8, 8]), np.array([True, True, True, False]))
+    array([0.5, 0.5, 1. , 0. ])
+    """
+    share = np.zeros(cell.shape)
+    _, which, counts = np.unique(cell[known], return_inverse=True, return_counts=True)
+    share[known] = 1 / counts[which]
+    return share

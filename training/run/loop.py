@@ -15,8 +15,8 @@ from ...envs.make import make_envs
 from ...envs.vector import Envs, Episode
 from ..settings.components import find_component
 from ..settings.config import RunConfig
-from ..settings.planning import check_memory, step_bytes
-from ..settings.providers import LEARNED_REWARDS, PLAYER, REWARDED, load_provider
+from ..settings.planning import check_memory, step_bytes, watches_teacher
+from ..settings.providers import LEARNED_REWARDS, PLAYER, REWARDED, WITH_REWARD, load_provider
 from ..settings.resources import Footprint, filled_bytes, frames_of, most_frames, update_bytes
 from ..settings.usage import UsageError, as_usage_errors
 from ..tracking.progress import Progress, say
@@ -56,8 +56,8 @@ class SavedStepper(Stepper, Protocol):
 
 
 def make_stepper(config: RunConfig, agent: Agent, envs: Envs) -> SavedStepper:
-    """Return what an agent learns from: its own steps, or those of a teacher where the config names demonstrations."""
-    return load_provider(PLAYER)(config, agent, envs) if config.data else Collector(agent, envs)
+    """Return what an agent learns from: its own steps, or those of a teacher that it watches."""
+    return load_provider(PLAYER)(config, agent, envs) if watches_teacher(config) else Collector(agent, envs)
 
 
 def learn(
@@ -129,9 +129,22 @@ def run_parts(agent: Agent, stepper: Part, meter: Meter, clock: Clock) -> dict[s
     return parts | {f"agent.{name}": part for name, part in agent.parts().items()}
 
 
+def make_steps(
+    config: RunConfig, agent: Agent, envs: Envs, meter: Meter, clock: Clock
+) -> tuple[Stepper, dict[str, Part]]:
+    """Return what gives the agent its steps, rewards included, and everything that a checkpoint of the run holds."""
+    stepper = make_stepper(config, agent, envs)
+    parts = run_parts(agent, stepper, meter, clock)
+    sources = build_rewards(config, envs)
+    if not sources:
+        return stepper, parts
+    rewarded = load_provider(REWARDED)(stepper, sources, meter)
+    return rewarded, parts | rewarded.parts()
+
+
 def build_rewards(config: RunConfig, envs: Envs) -> dict[str, Any]:
     """Build the learned rewards of a run by their kinds; of most runs none."""
-    if config.bonus == config.imitate == "none":
+    if config.bonus == config.reward == "none":
         return {}
     return load_provider(LEARNED_REWARDS)(config, envs)
 
@@ -143,10 +156,12 @@ class AgentLoop(TrainingLoop):
     def check(cls, config: RunConfig, envs: Envs) -> Footprint:
         """Build the agent once."""
         agent = build_agent(config, envs.observation_space, envs.action_space)
-        build_rewards(config, envs)
+        sources = build_rewards(config, envs)
         taken = footprint(config, agent, envs)
         check_memory(config.agent_config, taken.stores)
-        if config.data:
+        for kind, source in sources.items():
+            taken = load_provider(WITH_REWARD)(taken, source, kind, config)
+        if watches_teacher(config):
             say(f"note: {load_provider(PLAYER)(config, agent, envs).summary(config.steps)}")
             return taken
         if not envs.exact_resume:
@@ -184,12 +199,8 @@ class AgentLoop(TrainingLoop):
             one = step_bytes(envs.observation_space, envs.action_space)
             stores = agent.stores(one, envs.num_envs, most_frames(envs.observation_space))
             check_memory(config.agent_config, stores)
-            collector, meter, clock = make_stepper(config, agent, envs), Meter(), Clock()
-            parts = run_parts(agent, collector, meter, clock)
-            stepper: Stepper = collector
-            if sources := build_rewards(config, envs):
-                stepper = rewarded = load_provider(REWARDED)(collector, sources, meter)
-                parts |= rewarded.parts()
+            meter, clock = Meter(), Clock()
+            stepper, parts = make_steps(config, agent, envs, meter, clock)
             if checkpoint is not None:
                 load_checkpoint(checkpoint, parts)
             with caught_signals() as signals:

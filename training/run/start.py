@@ -43,7 +43,7 @@ from .evaluate import MAX_COPIES
 from .folder import CYCLE_FILE, MODEL_CONFIG_FILE, absolute, check_links, check_new, new_folder, write_errors
 from .loaded import load_run
 from .lock import locked
-from .loop import AgentLoop, loop_of, make_stepper, run_parts
+from .loop import AgentLoop, loop_of, make_steps
 from .session import Result, Tracked, tracked
 from .signals import StoppedError, stopping_signals
 from .video import check_video, film_run
@@ -160,9 +160,7 @@ def begin_from_other(run_dir: Path, config: RunConfig) -> Path | None:
     with as_usage_errors(), closing(make_envs(training_spec(config))) as envs:
         agent, _ = initialized(config, envs)
         give_identity(run_dir)
-        return save_checkpoint(
-            run_dir, 0, run_parts(agent, make_stepper(config, agent, envs), Meter(), Clock())
-        )
+        return save_checkpoint(run_dir, 0, make_steps(config, agent, envs, Meter(), Clock())[1])
 
 
 def resume_run(

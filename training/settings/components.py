@@ -14,7 +14,7 @@ from typing import Any, Literal
 from .providers import ADAPTERS, PROVIDERS, load_provider, provider_of
 from .usage import UsageError, closest, nearest
 
-Kind = Literal["agent", "encoder", "memory", "auxiliary", "bonus", "imitate", "observation_model", "dynamics"]
+Kind = Literal["agent", "encoder", "memory", "auxiliary", "bonus", "reward", "observation_model", "dynamics"]
 
 
 # Package of our own components, and module and name of the base class.
@@ -24,7 +24,7 @@ _HOMES = {
     "memory": ("palaestra.networks.memories", "palaestra.networks.torso", "Memory"),
     "auxiliary": ("palaestra.agents.auxiliary", "palaestra.agents.auxiliary.auxiliary", "Auxiliary"),
     "bonus": ("palaestra.training.rewards", "palaestra.training.rewards.reward", "Bonus"),
-    "imitate": ("palaestra.training.rewards", "palaestra.training.rewards.reward", "Imitation"),
+    "reward": ("palaestra.training.rewards", "palaestra.training.rewards.reward", "Substitute"),
     "observation_model": ("palaestra.world_models", "palaestra.world_models.world_model", "ObservationModel"),
     "dynamics": ("palaestra.world_models.dynamics", "palaestra.world_models.world_model", "Dynamics"),
 }
@@ -34,7 +34,7 @@ _PLURALS = {
     "memory": "memories",
     "auxiliary": "auxiliary losses",
     "bonus": "bonuses",
-    "imitate": "ways to imitate",
+    "reward": "learned rewards",
     "observation_model": "observation models",
     "dynamics": "dynamics",
 }

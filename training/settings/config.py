@@ -116,7 +116,7 @@ class RunConfig:
     """Threads of torch; 0 is one for vectors (more make small networks slower), and for images every core that this
     process may use."""
     data: tuple[str, ...] = ()
-    """Demonstrations to learn from, for agents that do: folders of `palaestra record`, and minari:NAME."""
+    """Demonstrations, for bc and --reward gail: folders of `palaestra record`, and minari:NAME."""
     episodes: Annotated[int, Ge(0)] = 0
     """Use only the first so many episodes of --data; 0 is all."""
     init_from: str = ""
@@ -127,9 +127,9 @@ class RunConfig:
     """Name of the bonus for novelty, added to the rewards that the agent learns from: count, rnd or reachability."""
     bonus_config: Any = field(default_factory=dict)
     """The bonus's settings."""
-    imitate: str = "none"
-    """Name of what learns, from demonstrations, a reward in place of the environment's: gail."""
-    imitate_config: Any = field(default_factory=dict)
+    reward: str = "none"
+    """Name of what pays the agent in place of the environment: gail, which learns from demonstrations, or labels."""
+    reward_config: Any = field(default_factory=dict)
     """Its settings."""
 
 
@@ -140,10 +140,10 @@ BLOCKS: dict[Kind, str] = {
     "memory": "memory_config",
     "auxiliary": "auxiliary_config",
     "bonus": "bonus_config",
-    "imitate": "imitate_config",
+    "reward": "reward_config",
 }
 # What blocks name where nothing is said; the encoder follows from the observations.
-USUAL: dict[str, str] = {"memory": "none", "auxiliary": "none", "bonus": "none", "imitate": "none"}
+USUAL: dict[str, str] = {"memory": "none", "auxiliary": "none", "bonus": "none", "reward": "none"}
 
 
 def run_config_class(*components: type[Any]) -> type[Any]:
@@ -317,4 +317,7 @@ def _read_config_file(run_dir: Path) -> tuple[dict[str, Any], Path]:
     if not path.is_file():
         why = f"it has no {CONFIG_FILE}" if run_dir.is_dir() else "there is no such folder"
         raise UsageError(f"{run_dir} is not a run: {why}")
-    return load_yaml(path), path
+    values = load_yaml(path)
+    if "imitate" in values:  # what `reward` was called before 0.2
+        values["reward"] = values.pop("imitate")
+    return values, path

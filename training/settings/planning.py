@@ -96,15 +96,28 @@ def check_teacher(config: RunConfig) -> None:
     Raises:
         UsageError: they are not.
     """
-    watches = getattr(find_component("agent", config.agent), "watches", False)
+    cloned = watches_teacher(config)
+    if cloned:
+        for option in ("reward", "bonus"):
+            if (name := getattr(config, option)) != "none":
+                raise UsageError(f"--{option} {name}: {config.agent} learns from no reward; give it to ppo")
+    watching = config.agent if cloned else f"--reward {config.reward}"
+    watches = cloned or find_component("reward", config.reward).watches
     if watches and not config.data:
         raise UsageError(
-            f"which demonstrations? {config.agent} learns from --data DIR, which palaestra record RUN_DIR "
+            f"which demonstrations? {watching} learns from --data DIR, which palaestra record RUN_DIR "
             "--episodes 20 --out DIR writes, or from --data minari:NAME"
         )
     for option in ("data", "episodes"):
         if getattr(config, option) and not watches:
-            raise UsageError(f"--{option}: {config.agent} learns from what it does itself; give it to bc")
+            raise UsageError(
+                f"--{option}: {config.agent} learns from what it does itself; give it to bc, or with --reward gail"
+            )
+
+
+def watches_teacher(config: RunConfig) -> bool:
+    """Whether the agent learns from demonstrations instead of its own steps."""
+    return bool(getattr(find_component("agent", config.agent), "watches", False))
 
 
 def check_fits(option: str, value: int, num_bytes: int) -> None:

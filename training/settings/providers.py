@@ -36,6 +36,10 @@ DREAM_BACKEND = "imagination.dream_envs:make_dream_backend"
 # Learned rewards of a run, and what stands between them and the agent.
 LEARNED_REWARDS = "rewards.rewarded:build_rewards"
 REWARDED = "rewards.rewarded:Rewarded"
+# What a run takes, with one of them.
+WITH_REWARD = "rewards.rewarded:with_reward"
+# Loads a fitted world model.
+WORLD_MODEL = "imagination.fits:load_world_model"
 # Memory of a world model as a part of observations.
 MODEL_MEMORY = "imagination.model_memory:ModelMemory"
 

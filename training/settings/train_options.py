@@ -41,7 +41,7 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     for block in ("encoder", *USUAL):
         if block in hidden and (option_words(arguments, block) or option_value(arguments, block)):
             own, hint = "networks", find_component("agent", agent).networks_hint
-            if block in ("bonus", "imitate"):
+            if block in ("bonus", "reward"):
                 own, hint = "training loop", "learned rewards are for agents of ours"
             raise UsageError(f"--{block}: {agent} brings its own {own}; {hint}")
     config_file = option_value(arguments, "config")

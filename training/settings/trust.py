@@ -137,7 +137,7 @@ def command_for(values: dict[str, Any], *words: object) -> str:
 
 def named_in(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield kind and name of everything that a config would have imported."""
-    for kind in ("agent", "encoder", "memory", "auxiliary", "bonus", "imitate", "dynamics"):
+    for kind in ("agent", "encoder", "memory", "auxiliary", "bonus", "reward", "dynamics"):
         value = values.get(kind)
         name = value.get("name") if isinstance(value, dict) else value
         if name is not None:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from palaestra.agents.agent import Transition
 from palaestra.agents.auxiliary.auxiliary import RecentSteps, learns_beside
 from palaestra.agents.auxiliary.curl import CURL, CURLConfig, info_nce
-from palaestra.agents.auxiliary.predict import Predict, PredictConfig, cosine, nearest
+from palaestra.agents.auxiliary.predict import Predict, PredictConfig, cosine, nearest, standardized
 from palaestra.agents.auxiliary.reconstruct import Reconstruct, ReconstructConfig
 from palaestra.networks.encoders.cnn import CNN
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
@@ -50,6 +51,25 @@ def test_similarity_of_predictions_by_hand():
     zero = torch.zeros(1, 2, requires_grad=True)
     cosine(zero, torch.ones(1, 2)).sum().backward()
     assert zero.grad.abs().max() < 1e4
+
+
+def test_standardized_by_hand():
+    x = torch.tensor([[1.0, 100.0], [3.0, 100.0], [5.0, 100.0]])
+    expected = torch.tensor([[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]) * math.sqrt(3 / 2)
+    torch.testing.assert_close(standardized(x), expected, atol=1e-5, rtol=0)
+
+
+def test_to_foresee_what_all_steps_have_in_common_is_worth_nothing():
+    """Features of pictures are rectified, so they are far from 0 and near each other: cosines of them are all 1."""
+    _, auxiliary = make("predict", batch_size=64)
+    with torch.no_grad():
+        for module in (auxiliary.projection, auxiliary.momentum_projection):
+            module.bias.fill_(100.0)
+        # What is predicted is the mean of all targets.
+        auxiliary.predictor.weight.zero_()
+        auxiliary.predictor.bias.fill_(1.0)
+    _, metrics = auxiliary.own_loss(auxiliary.draw())
+    assert metrics["auxiliary/loss"].item() == pytest.approx(2.0, abs=0.3)
 
 
 def steps_of_two_episodes(capacity=100):
@@ -108,7 +128,7 @@ class Holder(torch.nn.Module):
 def test_the_encoder_learns_and_targets_follow_without_gradients(name):
     encoder, auxiliary = make(name, weight=2.0)
     loss, metrics = auxiliary.own_loss(auxiliary.draw())
-    assert loss.item() == pytest.approx(2 * metrics["auxiliary/loss"].item())
+    assert loss.item() == metrics["auxiliary/loss"].item() and auxiliary.beside_pace == 2.0
     loss.backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in encoder.parameters())
     for slow, fast in auxiliary.followed():
@@ -122,22 +142,52 @@ def test_the_encoder_learns_and_targets_follow_without_gradients(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_every_step_of_an_optimizer_adds_the_loss_to_the_agents(name):
-    encoder, auxiliary = make(name)
+def test_every_step_is_followed_by_one_on_the_loss_with_moments_and_clipping_of_its_own(name):
+    encoder, auxiliary = make(name, weight=0.5)
     holder = Holder(encoder, auxiliary)
     twin = copy.deepcopy(holder)  # draws from the same steps
-    optimizer = FlatAdam(holder)
+    optimizer = FlatAdam(holder, max_grad_norm=0.1)
     assert optimizer.beside == [auxiliary]
-    state = auxiliary.steps.generator.bit_generator.state
-    obs = torch.ones(2, 3)
-    metrics = optimizer.step(lambda x: (holder.encoder(x).sum(), {"loss/own": x.sum()}), (obs,), 0.0)
-    auxiliary.steps.generator.bit_generator.state = state
-    own, more = twin.auxiliary.own_loss(twin.auxiliary.draw())
-    (twin.encoder(obs).sum() + own).backward()
-    for ours, theirs in zip(holder.encoder.parameters(), twin.encoder.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad)
-    assert metrics["auxiliary/loss"].item() == pytest.approx(more["auxiliary/loss"].item(), rel=1e-5)
-    assert set(metrics) == {"loss/own", "auxiliary/loss", "auxiliary/accuracy", "gradient_norm"}
+    # Adam as torch has it, two of them.
+    own, beside = (torch.optim.Adam(twin.parameters(), lr=rate) for rate in (0.01, 0.005))
+    obs, generator = torch.ones(2, 3), auxiliary.steps.generator.bit_generator
+    # So small that it would be nothing beside the other loss: its step is as long as if it were alone.
+    small = 1e-3
+    for _ in range(4):
+        state = generator.state
+        metrics = optimizer.step(
+            lambda x: (small * holder.encoder(x).square().sum(), {"loss/own": x.sum()}), (obs,), 0.01
+        )
+        generator.state = state
+        for each, loss in (
+            (own, lambda: small * twin.encoder(obs).square().sum()),
+            (beside, lambda: twin.auxiliary.own_loss(twin.auxiliary.draw())[0]),
+        ):
+            each.zero_grad()
+            loss().backward()
+            norm = torch.nn.utils.clip_grad_norm_(twin.parameters(), 0.1)
+            each.step()
+        twin.auxiliary.after_step()
+        assert metrics["auxiliary/gradient_norm"].item() == pytest.approx(norm.item(), rel=1e-3)
+    for ours, theirs in zip(holder.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+    expected = {"loss/own", "gradient_norm"}
+    expected |= {"auxiliary/loss", "auxiliary/accuracy", "auxiliary/gradient_norm"}
+    assert set(metrics) == expected
+
+
+def test_both_moments_are_kept():
+    optimizers = []
+    for _ in range(2):
+        encoder, auxiliary = make("curl")
+        optimizers.append(FlatAdam(Holder(encoder, auxiliary)))
+    one, other = optimizers
+    for _ in range(3):
+        one.step(lambda: (one.modules.encoder(torch.ones(2, 3)).sum(), {}), (), 0.01)
+    state = copy.deepcopy(one.state_dict())
+    assert state["beside"]["count"] == 3 and (state["beside"]["mean"] != state["mean"]).any()
+    other.load_state_dict(state)
+    assert (other.aside.square == one.aside.square).all() and other.aside.count == 3
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -175,6 +225,33 @@ def test_pictures_among_other_observations(name):
     loss, _ = torso.auxiliary.own_loss(torso.auxiliary.draw())
     loss.backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in torso.encoder.parameters())
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_stacked_pictures_whose_frames_are_kept_once(name):
+    torch.manual_seed(0)
+    space = spaces.Box(0, 255, (2, 32, 32), np.uint8)
+    steps = RecentSteps(ACTIONS, 50, seed=0)
+    frames = np.random.default_rng(0).integers(0, 256, (8, 2, 32, 32)).astype(np.uint8)
+    obs = [np.stack([frames[t], frames[t + 1]], 1) for t in range(7)]
+    no = np.zeros(2, bool)
+    for before, after in pairwise(obs):
+        first = np.full(2, before is obs[0])
+        steps.add(
+            Transition(
+                before, np.array([5, 6]), np.zeros(2), no, no, after, first, np.zeros((2, 0), np.float32)
+            )
+        )
+    assert steps.replay.stacks is not None
+    drawn = steps.draw(200, 1)
+    pairs = {(x.tobytes(), y.tobytes()) for x, y in zip(drawn.obs, drawn.next_obs[0], strict=True)}
+    assert pairs == {
+        (x.tobytes(), y.tobytes()) for xs, ys in pairwise(obs) for x, y in zip(xs, ys, strict=True)
+    }
+    loss_class, config = LOSSES[name]
+    encoder = CNN(space, CNN.Config())
+    auxiliary = loss_class(encoder, space, steps, config(batch_size=4))
+    assert auxiliary.own_loss(auxiliary.draw())[0].isfinite()
 
 
 def test_nothing_is_learned_while_there_are_no_steps():

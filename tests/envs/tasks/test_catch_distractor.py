@@ -29,6 +29,21 @@ def test_the_game_is_catch_and_the_background_moves():
     assert len({tuple(world) for world in worlds[:, 3:]}) == 50
 
 
+def test_large_cells_show_the_same_game_before_a_finer_background():
+    small, large = CatchDistractor(height=6, width=5), CatchDistractor(height=6, width=5, pixels=4)
+    assert large.observation_space.shape == (24, 20, 1)
+    worlds = np.stack([small.draw(np.random.default_rng(seed)) for seed in range(20)])
+    coarse, fine = small.observe(worlds), large.observe(worlds)
+    assert large.observation_space.contains(fine[0])
+    # The upper left pixel of every cell is the cell, and the other pixels of a cell are ball or paddle where it is.
+    np.testing.assert_array_equal(fine[:, ::4, ::4], coarse)
+    cells = fine.reshape(20, 6, 4, 5, 4).swapaxes(2, 3)
+    np.testing.assert_array_equal((cells == 255).all((3, 4)), coarse[..., 0] == 255)
+    assert (cells.min((3, 4)) < cells.max((3, 4)))[coarse[..., 0] < 255].mean() > 0.9
+    with pytest.raises(ValueError, match="pixels"):
+        CatchDistractor(pixels=0)
+
+
 def test_without_waves_it_is_catch():
     plain, catch = (
         gymnasium.make("palaestra/CatchDistractor-v0", waves=0),

@@ -23,8 +23,9 @@ IDS = {
     "palaestra/PendulumPixels-v0": {"size": 20, "max_episode_steps": 15},
 }
 CONTINUOUS = ("palaestra/Recall-v0", {"delay": 3, "continuous": True})
+LARGE = ("palaestra/CatchDistractor-v0", {"height": 5, "width": 4, "pixels": 3})
 FLAT = ("palaestra/Catch-v0", {"flat": True, "height": 5})
-CASES = [*IDS.items(), CONTINUOUS, FLAT]
+CASES = [*IDS.items(), CONTINUOUS, FLAT, LARGE]
 
 
 def every_case(function):

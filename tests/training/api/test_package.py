@@ -65,7 +65,7 @@ def test_every_option_of_a_run_is_a_keyword():
     from palaestra.training.settings.config import RunConfig
 
     fields = {item.name for item in dataclasses.fields(RunConfig)}
-    blocks = ("agent", "encoder", "memory", "auxiliary", "bonus", "imitate")
+    blocks = ("agent", "encoder", "memory", "auxiliary", "bonus", "reward")
     configs, options = ({f"{block}_{kind}" for block in blocks} for kind in ("config", "options"))
     assert set(KEYWORDS) == fields - configs - {"agent"} | options
     named = set(inspect.signature(palaestra.train).parameters) - {

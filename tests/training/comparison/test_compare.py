@@ -185,7 +185,10 @@ def test_an_agent_has_one_number_of_steps_in_an_environment(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "what shall be compared? a suite (atari, box2d, classic, memory, minigrid, mujoco, quick, readme)"),
+        (
+            [],
+            "what shall be compared? a suite (atari, box2d, classic, memory, minigrid, mujoco, quick, readme)",
+        ),
         (["quik"], "there is no suite 'quik'; did you mean 'quick'?"),
         (["quick", "nowhere"], "is not a folder of runs"),
         (["quick", "--ray-address", "x"], "--ray-address: only with --launcher ray"),

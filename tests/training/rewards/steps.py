@@ -8,8 +8,10 @@ from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
 from palaestra.agents.agent import Transition
-from palaestra.networks.tree import tree_map
+from palaestra.networks.tree import tree_leaves, tree_map
+from palaestra.training.demonstrations.storage import save_demonstrations
 from palaestra.training.rewards.reward import Setting
+from palaestra.world_models.datasets import EpisodeDataset, RecordedEpisode
 
 VECTOR = spaces.Box(-1, 1, (3,), np.float32)
 PICTURE = spaces.Box(0, 255, (8, 8, 3), np.uint8)
@@ -24,8 +26,25 @@ ACTIONS = {
 }
 
 
-def setting(observations=VECTOR, actions=ACTIONS["discrete"], num_envs=3, seed=0, device="cpu") -> Setting:
-    return Setting(observations, actions, num_envs, seed, 1000, torch.device(device))
+def setting(
+    observations=VECTOR, actions=ACTIONS["discrete"], num_envs=3, seed=0, device="cpu", **more
+) -> Setting:
+    return Setting(observations, actions, num_envs, seed, 1000, torch.device(device), **more)
+
+
+def demonstrations(folder, obs, action, terminated=True) -> str:
+    """Leave one episode of so many steps, as `palaestra record` does."""
+    reward = np.zeros(len(tree_leaves(action)[0]), np.float32)
+    save_demonstrations(folder, EpisodeDataset([RecordedEpisode(obs, action, reward, terminated)]), {})
+    return str(folder)
+
+
+def random_demonstrations(folder, observations, actions) -> str:
+    """Leave an episode of 30 random steps."""
+    obs, action = (batch_space(space, 30) for space in (observations, actions))
+    obs.seed(5), action.seed(5)
+    rows = tree_map(lambda x: np.concatenate([np.asarray(x), np.asarray(x)[:1]]), obs.sample())
+    return demonstrations(folder, rows, action.sample(), terminated=False)
 
 
 def one_step(

@@ -1,40 +1,26 @@
 """Generative adversarial imitation, against numbers computed by hand, and its demonstrations."""
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 from torch import nn
 
-from palaestra.training.imagination.fits import save_data
-from palaestra.training.rewards.demonstrations import read_demonstrations
-from palaestra.training.rewards.gail import (
-    GAIL,
-    GAILConfig,
-    gradient_penalty,
-    imitation_reward,
-)
-from palaestra.training.settings.usage import UsageError
-from palaestra.world_models.datasets import EpisodeDataset, RecordedEpisode
+from palaestra.training.rewards.gail import GAIL, Ends, GAILConfig, gradient_penalty, imitation_reward
 
-from .steps import ACTIONS, VECTOR, one_step, setting
-
-
-def demonstrations(folder, obs, action):
-    """Leave one episode of so many steps."""
-    reward = np.zeros(len(action), np.float32)
-    save_data(folder, 0, EpisodeDataset([RecordedEpisode(obs, action, reward, True)]))
-    return str(folder)
+from .steps import ACTIONS, demonstrations, one_step, setting
 
 
 @pytest.fixture
 def expert(tmp_path):
-    """Always action 3, at observations around (0.5, 0, 0)."""
+    """Always action 3, at observations around (0.5, 0, 0), in one episode that terminates after 40 steps."""
     obs = np.random.default_rng(0).normal((0.5, 0, 0), 0.1, (41, 3)).astype(np.float32)
     return demonstrations(tmp_path, obs, np.full(40, 3))
+
+
+def source_of(data, *, actions=ACTIONS["discrete"], gamma=0.9, **options):
+    return GAIL(GAILConfig(**options), setting(actions=actions, data=(data,), gamma=gamma))
 
 
 def test_rewards_of_a_probability():
@@ -71,7 +57,9 @@ def test_no_gradient_at_all_is_a_penalty_of_one_and_no_nan():
 
 def test_the_loss_of_the_discriminator(expert):
     """Logit = obs[0]: the expert's is 1, the agent's -2. log(1 + e^-1) + log(1 + e^-2); slope 1, no penalty."""
-    source = GAIL(GAILConfig(data=expert, hidden=(), gradient_penalty=10.0), setting())
+    source = source_of(expert, hidden=(), gradient_penalty=10.0)
+    for normalize in source.discriminator.inputs.normalizers:
+        normalize.shift.zero_(), normalize.scale.fill_(1.0)
     with torch.no_grad():
         source.discriminator.layers.output.weight.zero_()
         source.discriminator.layers.output.weight[0, 0] = 1.0
@@ -94,10 +82,9 @@ def test_the_loss_of_the_discriminator(expert):
 
 
 def test_what_the_expert_does_is_paid_and_the_environment_is_not_asked(expert):
-    config = GAILConfig(
-        data=expert, train_every=60, epochs=10, learning_rate=3e-3, reward="airl", gradient_penalty=0.0
-    )
-    source, generator = GAIL(config, setting()), np.random.default_rng(1)
+    options = {"train_every": 60, "epochs": 10, "learning_rate": 3e-3, "gradient_penalty": 0.0}
+    source = source_of(expert, form="airl", absorbing=False, **options)
+    generator = np.random.default_rng(1)
     obs = generator.normal((0.5, 0, 0), 0.1, (200, 3, 3)).astype(np.float32)
     for row in obs:
         source.reward(one_step(row, obs=row, action=generator.integers(2, 5, 3), reward=[9, 9, 9]))
@@ -112,47 +99,73 @@ def test_what_the_expert_does_is_paid_and_the_environment_is_not_asked(expert):
 def test_actions_are_seen_as_the_environment_takes_them(tmp_path):
     """Beyond the bounds there is nothing: 7 is 2, in units of half the range 1."""
     data = demonstrations(tmp_path, np.zeros((3, 3), np.float32), np.zeros((2, 2), np.float32))
-    source = GAIL(GAILConfig(data=data), setting(actions=ACTIONS["box"]))
+    source = source_of(data, actions=ACTIONS["box"])
     step = source.discriminator.encode(torch.zeros(1, 3), torch.tensor([[7.0, -1.0]]))
     assert step[-1].tolist() == [[1.0, -0.5]]
 
 
-def test_demonstrations_are_read_with_their_actions(expert):
-    found = read_demonstrations(Path(expert), 0, VECTOR, ACTIONS["discrete"])
-    assert (len(found), found.episodes, found.obs.shape) == (40, 1, (40, 3))
-    fresh = read_demonstrations(Path(expert), 1, VECTOR, ACTIONS["discrete"])
-    fresh.load_state_dict(found.state_dict())
-    fresh.obs = fresh.obs + 1
-    with pytest.raises(ValueError, match="not those that the run began with"):
-        fresh.load_state_dict(found.state_dict())
+def test_observations_are_normalised_by_what_the_expert_saw(expert):
+    source = source_of(expert)
+    step = source.discriminator.encode(torch.from_numpy(source.expert.obs[:40]), torch.full((40,), 3))
+    assert step[0].mean(0).tolist() == pytest.approx([0, 0, 0], abs=1e-5)
+    assert step[0].std(0, correction=0).tolist() == pytest.approx([1, 1, 1], abs=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("observations", "actions", "limit", "message"),
-    [
-        (
-            VECTOR,
-            ACTIONS["box"],
-            0,
-            r"its actions are not those of this run, Box\(-2.0, 2.0, \(2,\), float32\), but",
-        ),
-        (spaces.Box(-1, 1, (2,)), ACTIONS["discrete"], 0, "its observations are not those of this run"),
-        (
-            spaces.Dict(a=VECTOR),
-            ACTIONS["discrete"],
-            0,
-            "its observations are not those of this run.*but ndarray",
-        ),
-        (VECTOR, ACTIONS["discrete"], 2, "--imitate.episodes 2: .* holds 1 episodes"),
-    ],
-)
-def test_demonstrations_of_something_else_are_refused(expert, observations, actions, limit, message):
-    with pytest.raises(UsageError, match=message):
-        read_demonstrations(Path(expert), limit, observations, actions)
+def test_what_is_behind_a_termination_is_told_by_how_often_it_is_reached():
+    """gamma 0.75: 3 steps behind each. Rates 1/3 and 1/9: shares 1/2 and 1/4; log(1/2 / 1/4), log(1/2 / 3/4)."""
+    ends = Ends(1 / 3, 0.75)
+    assert (ends.steps, ends.behind, ends.before) == (3.0, 0.0, 0.0)  # the agent's rate is not known yet
+    ends.see(1 / 9)
+    assert ends.behind == pytest.approx(np.log(2)) and ends.before == pytest.approx(np.log(2 / 3))
+    ends.see(0.0)
+    assert ends.agent == pytest.approx(0.9 / 9)
+
+
+def test_an_end_that_the_expert_never_has_is_as_bad_as_can_be_and_the_other_way_round():
+    ends = Ends(0.0, 0.9)
+    ends.see(0.5)
+    assert ends.behind == -5.0 and ends.before == pytest.approx(np.log(1 / (1 - 4.5 / 5.5)))
+    ends = Ends(0.5, 0.9)
+    ends.see(0.0)
+    assert ends.behind == 5.0 and ends.before == pytest.approx(np.log(1 - 4.5 / 5.5))
+    ends = Ends(0.0, 0.9)
+    ends.see(0.0)
+    assert (ends.behind, ends.before) == (0.0, 0.0)
+    assert Ends(0.1, 1.0).steps == 1000 and Ends(0.1, 0.0).steps == 0
+
+
+@pytest.mark.parametrize(("form", "worth"), [("airl", lambda x: x), ("gail", lambda x: np.log1p(np.exp(x)))])
+def test_a_last_step_is_paid_with_what_follows_it(expert, form, worth):
+    """A discriminator that says 0 throughout. gamma 0.75; terminations 1/40 and 1/9: shares 3/43 and 1/4."""
+    source = source_of(expert, gamma=0.75, form=form, train_every=10**6)
+    for parameter in source.discriminator.parameters():
+        torch.nn.init.zeros_(parameter)
+    source.ends.see(1 / 9)
+    before, behind = np.log((40 / 43) / (3 / 4)), np.log((3 / 43) / (1 / 4))
+    row = np.zeros((3, 3), np.float32)
+    reward, metrics = source.reward(
+        one_step(row, obs=row, action=np.full(3, 3), done=[False, True, True], valid=[True, True, False])
+    )
+    assert reward.tolist() == pytest.approx([worth(before), worth(before) + 3 * worth(behind), 0])
+    assert metrics["imitation/reward"] == pytest.approx(worth(before))
+    without = source_of(expert, gamma=0.75, form=form, absorbing=False)
+    for parameter in without.discriminator.parameters():
+        torch.nn.init.zeros_(parameter)
+    without.ends.see(1 / 9)
+    reward, _ = without.reward(one_step(row, obs=row, action=np.full(3, 3), done=[False, True, True]))
+    assert reward.tolist() == pytest.approx([worth(0)] * 3)
+
+
+def test_an_update_takes_the_agents_terminations_into_account(expert):
+    source = source_of(expert, train_every=30)
+    row = np.zeros((3, 3), np.float32)
+    for step in range(20):
+        source.reward(one_step(row, obs=row, action=np.full(3, 2), done=[step % 5 == 4, False, False]))
+    assert source.ends.agent == pytest.approx(2 / 30)
 
 
 def test_the_discriminator_sees_as_many_steps_of_each(expert):
-    source = GAIL(GAILConfig(data=expert, train_every=30, batch_size=10, epochs=2), setting())
+    source = source_of(expert, train_every=30, batch_size=10, epochs=2)
     sizes = []
     loss = source.loss
     source.loss = lambda mine, theirs, mix: (

@@ -1,4 +1,4 @@
-"""A lock that opens after twelve right choices: solved with a bonus for what is new, and not without."""
+"""Locks and corridors: solved with a bonus for what is new, and not without."""
 
 import json
 
@@ -57,3 +57,18 @@ def test_a_bonus_opens_the_lock(tmp_path):
     # What is reported of episodes is the environment's own.
     returns = [row["episode/return"] for row in read_metrics(tmp_path / "bonus") if "episode/return" in row]
     assert max(returns) <= 1.0
+
+
+@pytest.mark.slow
+def test_what_is_out_of_reach_leads_to_the_end_of_the_corridor(tmp_path):
+    """A coin lures the other way. Seed 0, on which a history of the latest steps dies (docs/representation.md)."""
+    corridor = {
+        **{"env": "palaestra/Corridor-v0", "env_kwargs": {"size": 60, "max_episode_steps": 200}},
+        **{"agent": "ppo", "steps": 20_000, "evaluate_every": 20_000},
+    }
+    cells = {"cell": 0.005}
+    value, _ = final(tmp_path / "bonus", **corridor, bonus={"name": "reachability", **cells})
+    areas = [row["bonus/auc"] for row in read_metrics(tmp_path / "bonus") if "bonus/auc" in row]
+    assert value > 0 and min(areas[-20:]) > 0.8 and sum(areas[-20:]) / 20 > 0.9
+    value, _ = final(tmp_path / "plain", **corridor, bonus={"name": "count", "scale": 0.0, **cells})
+    assert value < -1.5

@@ -5,10 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from gymnasium.vector.utils import batch_space
 
-from palaestra.networks.tree import tree_map
-from palaestra.training.imagination.fits import save_data
 from palaestra.training.rewards.count import Count, CountConfig
 from palaestra.training.rewards.gail import GAIL, GAILConfig
 from palaestra.training.rewards.reachability import Reachability, ReachabilityConfig
@@ -17,14 +14,14 @@ from palaestra.training.rewards.rnd import RND, RNDConfig
 from palaestra.training.run.checkpoint import load_checkpoint, save_checkpoint
 from palaestra.training.run.clocks import Meter
 from palaestra.training.tracking.metrics_file import read_metrics
-from palaestra.world_models.datasets import EpisodeDataset, RecordedEpisode
 
 from ..run.test_resume import everything, kill_when
 from ..run.test_resume import start as start
-from .steps import ACTIONS, SPACES, random_steps, setting
+from .steps import ACTIONS, SPACES, demonstrations, random_demonstrations, random_steps, setting
 
 SOURCES = {
     "count": (Count, CountConfig, {}),
+    "first visits": (Count, CountConfig, {"first_visits": True, "hash": "simhash", "bits": 3}),
     "rnd": (RND, RNDConfig, {"train_every": 30, "batch_size": 16, "hidden": (8,)}),
     "reachability": (
         Reachability,
@@ -38,23 +35,18 @@ SOURCES = {
 }
 
 
-def demonstrations(folder, observations, actions):
-    """Leave an episode of 30 random steps."""
-    obs, action = (batch_space(space, 30) for space in (observations, actions))
-    obs.seed(5), action.seed(5)
-    rows = tree_map(lambda x: np.concatenate([np.asarray(x), np.asarray(x)[:1]]), obs.sample())
-    episode = RecordedEpisode(rows, action.sample(), np.zeros(30, np.float32), False)
-    save_data(folder, 0, EpisodeDataset([episode]))
-    return str(folder)
+def made_for(source_class, folder, space, **more):
+    """A setting for observations of a space, with demonstrations where they are needed."""
+    if source_class.watches:
+        more["data"] = (random_demonstrations(folder, space, ACTIONS["box"]),)
+    return setting(space, ACTIONS["box"], **more)
 
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_learned_reward_goes_on_exactly_from_its_parts(name, space, tmp_path):
     source_class, config, options = SOURCES[name]
-    made = setting(SPACES[space], ACTIONS["box"])
-    if name == "gail":
-        options = {**options, "data": demonstrations(tmp_path / "data", SPACES[space], ACTIONS["box"])}
+    made = made_for(source_class, tmp_path / "data", SPACES[space])
     one, other = (source_class(config(**options), made) for _ in range(2))
     steps = random_steps(made)
     for transition in itertools.islice(steps, 64):
@@ -73,22 +65,20 @@ def test_a_learned_reward_goes_on_exactly_from_its_parts(name, space, tmp_path):
 @pytest.mark.parametrize("name", SOURCES)
 def test_equal_seeds_give_equal_rewards_and_others_do_not(name, tmp_path):
     source_class, config, options = SOURCES[name]
-    if name == "gail":
-        options = {**options, "data": demonstrations(tmp_path, SPACES["picture"], ACTIONS["box"])}
 
     def total(seed):
-        made = setting(SPACES["picture"], ACTIONS["box"], seed=seed)
+        made = made_for(source_class, tmp_path / str(seed), SPACES["picture"], seed=seed)
         source = source_class(config(**options), made)
         return sum(source.reward(each)[0].sum() for each in itertools.islice(random_steps(made), 80))
 
     assert total(0) == total(0)
-    if name != "count":  # whose cells differ only where they are shared
+    if name != "count":  # whose cells differ only where they are shared; first visits share them
         assert total(0) != total(1)
 
 
 CLOCKS = ["--checkpoint-every", "400", "--log-every", "100", "--evaluate-episodes", "1", "--track", "none"]
 RUNS = {
-    "count": ["ppo", "--env", "CartPole-v1", "--steps", "3k", "--bonus", "count"],
+    "count": ["ppo", "--env", "CartPole-v1", "--steps", "3k", "--bonus", "count", "--bonus.first-visits"],
     "rnd": [
         *[
             "dqn",
@@ -118,8 +108,8 @@ RUNS = {
         *["--bonus.history", "800"],
     ],
     "gail": [
-        *["ppo", "--env", "CartPole-v1", "--steps", "3k", "--imitate", "gail", "--bonus", "rnd"],
-        *["--imitate.train-every", "300", "--imitate.data"],
+        *["ppo", "--env", "CartPole-v1", "--steps", "3k", "--reward", "gail", "--bonus", "rnd"],
+        *["--reward.train-every", "300", "--data"],
     ],
 }
 
@@ -132,9 +122,7 @@ def test_a_run_killed_and_resumed_equals_one_left_alone(name, start, tmp_path):
     options = RUNS[name]
     if name == "gail":
         obs = np.random.default_rng(0).normal(size=(31, 4)).astype(np.float32)
-        episode = RecordedEpisode(obs, np.arange(30) % 2, np.ones(30, np.float32), True)
-        save_data(tmp_path / "data", 0, EpisodeDataset([episode]))
-        options = [*options, str(tmp_path / "data")]
+        options = [*options, demonstrations(tmp_path / "data", obs, np.arange(30) % 2)]
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     start(*options, *CLOCKS, "--out", str(alone)).join()
     rows = random.Random(name).randrange(5, len(read_metrics(alone)) - 2)
@@ -169,5 +157,5 @@ def test_the_steps_between_are_those_of_the_collector():
     np.testing.assert_array_equal(transition.reward, expected[0].reward + 0.5)
     np.testing.assert_array_equal(transition.next_obs, expected[0].next_obs)
     assert episodes == ["an episode"] and meter.read() == {"of 0.5": 0.5}
-    replaced = {"imitate": Constant(2.0, True), "bonus": Constant(0.5, False)}
+    replaced = {"reward": Constant(2.0, True), "bonus": Constant(0.5, False)}
     assert Rewarded(Collector(), replaced, meter).step()[0].reward.tolist() == [2.5, 2.5]

@@ -86,3 +86,23 @@ def test_the_bonus_of_the_nth_visit():
     reward, _ = source.reward(one_step(obs, valid=[False, True]))
     assert reward == pytest.approx([0, 0.5 * (1 - 3 / 1000) * 3**-0.5])
     assert source.reward(one_step(obs, valid=[False, False]))[1] == {}
+
+
+def test_only_the_first_visit_of_an_episode_pays():
+    """From 0 to 1 to 0 to 1 and 2: 1 pays 1, 0 nothing (it began there), 1 nothing the second time, 2 pays 1.
+
+    A new episode in 0 is paid for its third visit to 1, 1 / sqrt(3), whatever the other environment does.
+    """
+    source = Count(CountConfig(scale=1.0, first_visits=True), setting(num_envs=2))
+
+    def go(one, other, to, then, first=False, valid=(True, True)):
+        obs, next_obs = (np.array([[x] * 3 for x in pair], np.float32) for pair in ((one, other), (to, then)))
+        return source.reward(one_step(next_obs, obs=obs, first=[first, False], valid=list(valid)))[0].tolist()
+
+    assert go(0, 0, 1, 0, first=True, valid=(True, False)) == [1, 0]
+    assert go(1, 0, 0, 0, valid=(True, False)) == [0, 0]
+    assert go(0, 0, 1, 0, valid=(True, False)) == [0, 0]
+    assert go(1, 0, 2, 0, valid=(True, False)) == [1, 0]
+    # The other comes to 0, which has been visited once, and not in its episode.
+    assert go(0, 5, 1, 0, first=True) == pytest.approx([3**-0.5, 2**-0.5])
+    assert go(1, 0, 0, 0) == [0, 0]

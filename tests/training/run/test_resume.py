@@ -90,9 +90,9 @@ LIKE_OTHERS = ("reinforce with a GRU", "bc with a GRU", "ppo with an LSTM, compi
 
 
 def everything(run_dir):
-    """All that a run leaves, but for the clock on the wall."""
+    """All that a run leaves, but for the clock on the wall and the seconds of the cores."""
     state = json.loads((latest_checkpoint(run_dir) / STATE).read_text())
-    del state["clock"]["seconds"]
+    del state["clock"]["seconds"], state["clock"]["cpu"]
     rows = [
         {name: value for name, value in row.items() if not name.startswith("time/")}
         for row in read_metrics(run_dir)

@@ -57,7 +57,7 @@ def test_our_own_components():
     assert find_component("memory", "none") is NoMemory
 
 
-@pytest.mark.parametrize("kind", ["agent", "encoder", "memory", "bonus", "imitate"])
+@pytest.mark.parametrize("kind", ["agent", "encoder", "memory", "bonus", "reward"])
 def test_every_name_leads_to_a_component(kind):
     names = component_names(kind)
     assert names == sorted(names) and names

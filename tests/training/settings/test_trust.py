@@ -251,7 +251,7 @@ def test_modules_here_do_not_stand_for_others(here, capsys):
         ("encoder", "world-model:somewhere", True),  # whose own config is looked at
         ("memory", "a:B", False),
         ("file", "../ant.xml", False),
-        ("imitate", "a:B", False),
+        ("reward", "a:B", False),
     ],
 )
 def test_what_a_file_may_name(kind, name, allowed, capsys):
