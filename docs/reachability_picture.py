@@ -1,4 +1,4 @@
-"""Draw docs/reachability.png: `python docs/reachability_picture.py [PICTURE]`, half a minute on one core.
+"""Draw docs/pictures/reachability.png: `python docs/reachability_picture.py [PICTURE]`, half a minute on one core.
 
 A siamese network watches eight random walkers in a maze. It is told the name of each place, and neither where the
 places are nor where the walls. Then it says of three places how near they are to all others.
@@ -117,4 +117,4 @@ def draw(path: Path, walls: np.ndarray, near: np.ndarray, marked: list[int]) -> 
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "reachability.png")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "pictures" / "reachability.png")

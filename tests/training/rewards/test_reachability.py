@@ -120,5 +120,5 @@ def test_the_picture_of_the_maze_is_drawn(tmp_path, capsys):
     script = runpy.run_path(str(docs / "reachability_picture.py"))
     script["main"](tmp_path / "maze.png", num_steps=1200)
     assert float(capsys.readouterr().out.split()[-1]) > 0.6
-    for picture in (tmp_path / "maze.png", docs / "reachability.png"):
+    for picture in (tmp_path / "maze.png", docs / "pictures" / "reachability.png"):
         assert 1_000 < picture.stat().st_size < 100_000
