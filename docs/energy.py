@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from palaestra.training.comparison.analysis import LEARNED
+
 RESULTS = Path(__file__).parent / "results"
-# An environment is learned where an evaluation reaches this part of the way from random actions to a good agent.
-LEARNED = 0.9
 HEAD = [
     "| suite | environment | agents | return to reach | seconds | core-seconds | times less |",
     "|---|---|---|---|---|---|---|",

@@ -14,6 +14,7 @@ from ...networks.normalize import RunningNormalizer
 from ...networks.observations import PictureConfig, Planes, torch_flatten
 from ...networks.pictures import is_picture
 from ...networks.vectors import VECTOR_SPACES, flat_size, leaf_observations, leaf_spaces
+from ..settings.resources import computed_bytes
 
 # In running deviations, as in Burda et al. 2018 (arXiv:1810.12894), section 2.4.
 CLIP = 5.0
@@ -87,12 +88,6 @@ class Features(nn.Module):
     @torch.no_grad()
     def row_bytes(self) -> int:
         """Bytes that its layers compute for one observation."""
-        sizes: list[int] = []
-        layers = [layer for layer in self.modules() if not list(layer.children())]
-        hooks = [layer.register_forward_hook(lambda *call: sizes.append(call[2].nbytes)) for layer in layers]
         device = next(self.parameters()).device
         planes = [torch.zeros(1, *shape, device=device) for shape in self.shapes]
-        self(planes, torch.zeros(1, self.width, device=device))
-        for hook in hooks:
-            hook.remove()
-        return sum(sizes)
+        return computed_bytes(self, lambda: self(planes, torch.zeros(1, self.width, device=device)))

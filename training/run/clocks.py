@@ -6,13 +6,13 @@ import multiprocessing
 import os
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ...agents.agent import Metrics
 from ...envs.vector import Episode
+from ..settings.resources import cpu_seconds_of
 from ..tracking.tracker import Tracker
 
 
@@ -28,17 +28,7 @@ def cpu_seconds() -> float:
     """
     times = os.times()
     ended = times.user + times.system + times.children_user + times.children_system
-    return ended + sum(cpu_seconds_of(worker.pid) for worker in multiprocessing.active_children())
-
-
-def cpu_seconds_of(pid: int | None) -> float:
-    """CPU seconds of a process that runs, 0 where they are not known."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    # The name, in brackets, is the second field of the line; user and system time are the 14th and 15th.
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return ended + sum(cpu_seconds_of(str(worker.pid)) for worker in multiprocessing.active_children())
 
 
 @dataclass

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,25 +85,33 @@ def update_bytes(
     modules = (module for part in parts.values() if isinstance(part, nn.Module) for module in part.modules())
     torsos = {id(module): module for module in modules if isinstance(module, Torso)}
     obs = tree_map(lambda x: torch.from_numpy(np.array(x)), create_empty_array(space, n=2))
+    total = 0
+    for torso in torsos.values():
+        device = next(iter(torso.parameters()), torch.empty(0)).device
+        there = tree_map(lambda x, device=device: x.to(device), obs)
+        total += computed_bytes(torso, partial(torso.single_step, there))
+        # Encoders compute in float32 what pictures have as bytes.
+        total += sum(4 * leaf.numel() for leaf in tree_leaves(obs))
+    rows = max([batch_size, *(store.at_once for store in stores)])
+    return 2 * rows * total // 2
+
+
+def computed_bytes(module: nn.Module, call: Callable[[], Any]) -> int:
+    """Bytes that the layers of a module compute in a call of it."""
     sizes: list[int] = []
 
-    def count(module: nn.Module, arguments: Any, output: Any) -> None:
+    def count(layer: nn.Module, arguments: Any, output: Any) -> None:
         leaves = output if isinstance(output, tuple) else (output,)
         # What only passes through is not counted twice.
         new = (leaf for leaf in leaves if not any(leaf is given for given in arguments))
         sizes.extend(leaf.nbytes for leaf in new if isinstance(leaf, torch.Tensor))
 
-    for torso in torsos.values():
-        layers = [module for module in torso.modules() if not list(module.children())]
-        hooks = [layer.register_forward_hook(count) for layer in layers]
-        device = next(iter(torso.parameters()), torch.empty(0)).device
-        torso.single_step(tree_map(lambda x, device=device: x.to(device), obs))
-        for hook in hooks:
-            hook.remove()
-        # Encoders compute in float32 what pictures have as bytes.
-        sizes.extend(4 * leaf.numel() for leaf in tree_leaves(obs))
-    rows = max([batch_size, *(store.at_once for store in stores)])
-    return 2 * rows * sum(sizes) // 2
+    layers = [layer for layer in module.modules() if not list(layer.children())]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    call()
+    for hook in hooks:
+        hook.remove()
+    return sum(sizes)
 
 
 def resident_memory(process: str = "self") -> int:
@@ -112,6 +121,16 @@ def resident_memory(process: str = "self") -> int:
         return pages * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError, AttributeError):  # no Linux, or it has ended
         return 0
+
+
+def cpu_seconds_of(process: str = "self") -> float:
+    """Seconds that CPU cores have worked for a process; 0 where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        # The name, in brackets, is the second field of the line; user and system time are the 14th and 15th.
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, AttributeError):  # no Linux, or it has ended
+        return 0.0
 
 
 def family_memory(process: str = "self") -> int:
