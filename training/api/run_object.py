@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ..tracking.return_text import return_text
 from .envs.backends.failure import EnvironmentFailedError
 from .envs.outside import short_name
 from .passed import Passed
@@ -154,7 +155,7 @@ class Run:
         text = f"Run({str(self.folder)!r})"
         with suppress(UsageError):
             found = describe_run(self.folder)
-            value = "" if found.return_mean is None else f", return {found.return_mean:.1f}"
+            value = "" if found.return_mean is None else f", return {return_text(found.return_mean)}"
             done = f"{found.step:,} steps" if found.finished else f"{found.step:,} of {found.steps:,} steps"
             who = f"{short_name(found.agent)} on {short_name(found.env)}"
             text = f"Run({who}, seed {found.seed}, {done}{value}, {self.folder})"

@@ -21,6 +21,7 @@ from ..settings.usage import UsageError, nearest
 from ..tracking.metrics_file import read_metrics
 from ..tracking.progress import duration
 from ..tracking.provenance import surroundings
+from ..tracking.return_text import return_text
 from .peers import TRAIN, missing
 from .tasks import BENCHMARKS, Benchmark, ReplayBenchmark
 
@@ -109,7 +110,7 @@ def format_bench(report: dict[str, Any]) -> str:
     ]
     for row in report["results"]:
         returns = " / ".join(
-            "-" if x is None else f"{x:.1f}" for x in (row["return_ours"], row["return_theirs"])
+            "-" if x is None else return_text(x) for x in (row["return_ours"], row["return_theirs"])
         )
         memory = f"{row['peak_mb_ours']:.0f} / {row['peak_mb_theirs']:.0f}"
         speed = f"{row['ours']:>12,.0f}{row['theirs']:>12,.0f}{row['ratio']:>8.2f}"

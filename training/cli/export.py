@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from ..tracking.return_text import return_text
 from .terminal.options import JsonSwitch, TrustSwitch, read_options
 from .terminal.output import DONE, print_result
 
@@ -50,7 +51,7 @@ def describe(report: dict[str, Any]) -> str:
         f"inputs   {_ports(report['inputs'])}",
         f"outputs  {_ports(report['outputs'])}",
         f"checked  the same actions as the run's for {checked['observations']:,} random observations and in an episode "
-        f"of {checked['episode_steps']:,} steps (return {checked['episode_return']:.1f})",
+        f"of {checked['episode_steps']:,} steps (return {return_text(checked['episode_return'])})",
     ]
     if checked["ties"]:
         lines.append(f"         {checked['ties']} times another action that is worth the same")

@@ -10,6 +10,7 @@ from ..settings.arguments import option_value, option_words
 from ..settings.config import load_plain_config, to_dict
 from ..settings.trust import command_for
 from ..settings.usage import UsageError, nearest
+from ..tracking.return_text import return_text, return_texts
 from .terminal.output import DONE, FAILURE, exit_code
 
 if TYPE_CHECKING:
@@ -115,13 +116,12 @@ def describe_group(result: GroupResult) -> str:
             continue
         summary = each.evaluation.summary()
         returns.append(summary["return_mean"])
-        lines.append(f"  {folder}: {each.step:,} steps, return {summary['return_mean']:.1f}")
+        lines.append(f"  {folder}: {each.step:,} steps, return {return_text(summary['return_mean'])}")
     if returns:
         mean = sum(returns) / len(returns)
         spread = (sum((each - mean) ** 2 for each in returns) / len(returns)) ** 0.5
-        lines.append(
-            f"  return   {mean:.1f} +- {spread:.1f} over seeds ({min(returns):.1f} to {max(returns):.1f})"
-        )
+        middle, deviation, least, most = return_texts(mean, spread, min(returns), max(returns))
+        lines.append(f"  return   {middle} +- {deviation} over seeds ({least} to {most})")
     if done:
         seconds = max(each.seconds for each in done)
         steps = sum(each.step for each in done)

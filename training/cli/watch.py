@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from ..tracking.return_text import return_text
 from .terminal.options import Count, TrustSwitch, read_options
 from .terminal.output import DONE
 
@@ -37,7 +38,7 @@ def watch(arguments: list[str]) -> int:
     from ..run.signals import stopping_signals
 
     def say_how_it_went(episode: Episode) -> None:
-        print(f"return {episode.episode_return:.2f} in {episode.length:,} steps", flush=True)
+        print(f"return {return_text(episode.episode_return)} in {episode.length:,} steps", flush=True)
 
     with stopping_signals():
         watch_run(

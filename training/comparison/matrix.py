@@ -29,6 +29,7 @@ from ..settings.train_options import for_components
 from ..settings.typed import option_name
 from ..settings.usage import UsageError
 from ..tracking.progress import say
+from ..tracking.return_text import return_text
 from .references import reference_scores
 from .suites import flat
 
@@ -168,7 +169,7 @@ def table(cells: list[Cell]) -> list[str]:
 def cell_text(cell: Cell) -> str:
     """Mean over seeds, how many they are, and after how many steps."""
     mean = sum(cell.scores.values()) / len(cell.scores)
-    return f"{mean:.2f} ({len(cell.scores)})" if abs(mean) < 10 else f"{mean:.1f} ({len(cell.scores)})"
+    return f"{return_text(mean)} ({len(cell.scores)})"
 
 
 def ordered(cells: list[Cell]) -> list[Cell]:

@@ -11,6 +11,7 @@ from typing import TextIO
 
 from ..tracking.metrics_file import METRICS_FILE
 from ..tracking.progress import duration
+from ..tracking.return_text import return_text
 from .jobs import SCORE_FILE, Outcome
 from .suites import PlannedRun
 
@@ -92,7 +93,7 @@ def _row(
     scores = [value for run in done if (value := _value(run.folder)) is not None]
     shares = [share for run in runs if run not in done and (share := _progress(run)) is not None]
     count = f"{len(done) - failed}/{len(runs)}" + (f", {failed} failed" if failed else "")
-    mean = f"{sum(scores) / len(scores):.1f}" if scores else ""
+    mean = return_text(sum(scores) / len(scores)) if scores else ""
     return env, label, count, " ".join(f"{share:.0%}" for share in shares), mean
 
 
@@ -105,7 +106,7 @@ def _value(folder: Path) -> float | None:
 
 def _score(folder: Path) -> str:
     value = _value(folder)
-    return "" if value is None else f"return {value:.1f}"
+    return "" if value is None else f"return {return_text(value)}"
 
 
 def _progress(run: PlannedRun) -> float | None:

@@ -20,6 +20,7 @@ from ..settings.trust import trusts_everything
 from ..settings.usage import UsageError
 from ..settings.yaml_files import dump_yaml, save_yaml
 from ..tracking.progress import say
+from ..tracking.return_text import return_text
 from .jobs import GroupSeeds, Job
 from .processes import begin, last_line, worker_count
 from .ray_launcher import RayCluster, RayCommand
@@ -193,7 +194,7 @@ class Sweep:
         else:
             value = sum(results) / len(results)
             self.study.tell(trial, value)
-            say(f"{folder.name}: return {value:.1f}  {chosen}")
+            say(f"{folder.name}: return {return_text(value)}  {chosen}")
 
     def _train_together(self, trial: optuna.Trial, config: Path) -> None:
         """Train all runs of a trial in one process; what it leaves undone, `_result` does run by run."""
@@ -301,7 +302,7 @@ class Sweep:
             values = trial_values(self.space, nested(rows[0]["options"]))
             del values["env"], values["threads"]
             text = dump_yaml(values)
-            best.write_text(f"# Best of {len(rows)} trials: return {rows[0]['value']:.1f}.\n{text}")
+            best.write_text(f"# Best of {len(rows)} trials: return {return_text(rows[0]['value'])}.\n{text}")
             report["best"] = str(best)
         return report
 
@@ -315,7 +316,7 @@ def format_sweep(report: dict[str, Any]) -> str:
     """The ten best trials, and where the best one's options are."""
     lines = [f"{report['agent']} on {report['env']}: {len(report['trials'])} trials"]
     for row in report["trials"][:10]:
-        value = "pruned" if row["value"] is None else f"{row['value']:.1f}"
+        value = "pruned" if row["value"] is None else return_text(row["value"])
         chosen = "  ".join(f"{name} {short_value(option)}" for name, option in row["options"].items())
         lines.append(f"  {value:>9}  {row['trial']:<9} {chosen}")
     if "best" in report:

@@ -10,6 +10,7 @@ import numpy as np
 from ...networks.tree import concatenated, fingerprint, tree_leaves
 from ...world_models.datasets import EpisodeDataset
 from ..run.checkpoint import CheckpointCorruptError
+from ..tracking.return_text import return_text
 
 
 class FlatEpisodes:
@@ -45,7 +46,7 @@ class FlatEpisodes:
         returns = [float(episode.reward.sum(dtype=np.float64)) for episode in self.episodes.episodes]
         return (
             f"{len(self.episodes)} demonstrations to {purpose}, {len(self):,} steps, mean return "
-            f"{np.mean(returns):.1f}"
+            f"{return_text(float(np.mean(returns)))}"
         )
 
     @cached_property

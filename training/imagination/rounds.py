@@ -32,6 +32,7 @@ from ..settings.config import RunConfig
 from ..settings.seeds import DATA_SEED
 from ..settings.usage import as_usage_errors
 from ..tracking.progress import Progress, say
+from ..tracking.return_text import return_text
 from ..tracking.tracker import Tracker
 from .dream_envs import DreamBackend
 from .dyna_options import CycleConfig, model_config
@@ -135,7 +136,7 @@ class Round:
             collector.agent = self.agent if self.index else random
             with self.session.acting():
                 collected, returns = record(collector, steps, self.session.signals)
-        mean = f", mean return {sum(returns) / len(returns):.1f}" if returns else ""
+        mean = f", mean return {return_text(sum(returns) / len(returns))}" if returns else ""
         self.say(f"{collected.num_steps:,} real steps, {len(returns)} episodes ended{mean}")
         return collected
 

@@ -9,6 +9,7 @@ from ...envs.backends.failure import EnvironmentFailedError, RemoteError
 from ...envs.outside import short_name
 from ..settings.config import load_plain_config, to_dict
 from ..settings.trust import command_for
+from ..tracking.return_text import return_texts
 from .checkpoint import latest_checkpoint, list_checkpoints
 from .session import Result
 
@@ -40,12 +41,14 @@ def describe(run_dir: Path, result: Result) -> str:
         return f"stopped at step {result.step:,}; go on with: {command}"
     assert result.evaluation is not None
     summary = result.evaluation.summary()
+    mean, deviation, least, most = return_texts(
+        *(summary[f"return_{each}"] for each in ("mean", "std", "min", "max"))
+    )
     speed = result.step / result.seconds if result.seconds > 0 else 0.0
     lines = {
         "run": str(run_dir),
         "trained": f"{result.step:,} steps in {result.seconds:.1f} s ({speed:,.0f} steps/s)",
-        "return": f"{summary['return_mean']:.1f} +- {summary['return_std']:.1f} over {summary['episodes']} "
-        f"evaluation episodes (min {summary['return_min']:.1f}, max {summary['return_max']:.1f})",
+        "return": f"{mean} +- {deviation} over {summary['episodes']} evaluation episodes (min {least}, max {most})",
         "curve": str(run_dir / "learning_curve.png"),
         "next": command_for(
             to_dict(result.config), "evaluate", run_dir, "--episodes", 100, "--video", run_dir / "videos"

@@ -11,6 +11,7 @@ from ..settings.usage import UsageError
 from ..tracking.evaluations_file import EVALUATIONS_FILE as EVALUATIONS_FILE
 from ..tracking.evaluations_file import read_evaluations, read_json
 from ..tracking.metrics_file import METRICS_FILE, read_metrics
+from ..tracking.return_text import return_text
 from .checkpoint import list_checkpoints
 from .folder import CYCLE_FILE
 
@@ -98,7 +99,7 @@ def format_runs(runs: list[RunInfo]) -> str:
     rows = [("run", "agent", "env", "seed", "steps", "return", "")]
     for run in runs:
         done = f"{run.step:,}" if run.finished else f"{run.step:,} of {run.steps:,}"
-        value = "-" if run.return_mean is None else f"{run.return_mean:.1f}"
+        value = "-" if run.return_mean is None else return_text(run.return_mean)
         state = f"damaged: {run.damaged}" if run.damaged else "" if run.finished else "unfinished"
         rows.append((run.path, run.agent, run.env, str(run.seed), done, value, state))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

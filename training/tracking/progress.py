@@ -14,6 +14,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from .return_text import return_text, return_texts
+
 EPISODES = 100
 BAR_SECONDS, NOTEBOOK_SECONDS, LINE_SECONDS = 0.1, 0.5, 5.0
 # Speed is measured over this long: an average since the start would hide that an agent begins to learn.
@@ -126,7 +128,7 @@ class Progress:
 
     def _return_text(self) -> str:
         """Mean return of the last episodes; empty where none has ended."""
-        return f"{sum(self._returns) / len(self._returns):.1f}" if self._returns else ""
+        return return_text(sum(self._returns) / len(self._returns)) if self._returns else ""
 
 
 class GroupProgress(Progress):
@@ -147,7 +149,8 @@ class GroupProgress(Progress):
             return ""
         mean = sum(means) / len(means)
         spread = (sum((each - mean) ** 2 for each in means) / len(means)) ** 0.5
-        return f"{mean:.1f} +- {spread:.1f} over {len(means)} seeds ({min(means):.1f} to {max(means):.1f})"
+        middle, deviation, least, most = return_texts(mean, spread, min(means), max(means))
+        return f"{middle} +- {deviation} over {len(means)} seeds ({least} to {most})"
 
 
 def duration(seconds: float) -> str:

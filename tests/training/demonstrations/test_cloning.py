@@ -27,7 +27,7 @@ def test_a_probe_is_solved_recorded_cloned_and_the_clone_evaluated(tmp_path, cap
     words = ["train", "bc", "--env", PROBE, "--data", demo, "--steps", "4k", *options, *SHORT, "--out", clone]
     assert run(words) == 0
     said = capsys.readouterr()
-    assert "36 demonstrations to learn from, 36 steps, mean return 1.0; 4,000 steps are 111.1" in said.err
+    assert "36 demonstrations to learn from, 36 steps, mean return 1.00; 4,000 steps are 111.1" in said.err
     assert run(["evaluate", clone, "--episodes", "30", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["return_mean"] == 1.0 and found["agent"] == "bc" and found["steps_trained"] == 4000

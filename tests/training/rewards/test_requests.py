@@ -126,7 +126,7 @@ def test_a_plan_counts_demonstrations_and_says_how_many_there_are(capsys, tmp_pa
     data = demonstrations(tmp_path, np.zeros((11, 4), np.float32), np.zeros(10, np.int64))
     plan, said = told([*CARTPOLE, "--reward", "gail", "--data", data], capsys)
     assert plan["demonstrations"] == in_mb(2 * (11 * 16 + 10 * 12))
-    assert "note: 1 demonstrations to imitate, 10 steps, mean return 0.0" in said
+    assert "note: 1 demonstrations to imitate, 10 steps, mean return 0.00" in said
 
 
 def test_a_run_with_a_bonus_begins_with_parts_of_another_one(tmp_path, capsys):

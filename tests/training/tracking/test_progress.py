@@ -73,7 +73,7 @@ def test_speed_and_return_are_recent_ones(clock):
         clock.now += 1
         progress.update(6000 + second * 10, [1.0, 1.0])
     last = stream.getvalue().splitlines()[-1]
-    assert last == "step 6600/10000  return 1.0  10 steps/s  5 min 40 s left"
+    assert last == "step 6600/10000  return 1.00  10 steps/s  5 min 40 s left"
 
 
 def test_on_a_terminal_a_bar_shows_the_same(clock):

@@ -6,6 +6,7 @@ import base64
 from html import escape
 from typing import Any
 
+from ...tracking.return_text import return_digits
 from .chart_style import VERDICT_COLORS
 from .charts import Chart
 from .tables import Table, short
@@ -112,20 +113,20 @@ def meetings(findings: dict[str, Any], pair: dict[str, Any]) -> str:
         sides = [cells[row["environment"], pair[side]] for side in ("first", "second")]
         steps = " / ".join(dict.fromkeys(short(side["steps"]) for side in sides))
         runs = " / ".join(dict.fromkeys(str(len(side["runs"])) for side in sides))
-        rows.append(
-            [escape(row["environment"]), steps, runs, *(cell(side["mean"]) for side in sides), *judged(row)]
-        )
+        digits = return_digits(*(side["mean"][0] for side in sides))
+        means = (cell(side["mean"], digits) for side in sides)
+        rows.append([escape(row["environment"]), steps, runs, *means, *judged(row)])
     rows.append(["<strong>all</strong>", "", "", "", "", *judged(pair)])
     header = ["environment", "steps", "runs", pair["first"], pair["second"], "", f"{pair['first']} is"]
     title = f"<h3>{escape(pair['first'])} against {escape(pair['second'])}</h3>"
     return title + table([escape(each) for each in header], rows)
 
 
-def cell(mean: list[float | None]) -> str:
+def cell(mean: list[float | None], digits: int) -> str:
     """A mean with its interval in small print."""
     value, low, high = mean
-    return f"<strong>{value:.1f}</strong>" + (
-        "" if low is None else f" <small>[{low:.1f}, {high:.1f}]</small>"
+    return f"<strong>{value:.{digits}f}</strong>" + (
+        "" if low is None else f" <small>[{low:.{digits}f}, {high:.{digits}f}]</small>"
     )
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ...tracking.return_text import return_digits
+
 Table = tuple[list[str], list[list[str]]]
 Value = list[float | None]
 # What users read of what is measured.
@@ -94,7 +96,8 @@ def meetings_table(findings: dict[str, Any], pair: dict[str, Any]) -> Table:
         equal = ours["steps"] == theirs["steps"]
         steps = short(ours["steps"]) if equal else f"{short(ours['steps'])}, {short(theirs['steps'])}"
         counts = dict.fromkeys((str(len(ours["runs"])), str(len(theirs["runs"]))))
-        both = [measured(ours["mean"], 1), measured(theirs["mean"], 1)]
+        digits = return_digits(ours["mean"][0], theirs["mean"][0])
+        both = [measured(side["mean"], digits) for side in (ours, theirs)]
         chance = measured(row["probability"])
         rows.append([row["environment"], steps, ", ".join(counts), *both, chance, row["verdict"]])
     return ["environment", "steps", "runs", first, second, f"P({first} wins)", f"{first} is"], rows
