@@ -88,6 +88,17 @@ def test_core_seconds_until_it_is_learned(write):
     assert rows[0] == ["CartPole-v1", "ppo", "3 of 3", "0.5", "2.2"]
 
 
+def test_small_returns_and_environments_without_reference_scores_are_reported(tmp_path):
+    """Two meetings in an environment that nothing is known of, with returns between 0 and 1; with charts."""
+    scores = {"ppo": 0.96, "sb3/ppo": 0.0, "sb3/ppo tuned": 0.94}
+    runs = [run(agent, "MyMaze-v0", seed, score) for agent, score in scores.items() for seed in range(3)]
+    pairs = [("ppo", "sb3/ppo"), ("ppo", "sb3/ppo tuned")]
+    report.write_report(analyze(Results("mazes", runs, pairs, {})), tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "| MyMaze-v0 | 1k | 3 | 0.96 [0.96, 0.96] | 0.94 [0.94, 0.94] |" in text
+    assert "<strong>0.96</strong>" in (tmp_path / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     "halves",
     [

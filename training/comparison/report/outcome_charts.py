@@ -91,7 +91,8 @@ def returns(findings: dict[str, Any]) -> Figure:
 def profiles(findings: dict[str, Any], teams: list[list[str]]) -> Figure | None:
     """Performance profiles: of all, and of each team in the environments of all its agents."""
     panels: list[tuple[str, dict[str, dict[str, list[float]]]]] = []
-    if findings["overall"]:
+    # Environments without reference scores have none to draw.
+    if findings["overall"] and any(findings["overall"]["normalized"]):
         names = (findings["overall"]["first"], findings["overall"]["second"])
         panels.append(("all meetings", dict(zip(names, findings["overall"]["normalized"], strict=True))))
     for team in teams:

@@ -39,10 +39,11 @@ def scores_table(findings: dict[str, Any]) -> Table:
             row["contestant"],
             short(row["steps"]),
             str(len(row["runs"])),
-            measured(row["mean"], 1),
-            measured(row["iqm"], 1),
+            measured(row["mean"], digits),
+            measured(row["iqm"], digits),
         ]
         for row in findings["table"]
+        for digits in [return_digits(row["mean"][0])]
     ]
     return header, rows
 
