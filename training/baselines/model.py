@@ -19,7 +19,7 @@ from gymnasium import spaces
 
 from ...agents.agent import Store
 from ...envs.vector import Envs, Episode
-from ...networks.pictures import is_picture
+from ...networks.pictures import is_picture, picture_layout
 from ...networks.tree import tree_leaves
 from ..run.build import choose_device
 from ..settings.config import RunConfig
@@ -150,6 +150,8 @@ def takes_masks(algorithm: type[Any]) -> bool:
 def choose_policy(name: str, algorithm: type[Any], space: spaces.Space) -> str:
     """Return the policy class for observations: MlpPolicy, CnnPolicy or MultiInputPolicy, or their recurrent kin.
 
+    Pictures that Stable-Baselines3's convolutions refuse, such as MiniGrid's and MinAtar's, go to MlpPolicy.
+
     Raises:
         UsageError: the algorithm has none of that name.
     """
@@ -158,7 +160,7 @@ def choose_policy(name: str, algorithm: type[Any], space: spaces.Space) -> str:
         if name not in known:
             raise UsageError(f"policy: unknown policy {name!r}; {nearest(name, known)}")
         return name
-    beginning = "MultiInput" if isinstance(space, spaces.Dict) else "Cnn" if is_picture(space) else "Mlp"
+    beginning = "MultiInput" if isinstance(space, spaces.Dict) else "Cnn" if takes_cnn(space) else "Mlp"
     fitting = [alias for alias in known if alias.startswith(beginning)]
     if not fitting:
         got = " ".join(str(space).split())
@@ -166,6 +168,17 @@ def choose_policy(name: str, algorithm: type[Any], space: spaces.Space) -> str:
             f"{algorithm.__name__} has no policy for {got} (policies: {', '.join(known) or 'none'})"
         )
     return fitting[0]
+
+
+def takes_cnn(space: spaces.Space) -> bool:
+    """Whether Stable-Baselines3's only convolutions can take a space: whole bytes, 36x36 or more."""
+    from stable_baselines3.common.preprocessing import is_image_space
+
+    if not is_picture(space) or not is_image_space(space):
+        return False
+    assert space.shape is not None
+    layout = picture_layout(space.shape)
+    return min(layout.height, layout.width) >= 36
 
 
 def frozen(normalizer: Any) -> ObservationNormalizer | None:

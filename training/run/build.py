@@ -24,6 +24,7 @@ from ...networks.layers import initialized
 from ...networks.torso import Torso, build_torso
 from ..settings.components import component_names, find_component
 from ..settings.config import RunConfig
+from ..settings.default_encoder import has_large_pictures
 from ..settings.planning import schedule_total
 from ..settings.providers import DREAM_BACKEND, MODEL_MEMORY, load_provider
 from ..settings.seeds import EVALUATION_SEED
@@ -133,7 +134,7 @@ def on_this_machine(config: RunConfig, whose: object = "the run") -> RunConfig:
             f"note: {whose} compiles its updates, for which there is no C++ compiler here; it goes on without"
         )
         compile = "off"
-    threads = config.threads or (usable_cores() if takes_pictures(config.encoder) else 1)
+    threads = config.threads or (usable_cores() if takes_large_pictures(config) else 1)
     return replace(config, device=device, compile=compile, threads=threads)  # type: ignore[arg-type]
 
 
@@ -168,9 +169,13 @@ def resolve(config: RunConfig) -> RunConfig:
     )
 
 
-def takes_pictures(encoder: str) -> bool:
-    """Whether an encoder is one of pictures, which many threads make faster; small networks get slower."""
-    return bool(find_component("encoder", encoder).shared_by_default)
+def takes_large_pictures(config: RunConfig) -> bool:
+    """Whether a run's encoder is one of pictures that many threads make faster; small networks get slower."""
+    if not find_component("encoder", config.encoder).shared_by_default:
+        return False
+    return has_large_pictures(
+        config.env, config.env_kwargs, tuple(config.env_options.wrappers), config.backend
+    )
 
 
 def torso_factory(

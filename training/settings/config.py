@@ -113,8 +113,8 @@ class RunConfig:
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile updates, or the LSTM or GRU in them; auto does so where enough of them are planned to pay for it."""
     threads: Annotated[int, Ge(0)] = 0
-    """Threads of torch; 0 is one for vectors (more make small networks slower), and for images every core that this
-    process may use."""
+    """Threads of torch; 0 is every core that this process may use for pictures of 36x36 or more, and one for all
+    else (more make small networks slower)."""
     data: tuple[str, ...] = ()
     """Demonstrations, for bc and --reward gail: folders of `palaestra record`, and minari:NAME."""
     episodes: Annotated[int, Ge(0)] = 0

@@ -1,6 +1,7 @@
 """Stable-Baselines3 as agents: the same environments, metrics, evaluation and folders as ours."""
 
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.training.baselines import algorithms as baselines
 from palaestra.training.baselines import loop as baseline_loop
 from palaestra.training.baselines.config import as_schedule, baseline_config_class, constructor_arguments
+from palaestra.training.baselines.model import choose_policy
 from palaestra.training.baselines.vec_env import as_vec_env
 from palaestra.training.cli.main import run as palaestra
 from palaestra.training.run.folder import default_run_dir
@@ -147,6 +149,26 @@ def test_an_algorithm_leaves_what_our_agents_leave(agent, tmp_path):
     assert info.finished and info.step == 400
 
 
+@pytest.mark.parametrize(
+    ("space", "policy"),
+    [
+        (spaces.Box(0, 255, (84, 84, 3), np.uint8), "CnnPolicy"),
+        (spaces.Box(0, 255, (7, 7, 3), np.uint8), "MlpPolicy"),  # too small
+        (spaces.Box(0, 10, (64, 64, 3), np.uint8), "MlpPolicy"),  # not whole bytes
+        (spaces.Box(0, 1, (10, 10, 4), bool), "MlpPolicy"),  # MinAtar's
+        (spaces.Box(0, 1, (10, 5), np.float32), "MlpPolicy"),
+        (spaces.Dict(camera=spaces.Box(0, 255, (84, 84, 3), np.uint8)), "MultiInputPolicy"),
+    ],
+)
+def test_pictures_that_their_convolutions_refuse_go_to_perceptrons(space, policy):
+    assert choose_policy("auto", stable_baselines3.PPO, space) == policy
+
+
+def test_small_pictures_are_learned_from(tmp_path):
+    start_run(config_of("sb3/ppo", "palaestra/Catch-v0", 64, agent=SMALL_PPO), tmp_path / "run")
+    assert describe_run(tmp_path / "run").finished
+
+
 def test_masks_reach_the_algorithm(tmp_path):
     start_run(config_of("sb3/maskable_ppo", "Masked-v0", agent=SMALL_PPO), tmp_path / "run")
     policy = load_policy(tmp_path / "run")
@@ -236,7 +258,7 @@ def test_options_become_arguments():
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_a_preset_is_understood(path):
-    agent, env = f"sb3/{path.parent.name}", path.stem.replace("palaestra_", "palaestra/")
+    agent, env = f"sb3/{path.parent.name}", re.sub("^(palaestra|MinAtar)_", r"\1/", path.stem)
     values = load_yaml(path)
     config = config_of(agent, env, **{k: v for k, v in values.items() if k not in ("steps", "num_envs")})
     checked(config)

@@ -7,7 +7,8 @@ from gymnasium import spaces
 
 from palaestra.networks.encoders.cnn import CNN
 from palaestra.networks.encoders.mlp import MLP
-from palaestra.training.run.build import check_encoder, env_spec, evaluation_spec
+from palaestra.training.run import build
+from palaestra.training.run.build import check_encoder, env_spec, evaluation_spec, on_this_machine
 from palaestra.training.settings.config import run_config
 from palaestra.training.settings.default_encoder import default_encoder
 from palaestra.training.settings.train_options import read_train_options
@@ -44,6 +45,21 @@ def test_a_picture_among_other_things():
     finally:
         gymnasium.registry.clear()
         gymnasium.registry.update(before)
+
+
+@pytest.mark.parametrize(
+    ("env", "options", "threads"),
+    [
+        ("CartPole-v1", {}, 1),
+        (CATCH, {}, 1),  # 10 x 5
+        ("palaestra/CartPolePixels-v0", {}, 7),
+        ("palaestra/CartPolePixels-v0", {"encoder": "mlp"}, 1),
+        (CATCH, {"threads": 3}, 3),
+    ],
+)
+def test_many_threads_are_for_large_pictures(monkeypatch, env, options, threads):
+    monkeypatch.setattr(build, "usable_cores", lambda: 7)
+    assert on_this_machine(run_config({"agent": "ppo", "env": env, **options})).threads == threads
 
 
 def test_it_is_what_a_run_records():
