@@ -102,7 +102,19 @@ def test_the_suite_of_memories_has_agents_without_one(tmp_path):
 
 @pytest.mark.filterwarnings("ignore")  # SWIG's, where Box2D is imported
 def test_shipped_suites_ask_for_runs_that_can_be_configured(tmp_path):
-    assert suite_names() == ["atari", "box2d", "classic", "memory", "minigrid", "mujoco", "quick", "readme"]
+    names = [
+        "atari",
+        "box2d",
+        "classic",
+        "masks",
+        "memory",
+        "minatar",
+        "minigrid",
+        "mujoco",
+        "quick",
+        "readme",
+    ]
+    assert suite_names() == names
     for name in suite_names():
         runs = plan(read_suite(name), tmp_path)
         assert len({run.folder for run in runs}) == len(runs) >= 6
@@ -187,7 +199,8 @@ def test_an_agent_has_one_number_of_steps_in_an_environment(tmp_path):
     [
         (
             [],
-            "what shall be compared? a suite (atari, box2d, classic, memory, minigrid, mujoco, quick, readme)",
+            "what shall be compared? a suite (atari, box2d, classic, masks, memory, minatar, minigrid, mujoco, quick, "
+            "readme)",
         ),
         (["quik"], "there is no suite 'quik'; did you mean 'quick'?"),
         (["quick", "nowhere"], "is not a folder of runs"),
