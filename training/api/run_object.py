@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..tracking.return_text import return_text
 from .envs.backends.failure import EnvironmentFailedError
 from .envs.outside import short_name
 from .passed import Passed
@@ -25,6 +24,7 @@ from .training.settings.usage import UsageError
 from .training.settings.yaml_files import load_yaml
 from .training.tracking.evaluations_file import read_evaluations
 from .training.tracking.metrics_file import read_metrics
+from .training.tracking.return_text import return_text
 from .within import pass_on, within
 
 

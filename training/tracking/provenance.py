@@ -25,6 +25,8 @@ PACKAGES = (
     "Box2D",
     "mujoco",
     "ale-py",
+    "minigrid",
+    "minatar",
 )
 
 
