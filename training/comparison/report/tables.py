@@ -39,11 +39,9 @@ def scores_table(findings: dict[str, Any]) -> Table:
             row["contestant"],
             short(row["steps"]),
             str(len(row["runs"])),
-            measured(row["mean"], digits),
-            measured(row["iqm"], digits),
+            *measured_returns(row["mean"], row["iqm"]),
         ]
         for row in findings["table"]
-        for digits in [return_digits(row["mean"][0])]
     ]
     return header, rows
 
@@ -97,8 +95,7 @@ def meetings_table(findings: dict[str, Any], pair: dict[str, Any]) -> Table:
         equal = ours["steps"] == theirs["steps"]
         steps = short(ours["steps"]) if equal else f"{short(ours['steps'])}, {short(theirs['steps'])}"
         counts = dict.fromkeys((str(len(ours["runs"])), str(len(theirs["runs"]))))
-        digits = return_digits(ours["mean"][0], theirs["mean"][0])
-        both = [measured(side["mean"], digits) for side in (ours, theirs)]
+        both = measured_returns(ours["mean"], theirs["mean"])
         chance = measured(row["probability"])
         rows.append([row["environment"], steps, ", ".join(counts), *both, chance, row["verdict"]])
     return ["environment", "steps", "runs", first, second, f"P({first} wins)", f"{first} is"], rows
@@ -113,6 +110,12 @@ def measured(value: Value, digits: int = 2) -> str:
     """A number with its interval, if it has one."""
     middle, low, high = value
     return f"{middle:.{digits}f}" + ("" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]")
+
+
+def measured_returns(*values: Value) -> list[str]:
+    """Returns that stand together, all to as many decimals."""
+    digits = return_digits(*(middle for middle, _, _ in values if middle is not None))
+    return [measured(each, digits) for each in values]
 
 
 def short(steps: float) -> str:
