@@ -184,8 +184,8 @@ def test_other_threads_are_not_bit_for_bit(finished, capsys):
 
 def test_threads_follow_from_the_cores_that_may_be_used(monkeypatch, capsys):
     monkeypatch.setattr("palaestra.training.run.build.usable_cores", lambda: 3)
-    words = ["train", "ppo", "--env", "palaestra/CartPolePixels-v0", "--num-envs", "2", "--track", "none", "--dry-run"]
-    assert run(words) == 0
+    words = "train ppo --env palaestra/CartPolePixels-v0 --num-envs 2 --track none --dry-run"
+    assert run(words.split()) == 0
     assert re.search(r"threads +3\n", capsys.readouterr().out)
     torch.set_num_threads(1)
 
