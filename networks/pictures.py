@@ -11,6 +11,8 @@ ChannelAxis = Literal["auto", "first", "last"]
 # Larger bounds say "any number" (many environments write the largest float): nothing can be scaled by them.
 LARGEST_BOUND = 1e6
 BYTES = (np.uint8, np.int8)
+# Below, nothing is left of a picture behind the three layers of the Nature paper.
+NATURE_FROM = 36
 
 
 class PictureLayout(NamedTuple):
@@ -29,6 +31,11 @@ class PictureLayout(NamedTuple):
     def planes(self) -> tuple[int, int, int]:
         """Shape `[K * C, H, W]` with the frames of a stack behind each other."""
         return self.frames * self.channels, self.height, self.width
+
+
+def takes_nature(height: int, width: int) -> bool:
+    """Whether the network of the Nature paper fits a picture; smaller ones have smaller networks."""
+    return min(height, width) >= NATURE_FROM
 
 
 def picture_layout(shape: tuple[int, ...], channel_axis: ChannelAxis = "auto") -> PictureLayout:

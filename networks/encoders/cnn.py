@@ -13,10 +13,7 @@ from torch import Tensor, nn
 from ..encoder import Encoder
 from ..layers import orthogonal
 from ..observations import PictureConfig, Planes
-from ..pictures import takes_planes
-
-# Below, nothing is left of a picture behind the three layers of the Nature paper.
-NATURE_FROM = 36
+from ..pictures import NATURE_FROM, takes_nature, takes_planes
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class CNN(Encoder):
     def __init__(self, space: spaces.Space, config: CNNConfig):
         super().__init__()
         self.planes = Planes(space, config, "cnn")
-        large = min(self.planes.height, self.planes.width) >= NATURE_FROM
+        large = takes_nature(self.planes.height, self.planes.width)
         if config.layers == "nature" and not large:
             raise ValueError(
                 f"encoder.layers: nature needs pictures of {NATURE_FROM}x{NATURE_FROM} or more, got "

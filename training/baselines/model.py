@@ -19,7 +19,7 @@ from gymnasium import spaces
 
 from ...agents.agent import Store
 from ...envs.vector import Envs, Episode
-from ...networks.pictures import is_picture, picture_layout
+from ...networks.pictures import is_picture, picture_layout, takes_nature
 from ...networks.tree import tree_leaves
 from ..run.build import choose_device
 from ..settings.config import RunConfig
@@ -171,14 +171,14 @@ def choose_policy(name: str, algorithm: type[Any], space: spaces.Space) -> str:
 
 
 def takes_cnn(space: spaces.Space) -> bool:
-    """Whether Stable-Baselines3's only convolutions can take a space: whole bytes, 36x36 or more."""
+    """Whether Stable-Baselines3's only convolutions, those of the Nature paper, can take a space; only whole bytes."""
     from stable_baselines3.common.preprocessing import is_image_space
 
     if not is_picture(space) or not is_image_space(space):
         return False
     assert space.shape is not None
     layout = picture_layout(space.shape)
-    return min(layout.height, layout.width) >= 36
+    return takes_nature(layout.height, layout.width)
 
 
 def frozen(normalizer: Any) -> ObservationNormalizer | None:

@@ -10,7 +10,7 @@ from ..settings.arguments import option_value, option_words
 from ..settings.config import load_plain_config, to_dict
 from ..settings.trust import command_for
 from ..settings.usage import UsageError, nearest
-from ..tracking.return_text import return_text, return_texts
+from ..tracking.return_text import return_text, spread_texts
 from .terminal.output import DONE, FAILURE, exit_code
 
 if TYPE_CHECKING:
@@ -118,10 +118,8 @@ def describe_group(result: GroupResult) -> str:
         returns.append(summary["return_mean"])
         lines.append(f"  {folder}: {each.step:,} steps, return {return_text(summary['return_mean'])}")
     if returns:
-        mean = sum(returns) / len(returns)
-        spread = (sum((each - mean) ** 2 for each in returns) / len(returns)) ** 0.5
-        middle, deviation, least, most = return_texts(mean, spread, min(returns), max(returns))
-        lines.append(f"  return   {middle} +- {deviation} over seeds ({least} to {most})")
+        mean, deviation, least, most = spread_texts(returns)
+        lines.append(f"  return   {mean} +- {deviation} over seeds ({least} to {most})")
     if done:
         seconds = max(each.seconds for each in done)
         steps = sum(each.step for each in done)

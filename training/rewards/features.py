@@ -8,11 +8,11 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from ...networks.encoders.cnn import NATURE_FROM, nature_layers, small_layers
+from ...networks.encoders.cnn import nature_layers, small_layers
 from ...networks.layers import mlp, orthogonal
 from ...networks.normalize import RunningNormalizer
 from ...networks.observations import PictureConfig, Planes, torch_flatten
-from ...networks.pictures import is_picture
+from ...networks.pictures import is_picture, takes_nature
 from ...networks.vectors import VECTOR_SPACES, flat_size, leaf_observations, leaf_spaces
 from ..settings.resources import computed_bytes
 
@@ -66,7 +66,7 @@ class Features(nn.Module):
     def __init__(self, inputs: Inputs, hidden: tuple[int, ...], size: int, extra: int = 0, gain: float = 1.0):
         super().__init__()
         self.convolutions = nn.ModuleList(
-            (nature_layers if min(height, width) >= NATURE_FROM else small_layers)(channels)
+            (nature_layers if takes_nature(height, width) else small_layers)(channels)
             for channels, height, width in inputs.shapes
         )
         self.shapes, self.width = inputs.shapes, inputs.size + extra

@@ -15,11 +15,8 @@ from ...envs.make import EnvSpec, make_envs, make_single
 from ...envs.outside import is_from_python
 from ...envs.registry import find_environment
 from ...envs.vector import Envs
-from ...networks.pictures import is_picture, picture_layout, takes_planes
+from ...networks.pictures import is_picture, picture_layout, takes_nature, takes_planes
 from ...networks.vectors import leaf_spaces
-
-# Smaller sides make networks so small that more threads slow them down, as they do perceptrons.
-MANY_THREADS_FROM = 36
 
 
 def default_encoder(
@@ -30,10 +27,13 @@ def default_encoder(
 
 
 def has_large_pictures(env: str, kwargs: dict[str, Any], wrappers: tuple[str, ...], backend: str) -> bool:
-    """Whether an environment shows pictures that are worth several threads of torch."""
+    """Whether an environment shows pictures that are worth several threads of torch.
+
+    Smaller ones have networks so small that more threads slow them down, as they do perceptrons.
+    """
     leaves = _leaves(env, kwargs, wrappers, backend)
     layouts = [picture_layout(leaf.shape) for leaf in leaves if takes_planes(leaf) and leaf.shape]
-    return any(min(layout.height, layout.width) >= MANY_THREADS_FROM for layout in layouts)
+    return any(takes_nature(layout.height, layout.width) for layout in layouts)
 
 
 def _leaves(env: str, kwargs: dict[str, Any], wrappers: tuple[str, ...], backend: str) -> list[spaces.Space]:

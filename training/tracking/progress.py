@@ -14,7 +14,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from .return_text import return_text, return_texts
+from .return_text import return_text, spread_texts
 
 EPISODES = 100
 BAR_SECONDS, NOTEBOOK_SECONDS, LINE_SECONDS = 0.1, 0.5, 5.0
@@ -147,10 +147,8 @@ class GroupProgress(Progress):
         means = [sum(own) / len(own) for own in self._of_runs if own]
         if not means:
             return ""
-        mean = sum(means) / len(means)
-        spread = (sum((each - mean) ** 2 for each in means) / len(means)) ** 0.5
-        middle, deviation, least, most = return_texts(mean, spread, min(means), max(means))
-        return f"{middle} +- {deviation} over {len(means)} seeds ({least} to {most})"
+        mean, deviation, least, most = spread_texts(means)
+        return f"{mean} +- {deviation} over {len(means)} seeds ({least} to {most})"
 
 
 def duration(seconds: float) -> str:

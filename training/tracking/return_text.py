@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 # Of tasks that pay once, such as MiniGrid's, 0.96 is not 1.0.
 SMALL = 10
 
@@ -18,4 +20,12 @@ def return_text(value: float) -> str:
 
 def return_texts(*returns: float) -> list[str]:
     """Returns that stand together, such as a mean and its extremes."""
-    return [f"{each:.{return_digits(*returns)}f}" for each in returns]
+    digits = return_digits(*returns)
+    return [f"{each:.{digits}f}" for each in returns]
+
+
+def spread_texts(returns: Sequence[float]) -> list[str]:
+    """Mean of the returns of several seeds, their deviation, the least and the most."""
+    mean = sum(returns) / len(returns)
+    deviation = (sum((each - mean) ** 2 for each in returns) / len(returns)) ** 0.5
+    return return_texts(mean, deviation, min(returns), max(returns))
