@@ -13,6 +13,7 @@ from .passed import Passed
 from .run_object import Run
 from .training.comparison.comparison import make_launcher, run_comparison
 from .training.comparison.jobs import Job, score_of, write_score
+from .training.comparison.suites import Part
 from .training.run.listing import describe_run
 from .training.run.signals import StoppedError
 from .training.settings.seeds import FINAL_SEED
@@ -41,6 +42,8 @@ class Comparison:
 def compare(
     runs: str | Sequence[Run | str | Path],
     *,
+    envs: Sequence[str] = (),
+    seeds: Sequence[int] = (),
     out: str | Path | None = None,
     episodes: int = 100,
     workers: int = 0,
@@ -52,6 +55,8 @@ def compare(
 
     Args:
         runs: runs, or folders of runs; or the name or file of a suite, whose runs are trained.
+        envs: only these environments of the suite; by default all.
+        seeds: seeds instead of the suite's.
         out: folder of the report; by default comparisons/runs, or comparisons/SUITE.
         episodes: evaluation episodes of each run, the same seeds for all; suites say their own.
         workers: processes at a time; 0 is one a core. Runs with objects of this program are evaluated here.
@@ -73,7 +78,9 @@ def compare(
     with within(Passed(), progress, trust):
         try:
             launcher = make_launcher("local", workers)
-            compared = run_comparison(names, launcher, None if out is None else Path(out), episodes, wandb)
+            folder = None if out is None else Path(out)
+            part = Part(tuple(envs), tuple(seeds))
+            compared = run_comparison(names, launcher, folder, episodes, wandb, part)
         except StoppedError:
             raise KeyboardInterrupt("stopped; the same call goes on from here") from None
     failed = [f"{each.folder}: {each.error}" for each in compared.failed]

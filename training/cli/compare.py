@@ -19,6 +19,10 @@ class CompareOptions:
 
     targets: Annotated[tuple[str, ...], tyro.conf.Positional]
     """A suite (a file, or one that ships: see docs/compare.md), folders of finished runs or comparison.json files."""
+    envs: tuple[str, ...] = ()
+    """Only these environments of the suite; by default all."""
+    seeds: str | None = None
+    """Seeds instead of the suite's: 8 is 0 to 7, 100-104, or 3,5."""
     out: Path | None = None
     """Folder of the runs and the report; by default comparisons/NAME. What is there already is used again."""
     workers: CountOrZero = 0
@@ -48,12 +52,17 @@ def compare(arguments: list[str]) -> int:
     options = read_options(CompareOptions, arguments, "compare")
     from ..comparison.comparison import make_launcher, run_comparison
     from ..comparison.ray_launcher import RayOptions
+    from ..comparison.suites import Part
+    from ..groups.seeds import parse_seeds
     from ..run.signals import StoppedError
 
+    part = Part(options.envs, () if options.seeds is None else tuple(parse_seeds(options.seeds)))
     ray = RayOptions(options.ray_address, options.cpus_per_run, options.gpus_per_run, options.ray_storage)
     launcher = make_launcher(options.launcher, options.workers, ray, options.group_seeds)
     try:
-        compared = run_comparison(options.targets, launcher, options.out, options.episodes, options.wandb)
+        compared = run_comparison(
+            options.targets, launcher, options.out, options.episodes, options.wandb, part
+        )
     except StoppedError as stop:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return exit_code(stop.number)

@@ -23,7 +23,7 @@ from .report.report import write_report
 from .report.text import terminal_text
 from .results import Results, merge_results, read_results
 from .scoring import natural_pairings, pairings, run_suite, score_runs
-from .suites import read_suite, suite_names
+from .suites import WHOLE, Part, part_of, read_suite, suite_names
 
 AT_WORK = "comparison is at work"
 
@@ -41,7 +41,12 @@ class Compared:
 
 
 def run_comparison(
-    targets: Sequence[str], launcher: Launcher, out: Path | None, episodes: int, wandb: bool
+    targets: Sequence[str],
+    launcher: Launcher,
+    out: Path | None,
+    episodes: int,
+    wandb: bool,
+    part: Part = WHOLE,
 ) -> Compared:
     """Compare a suite's agents, finished runs, or what several comparisons have found, and write a report.
 
@@ -51,6 +56,7 @@ def run_comparison(
         out: folder of runs and report; by default `comparisons/NAME`.
         episodes: evaluation episodes of each run, where folders are compared.
         wandb: whether a W&B run shows the findings, too.
+        part: what of the suite is wanted.
 
     Raises:
         UsageError: the request is wrong, or nothing could be finished.
@@ -61,6 +67,8 @@ def run_comparison(
             f"what shall be compared? a suite ({', '.join(suite_names())}), a file, or folders of runs"
         )
     paths = [Path(target) for target in targets]
+    if part != WHOLE and all(path.is_dir() or path.suffix == ".json" for path in paths):
+        raise UsageError(f"--envs and --seeds choose from a suite; {targets[0]} is none")
     if all(path.suffix == ".json" for path in paths):
         merged = merge_results({str(path): read_results(path) for path in paths})
         with working_in(out, "merged") as folder:
@@ -75,7 +83,7 @@ def run_comparison(
         raise UsageError(
             f"{odd} is not a folder of runs; give one suite, folders only, or comparison.json files only"
         )
-    suite = read_suite(targets[0])
+    suite = part_of(read_suite(targets[0]), part)
     with working_in(out, suite.name) as folder:
         finished, failed = run_suite(suite, folder, launcher, ProgressTable().show)
         if not finished:

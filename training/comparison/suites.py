@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,6 +70,19 @@ class Suite:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What of a suite is wanted."""
+
+    envs: tuple[str, ...] = ()
+    """Its only environments; all of the suite's where there are none."""
+    seeds: tuple[int, ...] = ()
+    """Seeds instead of the suite's; the suite's where there are none."""
+
+
+WHOLE = Part()
+
+
+@dataclass(frozen=True)
 class PlannedRun:
     """One run of a suite."""
 
@@ -125,6 +138,26 @@ def read_suite(name: str) -> Suite:
     )
     references = read_references(suite.references, f"{where}references.")
     return Suite(Path(name).stem, matches, suite.episodes, references, name)
+
+
+def part_of(suite: Suite, part: Part) -> Suite:
+    """Only that part of a suite.
+
+    Raises:
+        UsageError: the suite has no such environment.
+    """
+    known = sorted({env for match in suite.matches for env in match.environments})
+    for env in part.envs:
+        if env not in known:
+            raise UsageError(f"--envs: {suite.source} has no environment {env!r}; {nearest(env, known)}")
+    matches = []
+    for match in suite.matches:
+        environments = {
+            env: steps for env, steps in match.environments.items() if not part.envs or env in part.envs
+        }
+        if environments:
+            matches.append(replace(match, environments=environments, seeds=part.seeds or match.seeds))
+    return replace(suite, matches=tuple(matches))
 
 
 def _read_match(values: dict[str, Any], seeds: Seeds, where: str) -> Match:

@@ -24,7 +24,14 @@ from palaestra.training.comparison.launchers import LocalLauncher
 from palaestra.training.comparison.report import report
 from palaestra.training.comparison.report.tables import short
 from palaestra.training.comparison.scoring import make_jobs, run_suite
-from palaestra.training.comparison.suites import plan, read_suite, requested_config, suite_names
+from palaestra.training.comparison.suites import (
+    Part,
+    part_of,
+    plan,
+    read_suite,
+    requested_config,
+    suite_names,
+)
 from palaestra.training.run.lock import locked
 from palaestra.training.run.signals import StoppedError
 from palaestra.training.settings.usage import UsageError
@@ -146,6 +153,26 @@ def test_seeds_are_a_number_or_a_list_and_a_match_may_have_its_own(tmp_path):
     ]
 
 
+def test_a_part_of_a_suite_has_some_of_its_environments_and_other_seeds(tmp_path):
+    path = tmp_path / "three.yaml"
+    own = "{agents: [ddpg], environments: {Pendulum-v1: 2k}, seeds: 2}"
+    both = "{agents: [ppo, sb3/ppo], environments: {CartPole-v1: 1k, Acrobot-v1: 3k}}"
+    path.write_text(f"seeds: [5, 7]\nmatches: [{both}, {own}]")
+    suite = read_suite(str(path))
+    assert part_of(suite, Part()) == suite
+    runs = plan(part_of(suite, Part(envs=("Acrobot-v1",))), tmp_path)
+    assert [(run.env, run.steps, run.seed) for run in runs[::2]] == [
+        ("Acrobot-v1", 3000, 5),
+        ("Acrobot-v1", 3000, 7),
+    ]
+    runs = plan(part_of(suite, Part(("Pendulum-v1", "Acrobot-v1"), (9,))), tmp_path)
+    assert [(run.contestant.agent, run.env, run.seed) for run in runs] == [
+        ("ppo", "Acrobot-v1", 9),
+        ("sb3/ppo", "Acrobot-v1", 9),
+        ("ddpg", "Pendulum-v1", 9),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -205,6 +232,9 @@ def test_an_agent_has_one_number_of_steps_in_an_environment(tmp_path):
         (["quik"], "there is no suite 'quik'; did you mean 'quick'?"),
         (["quick", "nowhere"], "is not a folder of runs"),
         (["quick", "--ray-address", "x"], "--ray-address: only with --launcher ray"),
+        (["mujoco", "--envs", "Hoper-v5"], "mujoco has no environment 'Hoper-v5'; did you mean 'Hopper-v5'?"),
+        (["quick", "--seeds", "5-3"], "--seeds 5-3: give a number of seeds"),
+        ([".", "--seeds", "3"], "--envs and --seeds choose from a suite; . is none"),
     ],
 )
 def test_a_wrong_request_is_one_line(words, message, capsys):
@@ -268,6 +298,13 @@ def test_a_suite_is_run_reported_and_not_run_again(suite, tmp_path, in_process, 
     is_in_wandb(comparison, out)
     assert comparison["contestants"] == ["ppo", "pqn"]
     assert comparison["pairs"][0]["verdict"] == "too few runs"
+
+    # A part of it has what is there already.
+    assert compare(suite, "--envs", "CartPole-v1", "--seeds", "1,", "--out", out) == 0
+    assert in_process == []
+    assert [row.split(",")[:4] for row in (out / "scores.csv").read_text().splitlines()[1:]] == [
+        ["CartPole-v1", agent, "600", "1"] for agent in ("ppo", "pqn")
+    ]
     # Scores are those that `evaluate` reports.
     score = json.loads((out / "runs/CartPole-v1/ppo-600/seed1/score.json").read_text())
     assert comparison["table"][0]["runs"][1] == score["return_mean"] and score["seed"] == 2_000_001
