@@ -42,7 +42,7 @@ class Comparison:
 def compare(
     runs: str | Sequence[Run | str | Path],
     *,
-    envs: Sequence[str] = (),
+    envs: str | Sequence[str] = (),
     seeds: Sequence[int] = (),
     out: str | Path | None = None,
     episodes: int = 100,
@@ -55,8 +55,8 @@ def compare(
 
     Args:
         runs: runs, or folders of runs; or the name or file of a suite, whose runs are trained.
-        envs: only these environments of the suite; by default all.
-        seeds: seeds instead of the suite's.
+        envs: only these environments of a suite (or this one); by default all.
+        seeds: seeds instead of a suite's.
         out: folder of the report; by default comparisons/runs, or comparisons/SUITE.
         episodes: evaluation episodes of each run, the same seeds for all; suites say their own.
         workers: processes at a time; 0 is one a core. Runs with objects of this program are evaluated here.
@@ -79,7 +79,7 @@ def compare(
         try:
             launcher = make_launcher("local", workers)
             folder = None if out is None else Path(out)
-            part = Part(tuple(envs), tuple(seeds))
+            part = Part((envs,) if isinstance(envs, str) else tuple(envs), tuple(seeds))
             compared = run_comparison(names, launcher, folder, episodes, wandb, part)
         except StoppedError:
             raise KeyboardInterrupt("stopped; the same call goes on from here") from None

@@ -20,3 +20,7 @@ def test_what_cannot_be_compared(tmp_path):
         palaestra.compare("quik")
     with pytest.raises(palaestra.UsageError, match="what shall be compared"):
         palaestra.compare([])
+    with pytest.raises(palaestra.UsageError, match="has no environment 'Hoper-v5'; did you mean 'Hopper-v5'"):
+        palaestra.compare("mujoco", envs="Hoper-v5", seeds=range(3))
+    with pytest.raises(palaestra.UsageError, match="choose from a suite"):
+        palaestra.compare(["."], seeds=[3])
