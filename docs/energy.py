@@ -41,9 +41,10 @@ def meetings(suite: str, findings: dict[str, Any]) -> list[str]:
                 continue
             low, high = findings["references"][env]
             times = [side_by_side([of.get((env, agent)) for agent in both]) for of in (seconds, cores)]
-            # Core-seconds do not depend on what else the machine does; older comparisons have none.
-            known = cores if (env, both[0]) in cores else seconds
-            ratio = less([known.get((env, agent)) for agent in both])
+            # Core-seconds do not depend on what else the machine does; older comparisons have none. Those of one side
+            # are not to be compared with seconds of the other.
+            counted = any((env, agent) in cores for agent in both)
+            ratio = less([(cores if counted else seconds).get((env, agent)) for agent in both])
             goal = low + LEARNED * (high - low)
             cells = [suite, env, f"{both[0]}, {both[1]}", f"{goal:.3g}", *times, ratio]
             found.append(f"| {' | '.join(cells)} |")

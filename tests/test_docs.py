@@ -372,3 +372,8 @@ def test_a_meeting_has_its_core_seconds_and_how_many_times_less_they_are():
     assert script["meetings"]("quick", findings) == [
         "| quick | CartPole-v1 | ppo, sb3/ppo | 452 | 4.0, 10.0 | 2.0, - | - |"
     ]
+    # Core-seconds of one side only are not compared with seconds of the other.
+    findings["timing"]["cpu_efficiency"] = [rows[1] | {"median": 9.0}]
+    assert script["meetings"]("quick", findings) == [
+        "| quick | CartPole-v1 | ppo, sb3/ppo | 452 | 4.0, 10.0 | -, 9.0 | - |"
+    ]
