@@ -43,6 +43,7 @@ def compare(
     runs: str | Sequence[Run | str | Path],
     *,
     envs: str | Sequence[str] = (),
+    agents: str | Sequence[str] = (),
     seeds: Sequence[int] = (),
     out: str | Path | None = None,
     episodes: int = 100,
@@ -56,6 +57,7 @@ def compare(
     Args:
         runs: runs, or folders of runs; or the name or file of a suite, whose runs are trained.
         envs: only these environments of a suite (or this one); by default all.
+        agents: only these agents of a suite (or this one), as its report calls them; by default all.
         seeds: seeds instead of a suite's.
         out: folder of the report; by default comparisons/runs, or comparisons/SUITE.
         episodes: evaluation episodes of each run, the same seeds for all; suites say their own.
@@ -79,12 +81,16 @@ def compare(
         try:
             launcher = make_launcher("local", workers)
             folder = None if out is None else Path(out)
-            part = Part((envs,) if isinstance(envs, str) else tuple(envs), tuple(seeds))
+            part = Part(_several(envs), _several(agents), tuple(seeds))
             compared = run_comparison(names, launcher, folder, episodes, wandb, part)
         except StoppedError:
             raise KeyboardInterrupt("stopped; the same call goes on from here") from None
     failed = [f"{each.folder}: {each.error}" for each in compared.failed]
     return Comparison(compared.findings, compared.page.resolve(), compared.text, failed)
+
+
+def _several(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def score(run: Run, episodes: int, progress: bool = True) -> None:

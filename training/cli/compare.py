@@ -21,6 +21,8 @@ class CompareOptions:
     """A suite (a file, or one that ships: see docs/compare.md), folders of finished runs or comparison.json files."""
     envs: tuple[str, ...] = ()
     """Only these environments of the suite; by default all."""
+    agents: tuple[str, ...] = ()
+    """Only these agents of the suite, as its report calls them: ppo, sb3/ppo; by default all."""
     seeds: str | None = None
     """Seeds instead of the suite's: 8 is 0 to 7, 100-104, or 3,5."""
     out: Path | None = None
@@ -56,7 +58,8 @@ def compare(arguments: list[str]) -> int:
     from ..groups.seeds import parse_seeds
     from ..run.signals import StoppedError
 
-    part = Part(options.envs, () if options.seeds is None else tuple(parse_seeds(options.seeds)))
+    seeds = () if options.seeds is None else tuple(parse_seeds(options.seeds))
+    part = Part(options.envs, options.agents, seeds)
     ray = RayOptions(options.ray_address, options.cpus_per_run, options.gpus_per_run, options.ray_storage)
     launcher = make_launcher(options.launcher, options.workers, ray, options.group_seeds)
     try:

@@ -38,6 +38,7 @@ def analyze(results: Results) -> dict[str, Any]:
         "notes": notes(runs, pairs, scores, scaled)
         + [f"Failed, and missing here: {each}" for each in results.missing],
         "overall": overall(runs, pairs, scores, scaled),
+        "pairings": [list(pair) for pair in results.pairs],
         "pairs": [pair_row(first, second, scores, scaled) for first, second in pairs],
         "table": table(runs),
         "normalized": {c: {env: x.tolist() for env, x in by_env.items()} for c, by_env in scaled.items()},
@@ -58,13 +59,8 @@ def analyze(results: Results) -> dict[str, Any]:
 
 def table(runs: list[FinishedRun]) -> list[dict[str, Any]]:
     """Final scores of every agent in every environment, and what a user would type for the first of its runs."""
-    groups: dict[tuple[str, str], list[FinishedRun]] = {}
-    for env in dict.fromkeys(run.env for run in runs):
-        for run in runs:
-            if run.env == env:
-                groups.setdefault((env, run.contestant), []).append(run)
     rows = []
-    for (env, contestant), group in groups.items():
+    for (env, contestant), group in cells(runs).items():
         values = np.array([run.score for run in group])
         rows.append(
             {
@@ -80,6 +76,16 @@ def table(runs: list[FinishedRun]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def cells(runs: list[FinishedRun]) -> dict[Pair, list[FinishedRun]]:
+    """Runs by environment and agent, environment after environment."""
+    groups: dict[Pair, list[FinishedRun]] = {}
+    for env in dict.fromkeys(run.env for run in runs):
+        for run in runs:
+            if run.env == env:
+                groups.setdefault((env, run.contestant), []).append(run)
+    return groups
 
 
 def curve(run: FinishedRun) -> dict[str, Any]:
@@ -99,20 +105,20 @@ def reaching(
     runs: list[FinishedRun], scales: References, clock: Callable[[FinishedRun], list[float]]
 ) -> list[dict[str, Any]]:
     """When evaluations first reach a normalised score of 0.9: each run, and the median, None where under half do."""
-    groups: dict[Pair, list[float]] = {}
-    for run in runs:
-        if run.env in scales:
-            low, high = scales[run.env]
-            returns = [value for _, value in run.curve]
-            when = first_reaching(clock(run), returns, low + LEARNED * (high - low))
-            groups.setdefault((run.env, run.contestant), []).append(when)
-    return [
-        {
-            "environment": env,
-            "contestant": contestant,
-            "reached": int(np.isfinite(values).sum()),
-            "runs": [value if np.isfinite(value) else None for value in values],
-            "median": float(np.median(values)) if np.isfinite(np.median(values)) else None,
-        }
-        for (env, contestant), values in groups.items()
-    ]
+    rows = []
+    for (env, contestant), group in cells(runs).items():
+        if env not in scales:
+            continue
+        low, high = scales[env]
+        enough = low + LEARNED * (high - low)
+        when = [first_reaching(clock(run), [value for _, value in run.curve], enough) for run in group]
+        rows.append(
+            {
+                "environment": env,
+                "contestant": contestant,
+                "reached": int(np.isfinite(when).sum()),
+                "runs": [value if np.isfinite(value) else None for value in when],
+                "median": float(np.median(when)) if np.isfinite(np.median(when)) else None,
+            }
+        )
+    return rows

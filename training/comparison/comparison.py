@@ -68,7 +68,7 @@ def run_comparison(
         )
     paths = [Path(target) for target in targets]
     if part != WHOLE and all(path.is_dir() or path.suffix == ".json" for path in paths):
-        raise UsageError(f"--envs and --seeds choose from a suite; {targets[0]} is none")
+        raise UsageError(f"--envs, --agents and --seeds choose from a suite; {targets[0]} is none")
     if all(path.suffix == ".json" for path in paths):
         merged = merge_results({str(path): read_results(path) for path in paths})
         with working_in(out, "merged") as folder:
@@ -83,13 +83,14 @@ def run_comparison(
         raise UsageError(
             f"{odd} is not a folder of runs; give one suite, folders only, or comparison.json files only"
         )
-    suite = part_of(read_suite(targets[0]), part)
+    whole = read_suite(targets[0])
+    suite = part_of(whole, part)
     with working_in(out, suite.name) as folder:
         finished, failed = run_suite(suite, folder, launcher, ProgressTable().show)
         if not finished:
             raise UsageError(f"no run could be finished; the first one: {failed[0].error}")
         missing = [f"{each.folder} ({each.error})" for each in failed]
-        results = Results(suite.name, finished, pairings(suite), suite.references, missing)
+        results = Results(suite.name, finished, pairings(whole), suite.references, missing)
         return write_findings(results, folder, failed, wandb)
 
 

@@ -55,6 +55,7 @@ class Results:
     name: str
     runs: list[FinishedRun]
     pairs: list[Pair]
+    """Also of agents that have not met here: another machine may have the runs of one of them."""
     references: References = field(default_factory=dict)
     """In addition to those that ship."""
     missing: list[str] = field(default_factory=list)
@@ -121,7 +122,9 @@ def read_results(path: Path) -> Results:
             )
             for curve, *each in zip(curves, *spent.values(), strict=True)
         ]
-        pairs = [(pair["first"], pair["second"]) for pair in found["pairs"]]
+        # Older versions name only pairs that have met.
+        met = [(pair["first"], pair["second"]) for pair in found["pairs"]]
+        pairs = [(first, second) for first, second in found.get("pairings", met)]
         references = {env: (low, high) for env, (low, high) in found["references"].items()}
         return Results(found["name"], runs, pairs, references, found["missing"])
     except OSError as error:

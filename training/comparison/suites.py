@@ -75,6 +75,8 @@ class Part:
 
     envs: tuple[str, ...] = ()
     """Its only environments; all of the suite's where there are none."""
+    agents: tuple[str, ...] = ()
+    """Its only agents, by what they are called; all of the suite's where there are none."""
     seeds: tuple[int, ...] = ()
     """Seeds instead of the suite's; the suite's where there are none."""
 
@@ -144,20 +146,33 @@ def part_of(suite: Suite, part: Part) -> Suite:
     """Only that part of a suite.
 
     Raises:
-        UsageError: the suite has no such environment.
+        UsageError: the suite has no such environment or agent, or none of the agents is in the environments.
     """
-    known = sorted({env for match in suite.matches for env in match.environments})
-    for env in part.envs:
-        if env not in known:
-            raise UsageError(f"--envs: {suite.source} has no environment {env!r}; {nearest(env, known)}")
+    _check_chosen("--envs", part.envs, {env for match in suite.matches for env in match.environments}, suite)
+    labels = {agent.label for match in suite.matches for agent in match.agents}
+    _check_chosen("--agents", part.agents, labels, suite)
     matches = []
     for match in suite.matches:
+        agents = tuple(agent for agent in match.agents if not part.agents or agent.label in part.agents)
         environments = {
             env: steps for env, steps in match.environments.items() if not part.envs or env in part.envs
         }
-        if environments:
-            matches.append(replace(match, environments=environments, seeds=part.seeds or match.seeds))
+        if agents and environments:
+            matches.append(Match(agents, environments, part.seeds or match.seeds))
+    if not matches:
+        raise UsageError(
+            f"{suite.source} has {' and '.join(part.agents)} in other environments than {' and '.join(part.envs)}"
+        )
     return replace(suite, matches=tuple(matches))
+
+
+def _check_chosen(option: str, chosen: tuple[str, ...], known: set[str], suite: Suite) -> None:
+    kind = {"--envs": "environment", "--agents": "agent"}[option]
+    for name in chosen:
+        if name not in known:
+            raise UsageError(
+                f"{option}: {suite.source} has no {kind} {name!r}; {nearest(name, sorted(known))}"
+            )
 
 
 def _read_match(values: dict[str, Any], seeds: Seeds, where: str) -> Match:

@@ -165,12 +165,30 @@ def test_a_part_of_a_suite_has_some_of_its_environments_and_other_seeds(tmp_path
         ("Acrobot-v1", 3000, 5),
         ("Acrobot-v1", 3000, 7),
     ]
-    runs = plan(part_of(suite, Part(("Pendulum-v1", "Acrobot-v1"), (9,))), tmp_path)
+    runs = plan(part_of(suite, Part(("Pendulum-v1", "Acrobot-v1"), seeds=(9,))), tmp_path)
     assert [(run.contestant.agent, run.env, run.seed) for run in runs] == [
         ("ppo", "Acrobot-v1", 9),
         ("sb3/ppo", "Acrobot-v1", 9),
         ("ddpg", "Pendulum-v1", 9),
     ]
+
+
+def test_a_part_of_a_suite_has_some_of_its_agents_by_what_they_are_called(tmp_path):
+    path = tmp_path / "two.yaml"
+    first = "{agents: [ppo, sb3/ppo], environments: {CartPole-v1: 1k, Pendulum-v1: 3k}}"
+    second = "{agents: [{agent: ddpg, config: td3}, sb3/td3], environments: {Pendulum-v1: 2k}}"
+    path.write_text(f"seeds: [5]\nmatches: [{first}, {second}]")
+    suite = read_suite(str(path))
+    runs = plan(part_of(suite, Part(agents=("sb3/ppo", "ddpg td3"))), tmp_path)
+    assert [(run.contestant.label, run.env) for run in runs] == [
+        ("sb3/ppo", "CartPole-v1"),
+        ("sb3/ppo", "Pendulum-v1"),
+        ("ddpg td3", "Pendulum-v1"),
+    ]
+    with pytest.raises(UsageError, match=r"--agents: .*has no agent 'sb3/pp'; did you mean 'sb3/ppo'"):
+        part_of(suite, Part(agents=("sb3/pp",)))
+    with pytest.raises(UsageError, match="has sb3/td3 in other environments than CartPole-v1"):
+        part_of(suite, Part(("CartPole-v1",), ("sb3/td3",)))
 
 
 @pytest.mark.parametrize(
@@ -234,7 +252,7 @@ def test_an_agent_has_one_number_of_steps_in_an_environment(tmp_path):
         (["quick", "--ray-address", "x"], "--ray-address: only with --launcher ray"),
         (["mujoco", "--envs", "Hoper-v5"], "mujoco has no environment 'Hoper-v5'; did you mean 'Hopper-v5'?"),
         (["quick", "--seeds", "5-3"], "--seeds 5-3: give a number of seeds"),
-        ([".", "--seeds", "3"], "--envs and --seeds choose from a suite; . is none"),
+        ([".", "--seeds", "3"], "--envs, --agents and --seeds choose from a suite; . is none"),
     ],
 )
 def test_a_wrong_request_is_one_line(words, message, capsys):

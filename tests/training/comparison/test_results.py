@@ -99,13 +99,27 @@ def test_small_returns_and_environments_without_reference_scores_are_reported(tm
     assert "<strong>0.96</strong>" in (tmp_path / "report.html").read_text()
 
 
+def of(found, agent):
+    """What a machine finds that has the runs of one agent."""
+    return replace(found, runs=[each for each in found.runs if each.contestant == agent])
+
+
+def test_a_comparison_of_before_names_only_pairs_that_met(write):
+    path = write("old", results(range(4)))
+    findings = json.loads(path.read_text())
+    del findings["pairings"]
+    path.write_text(json.dumps(findings))
+    assert analyze(read_results(path)) == analyze(results(range(4)))
+
+
 @pytest.mark.parametrize(
     "halves",
     [
         (results((0, 1), "a"), results((2, 3), "b")),
         (results(range(4), "a", ENVS[:1]), results(range(4), "b", ENVS[1:])),
+        (of(results(range(4), "a"), "ppo"), of(results(range(4), "b"), "sb3/ppo")),
     ],
-    ids=["seeds", "environments"],
+    ids=["seeds", "environments", "agents"],
 )
 def test_halves_come_to_what_the_whole_does(halves, write, tmp_path):
     paths = [str(write(half.name, half)) for half in halves]
