@@ -338,15 +338,28 @@ def test_the_picture_of_latents_shows_the_two_directions_that_vary_most(tmp_path
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_seeds_are_told_apart_by_the_presets_that_were_chosen_on_them():
+def test_no_report_of_fresh_seeds_has_one_that_a_preset_was_chosen_by():
     """`python docs/seeds.py` prints them."""
     script = runpy.run_path(str(ROOT / "docs" / "seeds.py"))
-    assert script["spans"]([0, 1, 2, 5, 30, 31]) == "0-2, 5, 30-31"
-    kinds = {"looked at": [0, 99], "fresh": [100, 109], "mixed": [99, 100]}
-    assert {script["kind_of"](seeds): seeds for seeds in kinds.values()} == kinds
-    assert script["seeds_of_reports"]()["classic", "CartPole-v1", "ppo"][:5] == [0, 1, 2, 3, 4]
+    seeds = {0, 1, 2, 5, 30, 31}
+    assert script["spans"](seeds) == "0-2 5 30-31" and script["parsed"]("0-2 5 30-31") == seeds
+    kinds = {"looked at": {0, 99}, "fresh": {100, 109}, "mixed": {99, 100}}
+    assert {script["kind_of"](each, set()): each for each in kinds.values()} == kinds
+    # One that was looked at is not fresh, however large it is.
+    assert script["kind_of"]({100, 109}, {109}) == "mixed"
+    assert script["seeds_of_reports"]()["classic"]["CartPole-v1", "ppo"] == set(range(10))
     suite = yaml.safe_load((ROOT / "configs" / "suites" / "readme.yaml").read_text())
-    assert script["kind_of"](suite["seeds"]) == "fresh"
+    assert script["kind_of"](set(suite["seeds"]), set()) == "fresh"
+    reports = script["seeds_of_reports"]()
+    cells = {cell for report in reports.values() for cell in report}
+    chosen = script["looked_at"]()
+    assert chosen["Hopper-v5", "ppo"] == {10, 11, 12}
+    for report in reports.keys() - {"classic"}:
+        for cell, seeds in reports[report].items():
+            assert script["kind_of"](seeds, chosen.get(cell, set())) == "fresh", (report, cell)
+    # Names are those of the reports, wherever one has the environment.
+    environments = {env for env, _ in cells}
+    assert {cell for cell in chosen if cell[0] in environments} <= cells
 
 
 def test_time_and_energy_are_those_of_the_committed_comparisons():
