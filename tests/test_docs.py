@@ -11,6 +11,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -360,6 +361,30 @@ def test_no_report_of_fresh_seeds_has_one_that_a_preset_was_chosen_by():
     # Names are those of the reports, wherever one has the environment.
     environments = {env for env, _ in cells}
     assert {cell for cell in chosen if cell[0] in environments} <= cells
+
+
+def test_what_decides_an_episode_of_memory_s7_is_an_exclusive_or():
+    """`python docs/memory_plateau.py` counts the updates until an LSTM sees it."""
+    script = runpy.run_path(str(ROOT / "docs" / "memory_plateau.py"))
+    env = script["onehot"](gymnasium.make("MiniGrid-MemoryS7-v0", agent_view_size=3))
+    episodes = [script["play"](env, seed) for seed in range(120)]
+    in_room = [each for each in episodes if each.start == script["ROOM"]]
+    paid: dict[tuple[bytes, bytes], set[bool]] = {}
+    for each in in_room:
+        paid.setdefault((each.obs[0].tobytes(), each.obs[-1].tobytes()), set()).add(each.reward > 0)
+    # Two objects at each end: each of the four pairs pays always or never, and each object pays in one of its pairs.
+    assert sorted(map(list, paid.values())) == [[False], [False], [True], [True]]
+    for end in (0, 1):
+        by_object: dict[bytes, set[bool]] = {}
+        for pair, outcomes in paid.items():
+            by_object.setdefault(pair[end], set()).update(outcomes)
+        assert list(by_object.values()) == [{False, True}, {False, True}]
+    data = script["chunk"](in_room[:3])
+    assert (
+        data.obs.shape == (6, 3, 180)
+        and data.last.tolist() == [5, 5, 5]
+        and data.first[:2, 0].tolist() == [True, False]
+    )
 
 
 def test_time_and_energy_are_those_of_the_committed_comparisons():
