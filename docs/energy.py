@@ -46,7 +46,8 @@ def meetings(suite: str, findings: dict[str, Any]) -> list[str]:
             counted = any((env, agent) in cores for agent in both)
             ratio = less([(cores if counted else seconds).get((env, agent)) for agent in both])
             goal = low + LEARNED * (high - low)
-            cells = [suite, env, f"{both[0]}, {both[1]}", f"{goal:.3g}" if abs(goal) < 1000 else f"{goal:,.0f}", *times, ratio]
+            reach = f"{goal:.3g}" if abs(goal) < 1000 else f"{goal:,.0f}"
+            cells = [suite, env, f"{both[0]}, {both[1]}", reach, *times, ratio]
             found.append(f"| {' | '.join(cells)} |")
     return found
 
