@@ -251,6 +251,7 @@ def test_an_agent_has_one_number_of_steps_in_an_environment(tmp_path):
         (["quick", "nowhere"], "is not a folder of runs"),
         (["quick", "--ray-address", "x"], "--ray-address: only with --launcher ray"),
         (["mujoco", "--envs", "Hoper-v5"], "mujoco has no environment 'Hoper-v5'; did you mean 'Hopper-v5'?"),
+        (["quick", "--agents", "pp"], "quick has no agent 'pp'; did you mean 'ppo'"),
         (["quick", "--seeds", "5-3"], "--seeds 5-3: give a number of seeds"),
         ([".", "--seeds", "3"], "--envs, --agents and --seeds choose from a suite; . is none"),
     ],
