@@ -1,6 +1,7 @@
 """Kinds of runs that are promised to go on exactly, small enough to be killed many times, and how they are compared."""
 
 import json
+import zipfile
 
 from palaestra.training.run.checkpoint import STATE, TENSORS, latest_checkpoint
 from palaestra.training.tracking.metrics_file import read_metrics
@@ -39,16 +40,26 @@ KINDS = {
         }.items()
     },
     "ddpg, lstm": f"train ddpg {RECALL} continuous=true --steps 2k --num-envs 2 {MEMORIES['lstm']} {REPLAY}",
+    "sb3 ppo": "train sb3/ppo --env Acrobot-v1 --steps 4k --num-envs 3 --agent.n-steps 40 --agent.batch-size 40 "
+    "--agent.normalize-obs --agent.normalize-reward",
+    "sb3 td3": "train sb3/td3 --env Pendulum-v1 --steps 2k --num-envs 2 --agent.learning-starts 200 "
+    "--agent.buffer-size 600 --agent.train-freq 16 --agent.net-arch 16 --agent.noise ornstein-uhlenbeck",
 }
 
 
 def everything(run_dir):
     """All that a run leaves, but for the clock on the wall."""
-    state = json.loads((latest_checkpoint(run_dir) / STATE).read_text())
-    for name in ("seconds", "cpu"):
-        state.get("clock", {}).pop(name, None)
     rows = [
         {name: value for name, value in row.items() if not name.startswith("time/")}
         for row in read_metrics(run_dir)
     ]
+    if (
+        run_dir / "model.zip"
+    ).is_file():  # of Stable-Baselines3, which keeps no checkpoint when it has finished
+        with zipfile.ZipFile(run_dir / "model.zip") as archive:
+            networks = {name: archive.read(name) for name in archive.namelist() if name.endswith(".pth")}
+        return networks, (run_dir / "evaluations.json").read_text(), json.dumps(rows)
+    state = json.loads((latest_checkpoint(run_dir) / STATE).read_text())
+    for name in ("seconds", "cpu"):
+        state.get("clock", {}).pop(name, None)
     return (latest_checkpoint(run_dir) / TENSORS).read_bytes(), state, json.dumps(rows)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ...envs.vector import Envs
+from ..run.checkpoint import latest_checkpoint, list_checkpoints
 from ..run.evaluate import Actor
 from ..run.session import Result
 from ..run.training_loop import TrainingLoop
@@ -27,14 +28,14 @@ from ..tracking.progress import Progress, say
 from ..tracking.tracker import Tracker
 from .config import baseline_config_class
 from .loop import train_baseline
-from .model import build_model, load_baseline, model_stores, saved_files
+from .model import build_model, checkpoint_bytes, load_baseline, model_stores, saved_files
 
 
 class Baseline(OwnLoopOptions, TrainingLoop):
     """What an agent's name stands for when it is one of Stable-Baselines3's algorithms."""
 
     algorithm: ClassVar[type[Any]]
-    # They bring their own networks and loops, and save no checkpoints.
+    # They bring their own networks and loops.
     options_not_taken: ClassVar[frozenset[str]] = frozenset(
         {
             "encoder",
@@ -47,7 +48,6 @@ class Baseline(OwnLoopOptions, TrainingLoop):
             "bonus_config",
             "reward",
             "reward_config",
-            "checkpoint_every",
             "compile",
             "schedule_steps",
             "data",
@@ -69,17 +69,20 @@ class Baseline(OwnLoopOptions, TrainingLoop):
         stores = model_stores(model, envs.num_envs)
         check_memory(config.agent_config, stores)
         parameters = model.policy.parameters()
-        return Footprint(stores, sum(parameter.nbytes for parameter in parameters), checkpoint=0)
+        networks = sum(parameter.nbytes for parameter in parameters)
+        return Footprint(stores, networks, checkpoint_bytes(model, stores, networks, config.steps))
 
     @classmethod
-    def resume(cls, config: RunConfig, run_dir: Path, steps: int | None) -> tuple[RunConfig, None]:
-        """Begin again, where the run has not finished."""
+    def resume(cls, config: RunConfig, run_dir: Path, steps: int | None) -> tuple[RunConfig, Path | None]:
+        """Go on from the last checkpoint, where the run has not finished; without one begin again."""
         if steps not in (None, config.steps):
             raise UsageError(f"{config.agent} cannot be trained on; train anew with --steps {steps}")
         if is_finished(run_dir, config):
             raise UsageError(f"{run_dir} has finished, and {config.agent} cannot be trained on")
+        if list_checkpoints(run_dir):
+            return config, latest_checkpoint(run_dir)
         say(
-            f"note: {config.agent} begins again: it saves no checkpoints, but comes to the same with the same seed"
+            f"note: {config.agent} begins again: there is no checkpoint yet; with the same seed it comes to the same"
         )
         return config, None
 
@@ -87,12 +90,12 @@ class Baseline(OwnLoopOptions, TrainingLoop):
     def train(
         cls, config: RunConfig, run_dir: Path, tracker: Tracker, progress: Progress, checkpoint: Path | None
     ) -> Result:
-        """Train from the start."""
-        return train_baseline(cls.algorithm, config, run_dir, tracker, progress)
+        """Train from the start or from `checkpoint`."""
+        return train_baseline(cls.algorithm, config, run_dir, tracker, progress, checkpoint)
 
     @classmethod
     def load(cls, config: RunConfig, run_dir: Path, envs: Envs) -> tuple[Actor, int]:
-        """Load the parameters that a finished run has saved."""
+        """Load the parameters that a run has saved at its end, or on the way."""
         return load_baseline(cls.algorithm, config, run_dir, envs)
 
     @classmethod

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,23 +16,30 @@ import numpy as np
 from ...envs.make import make_envs
 from ...envs.vector import Envs, Episode
 from ..run.build import training_spec
+from ..run.checkpoint import load_checkpoint
 from ..run.clocks import Clock, Meter, MetricsLog, due
-from ..run.session import Result, Session
+from ..run.session import Checkpoints, Result, Session
 from ..run.signals import caught_signals
 from ..settings.config import RunConfig
-from ..tracking.progress import Progress
+from ..tracking.progress import Progress, say
 from ..tracking.tracker import Tracker
 from .metrics import translated
 from .model import MODEL_FILE, NORMALIZATION_FILE, BaselineActor, build_model, frozen, save_model
+from .state import model_parts, unsaved
 
 
 def train_baseline(
-    algorithm: type[Any], config: RunConfig, run_dir: Path, tracker: Tracker, progress: Progress
+    algorithm: type[Any],
+    config: RunConfig,
+    run_dir: Path,
+    tracker: Tracker,
+    progress: Progress,
+    checkpoint: Path | None,
 ) -> Result:
-    """Train from the start: what Stable-Baselines3 saves does not continue bit for bit."""
+    """Train from the start, or go on from `checkpoint`, and leave a model in `run_dir`."""
     from stable_baselines3.common.logger import Logger
 
-    begin_again(run_dir)
+    clear_outcome(run_dir, whole=checkpoint is None)
     clock = Clock()
     with closing(make_envs(training_spec(config))) as envs, caught_signals() as signals:
         episodes: list[Episode] = []
@@ -39,7 +48,7 @@ def train_baseline(
         log = MetricsLog(tracker, clock, Meter())
         callback = Callback(session, model, normalizer, envs, episodes, log, progress)
         model.set_logger(Logger(None, []))
-        with suppress(Stopped), session.acting():
+        with suppress(Stopped), session.acting(), rollouts_between(model, callback, checkpoint):
             # It never writes its log: what it holds is read, and forgotten, where our rows are due.
             try:
                 model.learn(config.steps, callback=callback, log_interval=sys.maxsize)
@@ -51,6 +60,7 @@ def train_baseline(
             session.check({"policy": model.policy}, log.meter)
             save_model(run_dir, model, frozen(normalizer))
             session.evaluate(BaselineActor(model, frozen(normalizer)))
+            shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)  # nothing goes on from here
     # Not all of them count their updates.
     clock.updates = getattr(model, "_n_updates", None)
     return session.result()
@@ -62,7 +72,7 @@ class Stopped(Exception):  # noqa: N818
 
 @dataclass
 class Callback:
-    """What Stable-Baselines3 calls after every vector step: the clocks of our loop, but no checkpoints."""
+    """What Stable-Baselines3 calls after every vector step: the clocks of our loop, but for checkpoints."""
 
     session: Session
     model: Any
@@ -96,9 +106,70 @@ class Callback:
             paused = time.perf_counter()
             self.session.evaluate(BaselineActor(self.model, frozen(self.normalizer)))
             self.log.leave_out(time.perf_counter() - paused)
-        # A rollout that the last step fills is learned from before the algorithm ends by itself.
-        self.stopped = bool(self.session.signals) or (clock.step >= config.steps and not fills_rollout(local))
+        # A rollout that the last step fills is learned from before the algorithm ends by itself. After a signal the few
+        # steps of an off-policy rollout are finished, and saved; a long one is given up, for its checkpoint.
+        if self.session.signals:
+            self.stopped = "train_freq" not in local
+        elif clock.step >= config.steps:
+            self.stopped = not fills_rollout(local)
         return not self.stopped
+
+
+@contextmanager
+def rollouts_between(model: Any, callback: Callback, checkpoint: Path | None) -> Iterator[None]:
+    """Save and restore between a model's rollouts; an algorithm that collects none is left as it is."""
+    if not hasattr(model, "collect_rollouts"):
+        yield
+        return
+    model.collect_rollouts = Rollouts(callback, model.collect_rollouts, checkpoint).collect
+    try:
+        yield
+    finally:
+        del model.collect_rollouts  # its own again, which its `save` can pickle
+
+
+class Rollouts:
+    """Stands before an algorithm's `collect_rollouts`: between two of them it can be saved and restored."""
+
+    def __init__(self, callback: Callback, collect: Callable[..., Any], checkpoint: Path | None):
+        self.callback = callback
+        self.collect_only = collect
+        self.checkpoint = checkpoint
+        self.checkpoints: Checkpoints | None = None
+        self.begun = False
+        self.before = 0
+
+    def collect(self, *arguments: Any, **options: Any) -> Any:
+        """Restore or save what is to be, and collect one more rollout."""
+        if not self.begun:
+            self.begun = True
+            self._begin()
+        elif self.checkpoints is not None:
+            paused = time.perf_counter()
+            if self.callback.session.signals:
+                self.checkpoints.save()
+            else:
+                self.checkpoints.save_if_due(self.before)
+            self.callback.log.leave_out(time.perf_counter() - paused)
+        if self.callback.session.signals:
+            raise Stopped
+        self.before = self.callback.session.clock.step
+        return self.collect_only(*arguments, **options)
+
+    def _begin(self) -> None:
+        """Go on from the checkpoint, now that the algorithm has set up what it sets up when it begins to learn."""
+        callback, session = self.callback, self.callback.session
+        parts = model_parts(callback.model, callback.normalizer, callback.envs)
+        if problem := unsaved(parts):
+            say(f"note: {session.config.agent} is not saved on the way: {problem}")
+            return
+        parts |= {"meter": callback.log.meter, "clock": session.clock}
+        if self.checkpoint is not None:
+            load_checkpoint(self.checkpoint, parts)
+            callback.log = MetricsLog(session.tracker, session.clock, callback.log.meter)
+            session.evaluate_if_missed(BaselineActor(callback.model, frozen(callback.normalizer)))
+        saved_step = None if self.checkpoint is None else session.clock.step
+        self.checkpoints = Checkpoints(session, parts, saved_step)
 
 
 def fills_rollout(local: dict[str, Any]) -> bool:
@@ -112,7 +183,7 @@ def fills_rollout(local: dict[str, Any]) -> bool:
     return False
 
 
-def begin_again(run_dir: Path) -> None:
-    """Forget what an unfinished run has left: with the same seed it will come to the same."""
-    for name in ("summary.json", "evaluations.json", MODEL_FILE, NORMALIZATION_FILE):
+def clear_outcome(run_dir: Path, whole: bool) -> None:
+    """Remove what an unfinished run has left of its end; where it begins again, `whole`, of its evaluations as well."""
+    for name in ("summary.json", MODEL_FILE, NORMALIZATION_FILE, *(["evaluations.json"] if whole else [])):
         (run_dir / name).unlink(missing_ok=True)

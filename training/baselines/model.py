@@ -9,7 +9,7 @@ import os
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ from ...envs.vector import Envs, Episode
 from ...networks.pictures import is_picture, picture_layout, takes_nature
 from ...networks.tree import tree_leaves
 from ..run.build import choose_device
+from ..run.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from ..settings.config import RunConfig
+from ..settings.resources import filled_bytes
 from ..settings.usage import UsageError, nearest
 from .config import constructor_arguments
 from .vec_env import as_vec_env
@@ -129,6 +131,14 @@ def model_stores(model: Any, num_envs: int) -> list[Store]:
     return stores
 
 
+def checkpoint_bytes(model: Any, stores: list[Store], networks: int, steps: int) -> int:
+    """Bytes of a model's last checkpoint: parameters with two moments each, and what its replay memory then holds."""
+    if not hasattr(model, "collect_rollouts"):
+        return 0
+    kept = [store for store in stores if store.option == "buffer_size"]
+    return 3 * networks + filled_bytes(kept, steps)
+
+
 def unsuited(algorithm: type[Any], options: Any, envs: Envs) -> Iterator[str]:
     """Yield what Stable-Baselines3 would only say while it trains, or never."""
     space, actions = envs.observation_space, envs.action_space
@@ -215,18 +225,18 @@ def saved_files(run_dir: Path) -> dict[str, Path]:
 
 
 def load_baseline(algorithm: Any, config: RunConfig, run_dir: Path, envs: Envs) -> tuple[BaselineActor, int]:
-    """Return what a finished run has learned, and the steps it was trained for.
+    """Return what a run has learned, at its end or until its last checkpoint, and the steps it was trained for.
 
     The model is built from the run's config, and only its parameters are read: Stable-Baselines3's own `load`
     unpickles whatever the file holds.
 
     Raises:
-        UsageError: the run has not finished, or its files are damaged.
+        UsageError: the run has saved nothing yet, or its files are damaged.
     """
     path = run_dir / MODEL_FILE
-    if not path.is_file():
+    if not path.is_file() and not list_checkpoints(run_dir):
         raise UsageError(
-            f"{run_dir} has not finished, and baselines save no checkpoints: palaestra train --resume {run_dir}"
+            f"{run_dir} has not finished, and has no checkpoint: palaestra train --resume {run_dir}"
         )
     statistics = run_dir / NORMALIZATION_FILE
     normalized = config.agent_config.normalize_obs
@@ -235,6 +245,8 @@ def load_baseline(algorithm: Any, config: RunConfig, run_dir: Path, envs: Envs) 
         model, _ = build_model(
             algorithm, replace(config, agent_config=_acting(config.agent_config)), envs, []
         )
+    if not path.is_file():
+        return read_checkpoint(latest_checkpoint(run_dir), model, normalized)
     try:
         step = read_parameters(path, model)
         return BaselineActor(model, read_normalizer(statistics) if normalized else None), step
@@ -261,11 +273,45 @@ def read_parameters(path: Path, model: Any) -> int:
             io.BytesIO(archive.read("policy.pth")), map_location=model.device, weights_only=True
         )
     model.policy.load_state_dict(parameters)
+    settle_exploration(model, data)
+    return int(data["num_timesteps"])
+
+
+def settle_exploration(model: Any, data: Mapping[str, Any]) -> None:
+    """Let a model whose parameters were read explore as it did: with noise for them, or at the same rate."""
     if getattr(model, "use_sde", False):
         model.policy.reset_noise()
     if isinstance(rate := data.get("exploration_rate"), float):
         model.exploration_rate = rate
-    return int(data["num_timesteps"])
+
+
+class Kept:
+    """A part of a checkpoint that is only read."""
+
+    state: dict[str, Any]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was read."""
+        return self.state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Keep it."""
+        self.state = state
+
+
+def read_checkpoint(path: Path, model: Any, normalized: bool) -> tuple[BaselineActor, int]:
+    """Put what acts out of a checkpoint of `state.py` into a model; returns it, and the steps of its training."""
+    algorithm, statistics = Kept(), Kept()
+    parts = {"policy": model.policy, "algorithm": algorithm}
+    load_checkpoint(path, parts | ({"normalizer": statistics} if normalized else {}), only_these=True)
+    settle_exploration(model, algorithm.state["attributes"])
+    normalizer = None
+    if normalized:
+        of = statistics.state
+        normalizer = ObservationNormalizer(
+            of["obs_rms"]["mean"], of["obs_rms"]["var"], of["epsilon"], of["clip_obs"]
+        )
+    return BaselineActor(model, normalizer), int(path.name)
 
 
 def read_normalizer(path: Path) -> ObservationNormalizer:

@@ -176,7 +176,7 @@ def test_masks_reach_the_algorithm(tmp_path):
     assert all(policy.predict(obs, deterministic=False)[0] == 1 for _ in range(20))
 
 
-def test_the_same_seed_gives_the_same_run_and_an_interrupted_one_begins_again(tmp_path, capsys):
+def test_the_same_seed_gives_the_same_run_and_one_without_a_checkpoint_begins_again(tmp_path, capsys):
     config = config_of("sb3/ppo", agent=SMALL_PPO | {"normalize_obs": True, "normalize_reward": True})
     start_run(config, tmp_path / "one")
     start_run(config, tmp_path / "two")

@@ -1,0 +1,241 @@
+"""Stable-Baselines3's algorithms go on from a checkpoint as if they had never been stopped, bit for bit."""
+
+import json
+import signal
+import zipfile
+from contextlib import closing
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from palaestra.envs.backends import action_log
+from palaestra.envs.make import make_envs
+from palaestra.training.baselines import loop as baseline_loop
+from palaestra.training.baselines.model import build_model
+from palaestra.training.baselines.state import Episodes
+from palaestra.training.run.build import training_spec
+from palaestra.training.run.checkpoint import list_checkpoints
+from palaestra.training.run.listing import describe_run
+from palaestra.training.run.loaded import load_run
+from palaestra.training.run.start import resume_run, start_run
+from palaestra.training.settings.config import run_config
+from palaestra.training.settings.trust import trusting
+from palaestra.training.tracking.metrics_file import read_metrics
+
+PPO = pytest.importorskip("stable_baselines3").PPO
+pytest.importorskip("sb3_contrib")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+ROLLOUT = {"n_steps": 16, "net_arch": [8]}
+SMALL_PPO = ROLLOUT | {"batch_size": 16, "n_epochs": 2}
+REPLAY = {"learning_starts": 40, "buffer_size": 150, "batch_size": 16, "train_freq": 4, "net_arch": [8]}
+BOTH_NORMALIZED = {"normalize_obs": True, "normalize_reward": True}
+# Algorithm, environment and options; each has something to remember that the others have not.
+KINDS = {
+    "ppo": ("sb3/ppo", "CartPole-v1", SMALL_PPO | {"learning_rate": "linear(0.001, 0)"}),
+    "ppo, normalised": ("sb3/ppo", "Pendulum-v1", SMALL_PPO | BOTH_NORMALIZED),
+    "ppo, noise for its parameters": (
+        "sb3/ppo",
+        "Pendulum-v1",
+        SMALL_PPO | {"use_sde": True, "sde_sample_freq": 4},
+    ),
+    "ppo, Dict": ("sb3/ppo", "Masked-v1", SMALL_PPO),
+    "a2c": ("sb3/a2c", "CartPole-v1", ROLLOUT),
+    "trpo": ("sb3/trpo", "Pendulum-v1", ROLLOUT | {"batch_size": 16}),
+    "recurrent ppo": ("sb3/recurrent_ppo", "CartPole-v1", SMALL_PPO),
+    "maskable ppo": ("sb3/maskable_ppo", "Masked-v1", SMALL_PPO),
+    "dqn": ("sb3/dqn", "CartPole-v1", REPLAY | {"target_update_interval": 24}),
+    "dqn, targets of three steps": ("sb3/dqn", "CartPole-v1", REPLAY | {"n_steps": 3}),
+    "dqn, Dict": ("sb3/dqn", "Masked-v1", REPLAY),
+    "qrdqn": ("sb3/qrdqn", "CartPole-v1", REPLAY),
+    "ddpg": ("sb3/ddpg", "Pendulum-v1", REPLAY | {"noise": "ornstein-uhlenbeck"}),
+    "td3, normalised": ("sb3/td3", "Pendulum-v1", REPLAY | BOTH_NORMALIZED | {"noise": "gaussian"}),
+    "sac": ("sb3/sac", "Pendulum-v1", REPLAY),
+    "tqc": ("sb3/tqc", "Pendulum-v1", REPLAY),
+    "crossq": ("sb3/cross_q", "Pendulum-v1", REPLAY),
+}
+
+
+class Masked(gymnasium.Env):
+    """Half of the actions are allowed; which ones follows from a number that is drawn."""
+
+    observation_space = spaces.Dict(
+        {"x": spaces.Box(0, 1, (2,), np.float32), "action_mask": spaces.MultiBinary(4)}
+    )
+    action_space = spaces.Discrete(4)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return self.look(), {}
+
+    def look(self):
+        self.x = self.np_random.random(2, np.float32)
+        allowed = np.arange(4) % 2 == (self.x[0] > 0.5)
+        return {"x": self.x, "action_mask": allowed.astype(np.int8)}
+
+    def step(self, action):
+        self.time += 1
+        reward = float(self.x[action // 2])
+        return self.look(), reward, self.time == 9, False, {}
+
+
+gymnasium.register("Masked-v1", Masked)
+
+
+def config_of(name, env, agent, **values):
+    clocks = {
+        "steps": 320,
+        "evaluate_every": 100,
+        "evaluate_episodes": 1,
+        "log_every": 30,
+        "checkpoint_every": 48,
+    }
+    block = {"agent": {"name": name} | agent, "env": env, "num_envs": 2, "track": "none", "device": "cpu"}
+    return run_config(clocks | block | values)
+
+
+def left(run_dir):
+    """Everything that a run leaves but for its times: rows of metrics, evaluations, parameters."""
+    rows = [{k: v for k, v in row.items() if not k.startswith("time/")} for row in read_metrics(run_dir)]
+    with zipfile.ZipFile(run_dir / "model.zip") as archive:
+        networks = {name: archive.read(name) for name in archive.namelist() if name.endswith(".pth")}
+    return json.dumps(rows), (run_dir / "evaluations.json").read_text(), networks
+
+
+class Killed(Exception):  # noqa: N818
+    """Ends a run where it is, as SIGKILL does: nothing of ours is written after it."""
+
+
+def stop_at(step):
+    """Let a model of Stable-Baselines3 end at a step."""
+
+    def after_step(local, outer):
+        if local["self"].num_timesteps >= step:
+            raise Killed
+        return True
+
+    return after_step
+
+
+def kill_at(monkeypatch, step):
+    """Let runs of baselines end at a step."""
+    after_step = baseline_loop.Callback.__call__
+
+    def interrupted(self, *arguments):
+        go_on = after_step(self, *arguments)
+        if self.session.clock.step >= step:
+            raise Killed
+        return go_on
+
+    monkeypatch.setattr(baseline_loop.Callback, "__call__", interrupted)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_run_equals_one_left_alone(kind, tmp_path, monkeypatch):
+    config = config_of(*KINDS[kind])
+    start_run(config, tmp_path / "alone")
+    for step in (180, 250):
+        with monkeypatch.context() as patched:
+            kill_at(patched, step)
+            with pytest.raises(Killed):
+                if step == 180:
+                    start_run(config, tmp_path / "killed")
+                else:
+                    resume_run(tmp_path / "killed")
+        saved = [int(path.name) for path in list_checkpoints(tmp_path / "killed")]
+        assert len(saved) == 2 and step - 80 < saved[-1] <= step
+    assert load_run(tmp_path / "killed").step == saved[-1]
+    assert resume_run(tmp_path / "killed").step == 320
+    assert left(tmp_path / "killed") == left(tmp_path / "alone")
+    assert not list_checkpoints(tmp_path / "killed")  # nothing goes on from a finished run
+
+
+def test_what_acts_in_an_unfinished_run_is_what_its_checkpoint_holds(tmp_path, monkeypatch):
+    config = config_of(*KINDS["td3, normalised"])
+    kill_at(monkeypatch, 200)
+    with pytest.raises(Killed):
+        start_run(config, tmp_path / "run")
+    monkeypatch.undo()
+    obs = np.array([[0.5, -0.5, 2.0]], np.float32)
+
+    def action():
+        actor = load_run(tmp_path / "run").agent
+        return actor.act(obs, actor.initial_state(1), np.array([True]), explore=False)[0]
+
+    before = action()
+    assert describe_run(tmp_path / "run").step == 192
+    # The same steps, ending there.
+    start_run(config_of(*KINDS["td3, normalised"], steps=192), tmp_path / "short")
+    actor = load_run(tmp_path / "short").agent
+    np.testing.assert_array_equal(
+        before, actor.act(obs, actor.initial_state(1), np.array([True]), explore=False)[0]
+    )
+
+
+@pytest.mark.parametrize(("kind", "lost"), [("dqn", 8), ("ppo", 80)])
+def test_a_signal_loses_no_more_than_a_rollout_or_what_follows_the_last_checkpoint(
+    kind, lost, tmp_path, monkeypatch
+):
+    config = config_of(*KINDS[kind])
+    after_step = baseline_loop.Callback.__call__
+
+    def signalled(self, *arguments):
+        if self.session.clock.step == 198:
+            signal.raise_signal(signal.SIGTERM)
+        return after_step(self, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(baseline_loop.Callback, "__call__", signalled)
+        result = start_run(config, tmp_path / "run")
+    assert result.signal == signal.SIGTERM and not (tmp_path / "run" / "model.zip").exists()
+    assert abs(int(list_checkpoints(tmp_path / "run")[-1].name) - 198) <= lost
+    resume_run(tmp_path / "run")
+    start_run(config, tmp_path / "alone")
+    assert left(tmp_path / "run") == left(tmp_path / "alone")
+
+
+def test_where_episodes_cannot_be_restored_the_model_is_told_of_new_ones(monkeypatch):
+    monkeypatch.setattr(action_log, "MOST_BYTES", 512)
+    config = config_of(*KINDS["ppo, normalised"])
+    with closing(make_envs(training_spec(config))) as envs:
+        model, normalizer = build_model(PPO, config, envs, [])
+        with pytest.raises(Killed):
+            model.learn(320, callback=stop_at(300))  # too long to be replayed
+        episodes = Episodes(model, normalizer, envs)
+        episodes.load_state_dict(episodes.state_dict())
+        assert envs.first.all()
+        expected = normalizer.normalize_obs(envs.obs)
+        np.testing.assert_array_equal(model._last_obs, expected)
+        np.testing.assert_array_equal(normalizer.old_obs, envs.obs)
+        assert model._last_episode_starts.all() and not normalizer.returns.any()
+
+
+def test_an_algorithm_that_holds_what_no_checkpoint_can_says_so_and_trains(tmp_path, monkeypatch, capsys):
+    (tmp_path / "odd_algorithm.py").write_text(
+        "import threading\n"
+        "from stable_baselines3 import PPO\n\n"
+        "class Odd(PPO):\n"
+        "    def _setup_model(self):\n"
+        "        super()._setup_model()\n"
+        "        self.guard = threading.Lock()\n"
+        "    def _excluded_save_params(self):\n"
+        "        return [*super()._excluded_save_params(), 'guard']\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    with trusting(everything=True):
+        start_run(config_of("odd_algorithm:Odd", "CartPole-v1", SMALL_PPO), tmp_path / "run")
+    assert "attributes/guard: a checkpoint cannot hold lock" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "checkpoints").exists() and (tmp_path / "run" / "model.zip").exists()
+
+
+def test_an_algorithm_without_rollouts_begins_again(tmp_path, capsys):
+    config = config_of("sb3/ars", "CartPole-v1", {"n_delta": 2})
+    start_run(config, tmp_path / "run")
+    undisturbed = left(tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()
+    resume_run(tmp_path / "run")
+    assert "begins again" in capsys.readouterr().err
+    assert left(tmp_path / "run") == undisturbed
