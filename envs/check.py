@@ -27,7 +27,7 @@ from .make import EnvSpec, make_envs, make_native_vector, make_single
 from .plays import SEED, RandomActions, mask_for, play
 from .plays import STEPS as REPLAYED_STEPS
 from .registry import find_environment
-from .validation import obs_problems, result_problems
+from .validation import StackedFrames, obs_problems, result_problems
 
 RANDOM_STEPS = 1000
 
@@ -182,6 +182,7 @@ def check_random_steps(env: gymnasium.Env, findings: Findings) -> float:
     obs, _ = env.reset(seed=SEED)
     steps, length, seconds = 0, 0, 0.0
     ends: list[tuple[int, bool]] = []
+    frames = StackedFrames(space)
     while steps < RANDOM_STEPS and seconds < findings.seconds:
         action = act(obs)
         started = time.perf_counter()
@@ -190,6 +191,7 @@ def check_random_steps(env: gymnasium.Env, findings: Findings) -> float:
         steps, length = steps + 1, length + 1
         findings.returned("step", result_problems(space, result))
         obs = result[0]
+        frames.add(obs)
         if result[2] or result[3]:
             ends.append((length, bool(result[2])))
             obs, _ = env.reset(seed=SEED + steps)
@@ -200,6 +202,8 @@ def check_random_steps(env: gymnasium.Env, findings: Findings) -> float:
     except Exception:
         findings.warn(f"its info cannot be pickled: backend async leaves it out{findings.lines.at('step')}")
     check_ends(env, ends, steps, findings)
+    if problem := frames.problem():
+        findings.warn(problem)
     return steps / seconds
 
 
@@ -267,17 +271,12 @@ def check_backends(spec: EnvSpec, env: gymnasium.Env, processes: bool, findings:
     try:
         here = list(play_through(replace(spec, backend="sync"), act, findings.seconds))
     except EnvironmentFailedError as failure:
-        findings.error(f"training in it stops: {failure}{at_cause(failure, findings)}")
+        findings.error(f"training in it stops: {failure}{findings.lines.of(failure.__cause__)}")
         return
     if processes:
         findings.attempt(
             "in a worker process", lambda: check_worker(spec, env, here, act.again(), findings), mild=True
         )
-
-
-def at_cause(failure: EnvironmentFailedError, findings: Findings) -> str:
-    """The line of the environment's code that has failed."""
-    return "" if failure.__cause__ is None else findings.lines.of(failure.__cause__)
 
 
 def check_worker(

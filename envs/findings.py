@@ -61,8 +61,10 @@ class Lines:
             else source_line(code.co_filename, self.returned.get(name, code.co_firstlineno))
         )
 
-    def of(self, error: BaseException) -> str:
-        """Where an exception was raised, as far as it is the environment's own file."""
+    def of(self, error: BaseException | None) -> str:
+        """Where an exception was raised, as far as it is the environment's own file; nothing where there was none."""
+        if error is None:
+            return ""
         files = {code.co_filename for code in self.code.values() if code is not None}
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
         return source_line(frames[-1].filename, frames[-1].lineno or 0) if frames else ""

@@ -170,3 +170,48 @@ def at(places: np.ndarray, values: np.ndarray | None = None) -> str:
     index = tuple(np.argwhere(places)[0].tolist())
     where = f"at {list(index)}" if index else ""
     return where if values is None else f"{values[index]} {where}".strip()
+
+
+class StackedFrames:
+    """Watches pictures `[K, H, W]` or `[H, W, K]` for stacks that show no past: one frame K - 1 times and a blank one.
+
+    SuperSuit's `frame_stack` makes such of grey frames with `stack_dim=0` (3.11.0).
+    """
+
+    # Three planes may be colours: yellow on black is one frame twice, and a blank one.
+    least, most = 4, 16
+
+    def __init__(self, space: spaces.Space):
+        shape = space.shape if isinstance(space, spaces.Box) and len(space.shape) == 3 else ()
+        self.axes = [axis for axis in (0, 2) if shape and self.least <= shape[axis] <= self.most]
+        self.moves = False
+        self.before: np.ndarray | None = None
+
+    def add(self, obs: Any) -> None:
+        """Look at one observation."""
+        if not self.axes:
+            return
+        obs = np.asarray(obs)
+        self.moves = self.moves or (self.before is not None and not np.array_equal(self.before, obs))
+        self.before = obs.copy()
+        self.axes = [axis for axis in self.axes if shows_one_frame(np.moveaxis(obs, axis, 0))]
+
+    def problem(self) -> str | None:
+        """What is wrong, in words, if every observation was like that."""
+        if not self.axes or not self.moves:
+            return None
+        assert self.before is not None
+        number = self.before.shape[self.axes[0]]
+        return (
+            f"each of its stacks of {number} frames is one frame {number - 1} times and a blank one, so that nothing "
+            f"shows what moves: leave out the wrapper that stacks them, and train with --frame-stack {number}"
+        )
+
+
+def shows_one_frame(planes: np.ndarray) -> bool:
+    """Whether of `planes [K, ...]` all but one are the same, and that one is zero."""
+    blank = [n for n, plane in enumerate(planes) if not plane.any()]
+    if len(blank) != 1:
+        return len(blank) == len(planes)  # a frame without anything on it says nothing
+    first, *others = (plane for n, plane in enumerate(planes) if n != blank[0])
+    return all(np.array_equal(first, plane) for plane in others)

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from palaestra.envs.check import check_environment
 from palaestra.envs.listing import list_environments
 from palaestra.envs.make import EnvSpec, make_envs
-from palaestra.envs.validation import result_problems
+from palaestra.envs.validation import result_problems, shows_one_frame
 
 # Worker processes cannot import a test file.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -38,6 +38,26 @@ class Sound(gymnasium.Env):
     def step(self, action):
         self.time += 1
         return self.obs(), 1.0, self.time == 10, False, {}
+
+
+class OneFrame(Sound):
+    """Pictures `[H, W, K]` of a dot that moves: the present one in all places but the last, which stays blank."""
+
+    observation_space = spaces.Box(0, 255, (8, 8, 4), np.uint8)
+    past = False
+
+    def obs(self):
+        frames = np.zeros((8, 8, 4), np.uint8)
+        for place in range(3):
+            at = max(0, self.time - place) if self.past else self.time
+            frames[at % 8, 0, place] = 255
+        return frames
+
+
+class Past(OneFrame):
+    """The same, but each place shows the dot where it was a step before."""
+
+    past = True
 
 
 class NanObs(Sound):
@@ -250,6 +270,7 @@ def test_findings_say_which_line_to_fix(register):
             LimitAsEnd,
             "every episode terminated after exactly 50 steps: if that is a time limit, return it as truncated",
         ),
+        (OneFrame, "each of its stacks of 4 frames is one frame 3 times and a blank one"),
         (LockInInfo, "its info cannot be pickled: backend async leaves it out"),
         (
             GreyPicture,
@@ -263,6 +284,26 @@ def test_what_is_only_odd_is_a_warning(register, odd, expected):
     register("Checked-v0", odd)
     report = check_environment("Checked-v0", processes=False)
     assert report.ok and any(expected in line for line in report.warnings), report
+
+
+def test_a_stack_with_a_past_is_none(register):
+    register("Checked-v0", Past)
+    assert not any("one frame" in line for line in check_environment("Checked-v0", processes=False).warnings)
+
+
+@pytest.mark.parametrize(
+    ("planes", "expected"),
+    [
+        ([1, 1, 1, 0], True),
+        ([0, 2, 2, 2], True),
+        ([0, 0, 0, 0], True),
+        ([1, 1, 1, 1], False),
+        ([1, 1, 2, 0], False),
+        ([1, 1, 0, 0], False),
+    ],
+)
+def test_one_frame_and_a_blank_one(planes, expected):
+    assert shows_one_frame(np.array(planes)[:, None, None] * np.eye(3)) is expected
 
 
 def test_another_process_must_do_the_same(register):

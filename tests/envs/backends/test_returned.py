@@ -165,6 +165,23 @@ def test_lists_mappings_and_numbers_are_taken():
     assert (step.reward[0], step.terminated[0], step.info) == (1.0, False, {"infos": [{}]})
 
 
+@pytest.mark.parametrize("backend", ["sync", "async"])
+def test_what_a_copy_says_in_its_info_keeps_its_type_beside_the_others(backend):
+    """Gymnasium's vector environments would cut 0.7 to 0 here, and fail over None."""
+    said = [0, 0.7, None]
+
+    def make(index):
+        return Returns(then=(PLAIN, 1.0, False, False, {"score": said[index]}))
+
+    envs = BackendEnvs(
+        SyncBackend(make, 3, 0) if backend == "sync" else AsyncBackend(make, 3, 0, workers=2, timeout=30)
+    )
+    envs.reset()
+    scores = [info["score"] for info in envs.step(np.zeros(3, int)).info["infos"]]
+    assert scores == said and isinstance(scores[0], int)
+    envs.close()
+
+
 class UnsayableError(Exception):
     def __str__(self):
         raise RuntimeError("no")
