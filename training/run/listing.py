@@ -66,7 +66,7 @@ def describe_run(run_dir: Path) -> RunInfo:
     else:
         damaged = EVALUATIONS_FILE
     try:
-        # Baselines have a summary and no checkpoints.
+        # Finished baselines have a summary and no checkpoints.
         done = int(read_json(run_dir / SUMMARY_FILE, {}).get("step", 0))
     except (ValueError, TypeError, OverflowError):
         damaged = SUMMARY_FILE
