@@ -53,7 +53,7 @@ def meetings(suite: str, findings: dict[str, Any]) -> list[str]:
 
 
 def medians(rows: list[dict[str, Any]]) -> dict[tuple[str, str], float | None]:
-    """Medians over runs by environment and agent, None where under half of the runs got there."""
+    """Medians over runs by environment and agent, None unless more than half of the runs got there."""
     return {(row["environment"], row["contestant"]): row["median"] for row in rows}
 
 

@@ -173,7 +173,7 @@ def at(places: np.ndarray, values: np.ndarray | None = None) -> str:
 
 
 class StackedFrames:
-    """Watches pictures `[K, H, W]` or `[H, W, K]` for stacks that show no past: one frame K - 1 times and a blank one.
+    """Watches pictures `[K, H, W]` for stacks that show no past: one frame K - 1 times and a blank one.
 
     SuperSuit's `frame_stack` makes such of grey frames with `stack_dim=0` (3.11.0).
     """
@@ -182,29 +182,27 @@ class StackedFrames:
     least, most = 4, 16
 
     def __init__(self, space: spaces.Space):
-        shape = space.shape if isinstance(space, spaces.Box) and len(space.shape) == 3 else ()
-        self.axes = [axis for axis in (0, 2) if shape and self.least <= shape[axis] <= self.most]
+        self.number = space.shape[0] if isinstance(space, spaces.Box) and len(space.shape) == 3 else 0
+        self.suspected = self.least <= self.number <= self.most
         self.moves = False
         self.before: np.ndarray | None = None
 
     def add(self, obs: Any) -> None:
         """Look at one observation."""
-        if not self.axes:
+        if not self.suspected:
             return
         obs = np.asarray(obs)
         self.moves = self.moves or (self.before is not None and not np.array_equal(self.before, obs))
         self.before = obs.copy()
-        self.axes = [axis for axis in self.axes if shows_one_frame(np.moveaxis(obs, axis, 0))]
+        self.suspected = shows_one_frame(obs)
 
     def problem(self) -> str | None:
         """What is wrong, in words, if every observation was like that."""
-        if not self.axes or not self.moves:
+        if not self.suspected or not self.moves:
             return None
-        assert self.before is not None
-        number = self.before.shape[self.axes[0]]
         return (
-            f"each of its stacks of {number} frames is one frame {number - 1} times and a blank one, so that nothing "
-            f"shows what moves: leave out the wrapper that stacks them, and train with --frame-stack {number}"
+            f"each of its stacks of {self.number} frames is one frame {self.number - 1} times and a blank one, so that "
+            f"nothing shows what moves: leave out the wrapper that stacks them, and give --frame-stack {self.number}"
         )
 
 

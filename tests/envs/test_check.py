@@ -41,16 +41,16 @@ class Sound(gymnasium.Env):
 
 
 class OneFrame(Sound):
-    """Pictures `[H, W, K]` of a dot that moves: the present one in all places but the last, which stays blank."""
+    """Pictures `[K, H, W]` of a dot that moves: the present one in all places but the last, which stays blank."""
 
-    observation_space = spaces.Box(0, 255, (8, 8, 4), np.uint8)
+    observation_space = spaces.Box(0, 255, (4, 8, 8), np.uint8)
     past = False
 
     def obs(self):
-        frames = np.zeros((8, 8, 4), np.uint8)
+        frames = np.zeros((4, 8, 8), np.uint8)
         for place in range(3):
             at = max(0, self.time - place) if self.past else self.time
-            frames[at % 8, 0, place] = 255
+            frames[place, at % 8, 0] = 255
         return frames
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import inspect
-import json
 import re
+import shutil
 import sys
 from dataclasses import replace
 from functools import cache
@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from ...envs.vector import Envs
 from ..run.checkpoint import latest_checkpoint, list_checkpoints
 from ..run.evaluate import Actor
+from ..run.listing import describe_run
 from ..run.session import Result
 from ..run.training_loop import TrainingLoop
 from ..settings.config import RunConfig
@@ -77,7 +78,7 @@ class Baseline(OwnLoopOptions, TrainingLoop):
         """Go on from the last checkpoint, where the run has not finished; without one begin again."""
         if steps not in (None, config.steps):
             raise UsageError(f"{config.agent} cannot be trained on; train anew with --steps {steps}")
-        if is_finished(run_dir, config):
+        if is_finished(run_dir):
             raise UsageError(f"{run_dir} has finished, and {config.agent} cannot be trained on")
         if list_checkpoints(run_dir):
             return config, latest_checkpoint(run_dir)
@@ -94,6 +95,11 @@ class Baseline(OwnLoopOptions, TrainingLoop):
         return train_baseline(cls.algorithm, config, run_dir, tracker, progress, checkpoint)
 
     @classmethod
+    def tidy(cls, run_dir: Path) -> None:
+        """Remove the checkpoints: nothing goes on from a finished run, and what it has learned is in its model."""
+        shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
+
+    @classmethod
     def load(cls, config: RunConfig, run_dir: Path, envs: Envs) -> tuple[Actor, int]:
         """Load the parameters that a run has saved at its end, or on the way."""
         return load_baseline(cls.algorithm, config, run_dir, envs)
@@ -104,12 +110,9 @@ class Baseline(OwnLoopOptions, TrainingLoop):
         return saved_files(run_dir)
 
 
-def is_finished(run_dir: Path, config: RunConfig) -> bool:
-    """Whether a run has its summary and its model."""
-    path = run_dir / "summary.json"
-    if not path.is_file() or "checkpoint" not in saved_files(run_dir):
-        return False
-    return bool(json.loads(path.read_text())["step"] >= config.steps)
+def is_finished(run_dir: Path) -> bool:
+    """Whether a run has its summary, one that can be read, and its model."""
+    return describe_run(run_dir).finished and "checkpoint" in saved_files(run_dir)
 
 
 def baseline_names() -> list[str]:

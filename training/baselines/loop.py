@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -60,7 +59,6 @@ def train_baseline(
             session.check({"policy": model.policy}, log.meter)
             save_model(run_dir, model, frozen(normalizer))
             session.evaluate(BaselineActor(model, frozen(normalizer)))
-            shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)  # nothing goes on from here
     # Not all of them count their updates.
     clock.updates = getattr(model, "_n_updates", None)
     return session.result()
@@ -102,14 +100,16 @@ class Callback:
                 self.session.check({"policy": self.model.policy}, self.log.meter)
             finally:
                 self.log.write(self.envs.restarts)
-        if due(config.evaluate_every, before, clock.step) and clock.step < config.steps:
+        evaluated = due(config.evaluate_every, before, clock.step) and clock.step < config.steps
+        if evaluated:
             paused = time.perf_counter()
             self.session.evaluate(BaselineActor(self.model, frozen(self.normalizer)))
             self.log.leave_out(time.perf_counter() - paused)
         # A rollout that the last step fills is learned from before the algorithm ends by itself. After a signal the few
-        # steps of an off-policy rollout are finished, and saved; a long one is given up, for its checkpoint.
+        # steps of an off-policy rollout are finished, and saved; a long one is given up, for its checkpoint, and so is
+        # one with an evaluation that the signal may have ended: later it would be of another model.
         if self.session.signals:
-            self.stopped = "train_freq" not in local
+            self.stopped = evaluated or "train_freq" not in local
         elif clock.step >= config.steps:
             self.stopped = not fills_rollout(local)
         return not self.stopped

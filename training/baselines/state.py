@@ -148,14 +148,19 @@ class Episodes:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Bring them back, or begin the next ones where that cannot be done."""
         exact = self.envs.load_state_dict(state)
-        view = self.model.env if self.normalizer is None else self.normalizer.venv
-        view.obs = obs = self.envs.obs
-        if not exact:
-            if self.normalizer is not None:
-                self.normalizer.old_obs, self.normalizer.returns = obs, np.zeros(self.envs.num_envs)
-                obs = self.normalizer.normalize_obs(obs)
-            self.model._last_obs, self.model._last_original_obs = obs, view.obs
-            self.model._last_episode_starts = np.ones(self.envs.num_envs, bool)
+        view = self.model.env
+        while hasattr(
+            view, "venv"
+        ):  # those of Stable-Baselines3's own: statistics, pictures with channels first
+            view = view.venv
+        view.restore(begun=not exact)
+        if exact:
+            return
+        # New observations reach the model on the way that those of a reset take.
+        self.model._last_obs = self.model.env.reset()
+        self.model._last_episode_starts = np.ones(self.envs.num_envs, bool)
+        if self.normalizer is not None:
+            self.model._last_original_obs = self.normalizer.get_original_obs()
 
 
 def gathered(attributes: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -219,9 +224,19 @@ def put_back(value: Any, state: Any) -> Any:
     if isinstance(value, torch.Tensor):
         with torch.no_grad():
             return value.copy_(state)
-    if isinstance(value, np.ndarray) and isinstance(state, np.ndarray) and len(state) < len(value):
-        value[: len(state)] = state
-        return value
+    if (
+        isinstance(value, np.ndarray)
+        and isinstance(state, np.ndarray)
+        and value.ndim == state.ndim > 0
+        and value.shape[1:] == state.shape[1:]
+    ):
+        if len(state) < len(value):
+            value[: len(state)] = state
+            return value
+        # In the order in memory that it has here: pictures with their channels moved round otherwise from others.
+        array = np.empty_like(value, shape=state.shape, dtype=state.dtype)
+        array[...] = state
+        return array
     if isinstance(value, dict):
         restored = {key: put_back(value.get(key), each) for key, each in state.items()}
         value.clear()

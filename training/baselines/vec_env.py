@@ -43,9 +43,17 @@ def as_vec_env(
         def __init__(self) -> None:
             self.actions: Any = None
             self.obs: Any = None
+            self.restored = False
             super().__init__(inner.num_envs, inner.observation_space, inner.action_space)
 
+        def restore(self, begun: bool) -> None:
+            """Go on from where the environments were brought; the next reset shows what has `begun` there."""
+            self.obs, self.restored = inner.obs, begun
+
         def reset(self) -> Any:
+            if self.restored:
+                self.restored = False
+                return self.obs
             # Who resets in between, as ARS does, wants other episodes than the first ones again.
             self.obs = inner.reset() if self.obs is None else inner.begin_next()
             return self.obs

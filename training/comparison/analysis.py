@@ -104,7 +104,7 @@ def counted(runs: list[FinishedRun]) -> list[FinishedRun]:
 def reaching(
     runs: list[FinishedRun], scales: References, clock: Callable[[FinishedRun], list[float]]
 ) -> list[dict[str, Any]]:
-    """When evaluations first reach a normalised score of 0.9: each run, and the median, None where under half do."""
+    """When evaluations first reach a normalised score of 0.9: each run; the median, None unless more than half do."""
     rows = []
     for (env, contestant), group in cells(runs).items():
         if env not in scales:

@@ -22,7 +22,7 @@ def notes(runs: list[FinishedRun], pairs: list[Pair], scores: Grouped, scaled: G
             f"No verdict is given on fewer than {RUNS_FOR_VERDICT} runs a side: three against three are fully apart "
             "by chance in one case of ten."
         )
-    elif RUNS_FOR_INTERVAL <= few < RUNS_FOR_TRUST:
+    if RUNS_FOR_INTERVAL <= few < RUNS_FOR_TRUST:
         found.append(
             f"Few seeds: some agents have only {few} runs in an environment. Intervals of fewer than "
             f"{RUNS_FOR_TRUST} are too narrow, and a tie may only mean that more seeds are needed."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,6 +71,8 @@ def run_comparison(
         raise UsageError(f"--envs, --agents and --seeds choose from a suite; {targets[0]} is none")
     if all(path.suffix == ".json" for path in paths):
         merged = merge_results({str(path): read_results(path) for path in paths})
+        if not merged.pairs:  # each has one agent alone, and no suite says whom it meets
+            merged = replace(merged, pairs=natural_pairings(merged.runs))
         with working_in(out, "merged") as folder:
             return write_findings(merged, folder, [], wandb)
     if all(path.is_dir() for path in paths):

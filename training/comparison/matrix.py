@@ -31,7 +31,7 @@ from ..settings.usage import UsageError
 from ..tracking.progress import say
 from ..tracking.return_text import return_text
 from .references import reference_scores
-from .suites import flat
+from .suites import flat, is_left_open
 
 # What is no part of the command that makes a run: where it went, how it was watched and computed.
 LEFT_OUT = TELLING | {"seed", "device", "compile", "threads"}
@@ -101,10 +101,9 @@ def command_of(config: RunConfig) -> list[str]:
     defaults = plain_config(merge(for_components(preset, chosen), {"env": config.env}))
     asked, found = (flat(to_dict(each)) for each in (defaults, config))
     for name, value in found.items():
-        by_itself = type(asked.get(name)) in (str, int) and asked[name] in ("auto", 0)  # by the run itself
         if name.endswith(".name") or name in ("env", *LEFT_OUT) or name.partition(".")[0] == "env_kwargs":
             continue
-        if asked.get(name) != value and not by_itself:
+        if asked.get(name) != value and not is_left_open(name, asked.get(name)):
             words += option(name, value)
     return ["train", config.agent, *words]
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..run.listing import RunInfo, evaluations
+from ..run.listing import EVALUATIONS_FILE, RunInfo, evaluations
 from ..settings.usage import UsageError
 from ..tracking.metrics_file import read_metrics
 from ..tracking.provenance import made_with
 from .references import References
+from .suites import place_of
 
 # Names of two that are compared.
 Pair = tuple[str, str]
@@ -68,6 +69,8 @@ def finished_run(
     """Read a finished run from its folder."""
     folder = Path(info.path)
     reached = evaluations(folder)
+    if not reached:
+        raise UsageError(f"{folder} has no {EVALUATIONS_FILE}, so that nobody knows how it has learned")
     steps = [step for step, _ in reached]
     summary = json.loads((folder / "summary.json").read_text())
     return FinishedRun(
@@ -126,6 +129,12 @@ def read_results(path: Path) -> Results:
         met = [(pair["first"], pair["second"]) for pair in found["pairs"]]
         pairs = [(first, second) for first, second in found.get("pairings", met)]
         references = {env: (low, high) for env, (low, high) in found["references"].items()}
+        if not runs:
+            raise ValueError("it has no runs")
+        if broken := [
+            run for run in runs if not np.isfinite([run.score, *(value for _, value in run.curve)]).all()
+        ]:
+            raise ValueError(f"{broken[0].contestant} on {broken[0].env} has a score that is no number")
         return Results(found["name"], runs, pairs, references, found["missing"])
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
@@ -175,10 +184,22 @@ def merge_results(parts: dict[str, Results]) -> Results:
             if twin != path:
                 raise UsageError(f"{named} with seed {run.seed} is in both {twin} and {path}: name one")
     every = list(parts.values())
+    # What has failed in one part may be in another.
+    places = {
+        f"{place_of(run.env, run.contestant, run.steps, run.seed)} (" for part in every for run in part.runs
+    }
+    scales: dict[str, tuple[tuple[float, float], str]] = {}
+    for path, part in parts.items():
+        for env, scale in part.references.items():
+            known, first = scales.setdefault(env, (scale, path))
+            if known != scale:
+                raise UsageError(f"{env} is scored from {known} in {first}, from {scale} in {path}")
     return Results(
         name=" and ".join(dict.fromkeys(part.name for part in every)),
         runs=[run for part in every for run in part.runs],
         pairs=list(dict.fromkeys(pair for part in every for pair in part.pairs)),
-        references={env: scale for part in every for env, scale in part.references.items()},
-        missing=[line for part in every for line in part.missing],
+        references={env: scale for env, (scale, _) in scales.items()},
+        missing=[
+            line for part in every for line in part.missing if not any(place in line for place in places)
+        ],
     )

@@ -61,10 +61,10 @@ def make_jobs(planned: list[PlannedRun], episodes: int, out: Path) -> list[Job]:
             raise UsageError(
                 f"{run.folder} is not what the suite asks for: {differing[0]}; choose another --out, or remove it"
             )
-        folder = out / "configs" / slug(run.env) / f"{slug(run.contestant.label)}-{run.steps}"
+        folder, name = out / "configs" / slug(run.env), f"{slug(run.contestant.label)}-{run.steps}.yaml"
         folder.mkdir(parents=True, exist_ok=True)
-        save_config(folder, config)
-        file = str(folder / "config.yaml")
+        save_config(folder, config, name)
+        file = str(folder / name)
         group = "" if why_alone(config) else resolve(config).compile
         jobs.append(Job(run.contestant.agent, file, str(run.folder), run.seed, episodes, group=group))
     return jobs

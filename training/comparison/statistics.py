@@ -80,15 +80,16 @@ def estimate(statistic: Statistic, scores: Scores, seed: int = 0) -> Estimate:
     """A statistic with its stratified bootstrap interval, percentiles 2.5 and 97.5.
 
     Runs are drawn again, with replacement, within each environment; environments are not drawn. The interval says what
-    would change if the same environments were trained on again with other seeds.
+    would change if the same environments were trained on again with other seeds. The same array in several places is
+    the same runs, and drawn once.
     """
     groups = checked(scores)
     value = float(statistic([group[None] for group in groups])[0])
     if min(map(len, groups)) < RUNS_FOR_INTERVAL:
         return Estimate(value, None, None)
     generator = np.random.default_rng(seed)
-    drawn = [group[generator.integers(len(group), size=(REPEATS, len(group)))] for group in groups]
-    return Estimate(value, *interval(statistic(drawn)))
+    which = {id(group): generator.integers(len(group), size=(REPEATS, len(group))) for group in groups}
+    return Estimate(value, *interval(statistic([group[which[id(group)]] for group in groups])))
 
 
 def probability_of_improvement(first: Scores, second: Scores, seed: int = 0) -> Estimate:
@@ -96,6 +97,7 @@ def probability_of_improvement(first: Scores, second: Scores, seed: int = 0) -> 
 
     `P = 1/E sum_e 1/(n m) sum_ij [x_i > y_j] + [x_i = y_j] / 2`, Mann and Whitney's statistic. Runs of both are drawn
     again for the interval; a resample is how often each run was drawn, so that all resamples are two matrix products.
+    The same array in several places is the same runs, and drawn once.
     """
     common = [env for env in first if env in second]
     ours, theirs = (checked({env: scores[env] for env in common}) for scores in (first, second))
@@ -105,9 +107,10 @@ def probability_of_improvement(first: Scores, second: Scores, seed: int = 0) -> 
         return Estimate(value, None, None)
     generator = np.random.default_rng(seed)
     drawn = np.zeros(REPEATS)
-    for each in wins:
-        rows, columns = (draw_counts(count, generator) for count in each.shape)
-        drawn += ((rows @ each) * columns).sum(1) / each.size
+    sides = list(zip(ours, theirs, strict=True))
+    counts = {id(group): draw_counts(len(group), generator) for both in sides for group in both}
+    for each, (x, y) in zip(wins, sides, strict=True):
+        drawn += ((counts[id(x)] @ each) * counts[id(y)]).sum(1) / each.size
     return Estimate(value, *interval(drawn / len(wins)))
 
 
@@ -119,7 +122,8 @@ def wins_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def verdict(improvement: Estimate, first: Scores, second: Scores) -> str:
     """What a probability of improvement says of the first: `better`, `worse`, `tie`, or `too few runs` to say."""
     common = [env for env in first if env in second]
-    fewest = min(sum(len(scores[env]) for env in common) for scores in (first, second))
+    runs = [{id(scores[env]): len(scores[env]) for env in common} for scores in (first, second)]
+    fewest = min(sum(counts.values()) for counts in runs)
     if improvement.low is None or improvement.high is None or fewest < RUNS_FOR_VERDICT:
         return "too few runs"
     if improvement.low > 0.5:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, MinLen
 
 from ..settings.components import find_component
-from ..settings.config import TELLING, RunConfig, run_config, to_dict
+from ..settings.config import CHOSEN, TELLING, RunConfig, run_config, to_dict
 from ..settings.presets import find_preset, merge, read_config
 from ..settings.trust import check_names
 from ..settings.typed import build
@@ -204,13 +204,18 @@ def plan(suite: Suite, out: Path) -> list[PlannedRun]:
                     )
             for seed in match.seeds:
                 for contestant in match.agents:
-                    folder = out / "runs" / slug(env) / f"{slug(contestant.label)}-{steps}" / f"seed{seed}"
+                    folder = out / "runs" / place_of(env, contestant.label, steps, seed)
                     run = PlannedRun(contestant, env, steps, seed, folder, suite.source)
                     if runs.setdefault(folder, run).contestant != contestant:
                         raise UsageError(
                             f"{suite.name}: two contestants are called {contestant.label!r}, with other options"
                         )
     return list(runs.values())
+
+
+def place_of(env: str, label: str, steps: int, seed: int) -> Path:
+    """Where a run lies among those of its suite."""
+    return Path(slug(env), f"{slug(label)}-{steps}", f"seed{seed}")
 
 
 def slug(name: str) -> str:
@@ -240,16 +245,18 @@ def requested_config(run: PlannedRun) -> RunConfig:
 def differences(run: PlannedRun, config: RunConfig, existing: RunConfig) -> list[str]:
     """Where an existing run is not what a suite asks for; what the run chose for `auto` and 0 is no difference."""
     asked, found = flat(to_dict(config)), flat(to_dict(existing))
-    open_choices = {"auto", 0}
     return [
-        f"{name} is {found.get(name)!r}, not {value!r}"
-        for name, value in asked.items()
-        if found.get(name) != value
+        f"{name} is {found.get(name)!r}, not {asked.get(name)!r}"
+        for name in asked | found
+        if found.get(name) != asked.get(name)
         and name not in TELLING
-        and (
-            name == "schedule_steps" or not (type(value) in (str, int) and value in open_choices)
-        )  # False is no 0
+        and not is_left_open(name, asked.get(name))
     ]
+
+
+def is_left_open(name: str, value: Any) -> bool:
+    """Whether an option leaves it to the run what it stands for."""
+    return name in CHOSEN and value in ("auto", 0)
 
 
 def flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:

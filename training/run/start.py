@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -22,7 +21,7 @@ from ..settings.train_options import options_not_taken
 from ..settings.trust import code_files, command_for
 from ..settings.typed import option_name
 from ..settings.usage import UsageError, as_usage_errors
-from ..tracking.evaluations_file import repair_evaluations
+from ..tracking.evaluations_file import repair_evaluations, write_json
 from ..tracking.plots import plot_learning_curve
 from ..tracking.progress import Progress, say
 from ..tracking.provenance import last_files, last_ranks, last_session, record_session
@@ -41,6 +40,7 @@ from .checkpoint import give_identity, save_checkpoint
 from .clocks import Clock, Meter
 from .evaluate import MAX_COPIES
 from .folder import CYCLE_FILE, MODEL_CONFIG_FILE, absolute, check_links, check_new, new_folder, write_errors
+from .listing import SUMMARY_FILE
 from .loaded import load_run
 from .lock import locked
 from .loop import AgentLoop, loop_of, make_steps
@@ -319,7 +319,8 @@ def leave(run_dir: Path, config: RunConfig, result: Result, tracker: Tracker) ->
     if result.cpu_seconds is not None:
         spent["cpu_seconds"] = round(result.cpu_seconds, 3)
     summary = {"step": result.step, **spent, **evaluation}
-    (run_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_json(run_dir / SUMMARY_FILE, summary)
+    loop_of(config).tidy(run_dir)
     tracker.summary(summary)
     tracker.figure(plot_learning_curve(run_dir), "learning_curve", result.step)
     for name, path in loop_of(config).learned(run_dir).items():

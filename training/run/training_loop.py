@@ -54,6 +54,11 @@ class TrainingLoop(ABC):
         """Train from the start or from `checkpoint`, and leave everything in `run_dir`."""
 
     @classmethod
+    def tidy(cls, run_dir: Path) -> None:
+        """Remove what only an unfinished run needs, now that its summary is written; nothing by default."""
+        return
+
+    @classmethod
     @abstractmethod
     def load(cls, config: RunConfig, run_dir: Path, envs: Envs) -> tuple[Actor, int]:
         """Return what a run has learned, for the spaces of `envs`, and the steps it was trained for."""

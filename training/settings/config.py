@@ -23,6 +23,8 @@ from .yaml_files import load_yaml, save_yaml
 CONFIG_FILE = "config.yaml"
 # Options that tell of a run and decide nothing in it.
 TELLING = {"track", "project", "entity", "group", "tag", "notes", "video", "log_every"}
+# What a run chooses by itself where it is asked for "auto" or 0; its config says what it has chosen.
+CHOSEN = {"backend", "device", "compile", "threads", "log_every", "evaluate_every", "checkpoint_every"}
 
 
 @dataclass(frozen=True)
@@ -273,14 +275,16 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     return values | blocks
 
 
-def save_config(run_dir: Path, config: RunConfig) -> None:
-    """Write `config.yaml`, complete: `--config` with it trains the same run again.
+def save_config(run_dir: Path, config: RunConfig, name: str = CONFIG_FILE) -> None:
+    """Write a config, complete, as `config.yaml`, which makes a folder a run's, or under another name.
+
+    `--config` with it trains the same run again.
 
     Raises:
         UsageError: an argument of the environment is something that YAML cannot say.
     """
     try:
-        save_yaml(run_dir / CONFIG_FILE, to_dict(config))
+        save_yaml(run_dir / name, to_dict(config))
     except TypeError as error:
         raise UsageError(f"env_kwargs: {error}") from None
 

@@ -26,10 +26,7 @@ def read_evaluations(run_dir: Path) -> tuple[list[dict[str, Any]], str | None]:
 
 def write_evaluations(run_dir: Path, rows: list[dict[str, Any]]) -> None:
     """Write the rows, all or none."""
-    path = run_dir / EVALUATIONS_FILE
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(rows))
-    temporary.replace(path)
+    write_json(run_dir / EVALUATIONS_FILE, rows, indent=None)
 
 
 def repair_evaluations(run_dir: Path) -> None:
@@ -53,6 +50,13 @@ def _is_row(row: Any) -> bool:
         isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
         for number in numbers
     )
+
+
+def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
+    """Write a JSON file, whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value, indent=indent) + ("" if indent is None else "\n"))
+    temporary.replace(path)
 
 
 def read_json(path: Path, default: Any) -> Any:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from palaestra.envs.backends import action_log
 from palaestra.envs.make import make_envs
 from palaestra.training.baselines import loop as baseline_loop
 from palaestra.training.baselines.model import build_model
@@ -19,13 +18,16 @@ from palaestra.training.run.build import training_spec
 from palaestra.training.run.checkpoint import list_checkpoints
 from palaestra.training.run.listing import describe_run
 from palaestra.training.run.loaded import load_run
+from palaestra.training.run.session import Session
 from palaestra.training.run.start import resume_run, start_run
 from palaestra.training.settings.config import run_config
 from palaestra.training.settings.trust import trusting
 from palaestra.training.tracking.metrics_file import read_metrics
 
-PPO = pytest.importorskip("stable_baselines3").PPO
-pytest.importorskip("sb3_contrib")
+LIBRARIES = {
+    "PPO": pytest.importorskip("stable_baselines3"),
+    "MaskablePPO": pytest.importorskip("sb3_contrib"),
+}
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 ROLLOUT = {"n_steps": 16, "net_arch": [8]}
@@ -46,6 +48,8 @@ KINDS = {
     "trpo": ("sb3/trpo", "Pendulum-v1", ROLLOUT | {"batch_size": 16}),
     "recurrent ppo": ("sb3/recurrent_ppo", "CartPole-v1", SMALL_PPO),
     "maskable ppo": ("sb3/maskable_ppo", "Masked-v1", SMALL_PPO),
+    "ppo, pictures that it transposes": ("sb3/ppo", "Coloured-v0", SMALL_PPO),
+    "maskable ppo, the same": ("sb3/maskable_ppo", "Coloured-v0", SMALL_PPO),
     "dqn": ("sb3/dqn", "CartPole-v1", REPLAY | {"target_update_interval": 24}),
     "dqn, targets of three steps": ("sb3/dqn", "CartPole-v1", REPLAY | {"n_steps": 3}),
     "dqn, Dict": ("sb3/dqn", "Masked-v1", REPLAY),
@@ -82,7 +86,21 @@ class Masked(gymnasium.Env):
         return self.look(), reward, self.time == 9, False, {}
 
 
+class Coloured(Masked):
+    """The same in pictures; an action that is forbidden is an error."""
+
+    observation_space = spaces.Dict(
+        {"x": spaces.Box(0, 255, (36, 36, 3), np.uint8), "action_mask": spaces.MultiBinary(4)}
+    )
+
+    def look(self):
+        seen = super().look()
+        self.allowed = seen["action_mask"]
+        return seen | {"x": np.full((36, 36, 3), 255 * self.x[0], np.uint8)}
+
+
 gymnasium.register("Masked-v1", Masked)
+gymnasium.register("Coloured-v0", Coloured)
 
 
 def config_of(name, env, agent, **values):
@@ -197,20 +215,81 @@ def test_a_signal_loses_no_more_than_a_rollout_or_what_follows_the_last_checkpoi
     assert left(tmp_path / "run") == left(tmp_path / "alone")
 
 
-def test_where_episodes_cannot_be_restored_the_model_is_told_of_new_ones(monkeypatch):
-    monkeypatch.setattr(action_log, "MOST_BYTES", 512)
-    config = config_of(*KINDS["ppo, normalised"])
+@pytest.mark.parametrize(
+    ("kind", "algorithm"), [("ppo, normalised", "PPO"), ("maskable ppo, the same", "MaskablePPO")]
+)
+def test_where_episodes_cannot_be_restored_the_model_is_told_of_new_ones(kind, algorithm, monkeypatch):
+    config = config_of(*KINDS[kind])
     with closing(make_envs(training_spec(config))) as envs:
-        model, normalizer = build_model(PPO, config, envs, [])
+        model, normalizer = build_model(getattr(LIBRARIES[algorithm], algorithm), config, envs, [])
         with pytest.raises(Killed):
-            model.learn(320, callback=stop_at(300))  # too long to be replayed
+            model.learn(320, callback=stop_at(100))
+        # As after an episode that is too long to be replayed.
+        begin = envs.load_state_dict
+
+        def begin_next(state):
+            begin(state)
+            envs.begin_next()
+            return False
+
+        monkeypatch.setattr(envs, "load_state_dict", begin_next)
         episodes = Episodes(model, normalizer, envs)
         episodes.load_state_dict(episodes.state_dict())
-        assert envs.first.all()
-        expected = normalizer.normalize_obs(envs.obs)
-        np.testing.assert_array_equal(model._last_obs, expected)
-        np.testing.assert_array_equal(normalizer.old_obs, envs.obs)
-        assert model._last_episode_starts.all() and not normalizer.returns.any()
+        assert model._last_episode_starts.all() and envs.first.all()
+        shown = model._last_obs
+        if normalizer is None:
+            np.testing.assert_array_equal(shown["x"].transpose(0, 2, 3, 1), envs.obs["x"])
+        else:
+            np.testing.assert_array_equal(shown, normalizer.normalize_obs(envs.obs))
+            np.testing.assert_array_equal(normalizer.old_obs, envs.obs)
+            assert not normalizer.returns.any()
+        model.learn(32, reset_num_timesteps=False)
+
+
+def test_a_signal_in_the_last_evaluation_keeps_what_the_run_goes_on_from(tmp_path, monkeypatch):
+    config = config_of(*KINDS["dqn"])
+    start_run(config, tmp_path / "alone")
+    evaluate = Session.evaluate
+
+    def signalled(self, actor):
+        if self.clock.step >= 320:
+            signal.raise_signal(signal.SIGTERM)
+        evaluate(self, actor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "evaluate", signalled)
+        assert start_run(config, tmp_path / "run").signal == signal.SIGTERM
+    assert int(list_checkpoints(tmp_path / "run")[-1].name) > 200
+    resume_run(tmp_path / "run")
+    assert left(tmp_path / "run") == left(tmp_path / "alone")
+
+
+@pytest.mark.parametrize("kind", ["dqn", "ppo"])
+def test_an_evaluation_that_a_signal_ends_is_made_again_of_the_same_model(kind, tmp_path, monkeypatch):
+    config = config_of(*KINDS[kind], evaluate_every=101)
+    start_run(config, tmp_path / "alone")
+    evaluate = Session.evaluate
+
+    def signalled(self, actor):
+        if 200 < self.clock.step < 210:
+            signal.raise_signal(signal.SIGTERM)
+        evaluate(self, actor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "evaluate", signalled)
+        assert start_run(config, tmp_path / "run").signal == signal.SIGTERM
+    resume_run(tmp_path / "run")
+    assert left(tmp_path / "run") == left(tmp_path / "alone")
+
+
+@pytest.mark.parametrize("summary", ["", '{"step": null}', "[]"])
+def test_a_damaged_summary_is_no_end(summary, tmp_path):
+    config = config_of(*KINDS["a2c"])
+    start_run(config, tmp_path / "run")
+    undisturbed = left(tmp_path / "run")
+    (tmp_path / "run" / "summary.json").write_text(summary)
+    resume_run(tmp_path / "run")
+    assert left(tmp_path / "run") == undisturbed
 
 
 def test_an_algorithm_that_holds_what_no_checkpoint_can_says_so_and_trains(tmp_path, monkeypatch, capsys):

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +26,17 @@ from palaestra.training.comparison.report import report
 from palaestra.training.comparison.report.tables import short
 from palaestra.training.comparison.scoring import make_jobs, run_suite
 from palaestra.training.comparison.suites import (
+    Contestant,
     Part,
+    PlannedRun,
+    differences,
     part_of,
     plan,
     read_suite,
     requested_config,
     suite_names,
 )
+from palaestra.training.run.listing import find_runs
 from palaestra.training.run.lock import locked
 from palaestra.training.run.signals import StoppedError
 from palaestra.training.settings.usage import UsageError
@@ -331,6 +336,21 @@ def test_a_suite_is_run_reported_and_not_run_again(suite, tmp_path, in_process, 
     suite.write_text(TINY.replace("epochs: 1", "epochs: 2"))
     assert compare(suite, "--out", out) == 2
     assert "is not what the suite asks for: agent.epochs is 1, not 2" in capsys.readouterr().err
+    # The configs that the suite asks for are no runs.
+    runs = find_runs(out)
+    assert len(runs) == 4 and all(each.finished for each in runs)
+
+
+def test_only_what_a_run_chooses_by_itself_may_be_left_open(tmp_path):
+    run = PlannedRun(Contestant("dqn"), "CartPole-v1", 600, 0, tmp_path)
+    asked = requested_config(run)
+    found = replace(asked, backend="sync", compile="off", evaluate_every=60, checkpoint_every=30, log_every=3)
+    assert differences(run, asked, found) == []
+    warm = replace(asked, agent_config=replace(asked.agent_config, learning_starts=500))
+    none = replace(asked, agent_config=replace(asked.agent_config, learning_starts=0))
+    assert differences(run, none, warm) == ["agent.learning_starts is 500, not 0"]
+    other = replace(asked, env_kwargs={"sutton_barto_reward": True})
+    assert differences(run, asked, other) == ["env_kwargs.sutton_barto_reward is True, not None"]
 
 
 def test_a_run_that_fails_does_not_stop_the_others(

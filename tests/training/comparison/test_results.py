@@ -147,14 +147,45 @@ def test_what_does_not_fit_together_is_one_line(write, tmp_path, capsys):
     assert "ppo on CartPole-v1 is ppo for 1,000 steps in" in error(
         "longer", replace(results(()), runs=longer)
     )
+    other_scale = replace(results((2, 3)), references={"Acrobot-v1": (-500.0, 0.0)})
+    assert "Acrobot-v1 is scored from (-500.0, 500.0) in" in error("scale", other_scale)
     missing, wrong = tmp_path / "nothing.json", tmp_path / "wrong.json"
     wrong.write_text("{}")
     assert cli.run(["compare", first, str(missing)]) == 2
     assert "nothing.json: No such file" in capsys.readouterr().err
     assert cli.run(["compare", first, str(wrong)]) == 2
     assert "wrong.json is not a comparison.json that this version has written" in capsys.readouterr().err
+    findings = json.loads((tmp_path / "first" / "comparison.json").read_text())
+    findings["table"][0]["runs"][0] = float("nan")
+    wrong.write_text(json.dumps(findings))
+    assert cli.run(["compare", first, str(wrong)]) == 2
+    assert "ppo on CartPole-v1 has a score that is no number" in capsys.readouterr().err
+    empty = {name: [] for name in ("table", "curves", "pairs")} | {
+        "timing": {"curve_seconds": [], "seconds": []}
+    }
+    wrong.write_text(json.dumps(findings | empty))
+    assert cli.run(["compare", first, str(wrong)]) == 2
+    assert "it has no runs" in capsys.readouterr().err
     assert cli.run(["compare", first, "quick"]) == 2
     assert "give one suite, folders only, or comparison.json files only" in capsys.readouterr().err
+
+
+def test_agents_alone_meet_where_no_suite_says_whom_they_meet(write, tmp_path):
+    sides = [
+        replace(of(results(range(4), name), agent), pairs=[])
+        for name, agent in (("a", "ppo"), ("b", "sb3/ppo"))
+    ]
+    paths = [str(write(side.name, side)) for side in sides]
+    assert cli.run(["compare", *paths, "--out", str(tmp_path / "out")]) == 0
+    (pair,) = json.loads((tmp_path / "out" / "comparison.json").read_text())["pairs"]
+    assert (pair["first"], pair["second"], pair["verdict"]) == ("ppo", "sb3/ppo", "better")
+
+
+def test_what_has_failed_in_one_part_is_not_missing_where_another_has_it():
+    failed = "out/runs/CartPole-v1/ppo-1000/seed1 (it fell over)"
+    parts = {"a": replace(results((0,)), missing=[failed]), "b": results((1,))}
+    assert merge_results(parts).missing == []
+    assert merge_results(parts | {"b": results((2,))}).missing == [failed]
 
 
 def test_merging_keeps_what_is_missing():

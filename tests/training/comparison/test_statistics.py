@@ -89,7 +89,25 @@ def test_few_runs_make_no_interval_and_no_verdict():
     assert judged(three, worse) == "too few runs"
     assert judged(four, worse) == "better"
     # Three in each of two environments are six.
-    assert judged(three | {1: three[0]}, worse | {1: worse[0]}) == "better"
+    assert judged(three | {1: three[0].copy()}, worse | {1: worse[0].copy()}) == "better"
+
+
+def test_runs_that_meet_several_others_are_drawn_once():
+    """Copies of one opponent say nothing that one does not."""
+    generator = np.random.default_rng(4)
+    ours, theirs = generator.normal(0.3, 1, 6), generator.normal(0, 1, 6)
+    once = {0: ours}, {0: theirs}
+    often = dict.fromkeys(range(8), ours), dict.fromkeys(range(8), theirs)
+    alone, together = (probability_of_improvement(*sides) for sides in (once, often))
+    np.testing.assert_allclose(together, alone, rtol=1e-12)
+    np.testing.assert_allclose(estimate(mean, often[0]), estimate(mean, once[0]), rtol=0.05)
+    # Other opponents are other runs.
+    others = {env: theirs.copy() for env in range(8)}
+    narrower = probability_of_improvement(often[0], others)
+    assert alone.low < narrower.low and narrower.high < alone.high
+    # Three runs do not become four by meeting twice.
+    three, worse = np.arange(3.0), np.full(4, -1.0)
+    assert judged({0: three, 1: three}, {0: worse, 1: worse.copy()}) == "too few runs"
 
 
 @pytest.mark.parametrize("scores", [by_env([1.0, math.nan]), by_env([]), by_env([math.inf]), {}])

@@ -50,7 +50,7 @@ def draw_charts(findings: dict[str, Any], out: Path) -> list[Chart]:
         (
             "How many steps until it is learned?",
             "Environment steps until an evaluation first reaches a normalised score of 0.9, median over runs; a hollow "
-            "mark at the right: under half of the runs get there.",
+            "mark at the right: no more than half of the runs get there.",
             one("efficiency_steps", efficiency(findings, "steps")),
         ),
         (
