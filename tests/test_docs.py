@@ -358,9 +358,8 @@ def test_no_report_of_fresh_seeds_has_one_that_a_preset_was_chosen_by():
     for report, seeds_of in reports.items():
         for cell, seeds in seeds_of.items():
             assert script["kind_of"](seeds, chosen.get(cell, set())) == "fresh", (report, cell)
-    # Names are those of the reports, wherever one has the environment.
-    environments = {env for env, _ in cells}
-    assert {cell for cell in chosen if cell[0] in environments} <= cells
+    # Agents are called as in the reports: others would be found in none.
+    assert {agent for _, agent in chosen} <= {agent for _, agent in cells}
 
 
 def test_what_decides_an_episode_of_memory_s7_is_an_exclusive_or():
