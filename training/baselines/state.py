@@ -126,8 +126,9 @@ class Generators:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Set them back."""
         torch.set_rng_state(state["torch"])
-        if state["cuda"]:
-            torch.cuda.set_rng_state_all(state["cuda"])
+        # It may go on where there is no GPU, or another number of them.
+        for index, kept in enumerate(state["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(kept, index)
         np.random.set_state(state["numpy"])
         random.setstate(state["python"])
         self.action_space.np_random.bit_generator.state = state["actions"]
@@ -149,9 +150,8 @@ class Episodes:
         """Bring them back, or begin the next ones where that cannot be done."""
         exact = self.envs.load_state_dict(state)
         view = self.model.env
-        while hasattr(
-            view, "venv"
-        ):  # those of Stable-Baselines3's own: statistics, pictures with channels first
+        # Around ours lie those of Stable-Baselines3: statistics, pictures with channels first.
+        while hasattr(view, "venv"):
             view = view.venv
         view.restore(begun=not exact)
         if exact:

@@ -8,12 +8,13 @@ from contextlib import closing
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from palaestra.envs.make import make_envs
 from palaestra.training.baselines import loop as baseline_loop
 from palaestra.training.baselines.model import build_model
-from palaestra.training.baselines.state import Episodes
+from palaestra.training.baselines.state import Episodes, Generators
 from palaestra.training.run.build import training_spec
 from palaestra.training.run.checkpoint import list_checkpoints
 from palaestra.training.run.listing import describe_run
@@ -244,6 +245,15 @@ def test_where_episodes_cannot_be_restored_the_model_is_told_of_new_ones(kind, a
             np.testing.assert_array_equal(normalizer.old_obs, envs.obs)
             assert not normalizer.returns.any()
         model.learn(32, reset_num_timesteps=False)
+
+
+def test_generators_of_a_gpu_are_left_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    generators = Generators(spaces.Discrete(2))
+    state = generators.state_dict() | {"cuda": [torch.zeros(16, dtype=torch.uint8)]}
+    drawn = torch.rand(1), np.random.rand()
+    generators.load_state_dict(state)
+    assert (torch.rand(1), np.random.rand()) == drawn
 
 
 def test_a_signal_in_the_last_evaluation_keeps_what_the_run_goes_on_from(tmp_path, monkeypatch):
