@@ -15,3 +15,18 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any], /) -> Any:
         """Take back what `state_dict` gave."""
         ...
+
+
+class Kept:
+    """State of one part, out of a checkpoint or for one."""
+
+    def __init__(self, state: Any = None):
+        self.state = state
+
+    def state_dict(self) -> Any:
+        """The state."""
+        return self.state
+
+    def load_state_dict(self, state: Any) -> None:
+        """Keep it."""
+        self.state = state

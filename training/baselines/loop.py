@@ -17,6 +17,7 @@ from ...envs.vector import Envs, Episode
 from ..run.build import training_spec
 from ..run.checkpoint import load_checkpoint
 from ..run.clocks import Clock, Meter, MetricsLog, due
+from ..run.listing import EVALUATIONS_FILE, SUMMARY_FILE
 from ..run.session import Checkpoints, Result, Session
 from ..run.signals import caught_signals
 from ..settings.config import RunConfig
@@ -185,5 +186,5 @@ def fills_rollout(local: dict[str, Any]) -> bool:
 
 def clear_outcome(run_dir: Path, whole: bool) -> None:
     """Remove what an unfinished run has left of its end; where it begins again, `whole`, of its evaluations as well."""
-    for name in ("summary.json", MODEL_FILE, NORMALIZATION_FILE, *(["evaluations.json"] if whole else [])):
+    for name in (SUMMARY_FILE, MODEL_FILE, NORMALIZATION_FILE, *([EVALUATIONS_FILE] if whole else [])):
         (run_dir / name).unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from gymnasium import spaces
 from ...agents.agent import Store
 from ...envs.vector import Envs, Episode
 from ...networks.pictures import is_picture, picture_layout, takes_nature
+from ...networks.stateful import Kept
 from ...networks.tree import tree_leaves
 from ..run.build import choose_device
 from ..run.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
@@ -283,20 +284,6 @@ def settle_exploration(model: Any, data: Mapping[str, Any]) -> None:
         model.policy.reset_noise()
     if isinstance(rate := data.get("exploration_rate"), float):
         model.exploration_rate = rate
-
-
-class Kept:
-    """A part of a checkpoint that is only read."""
-
-    state: dict[str, Any]
-
-    def state_dict(self) -> dict[str, Any]:
-        """What was read."""
-        return self.state
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Keep it."""
-        self.state = state
 
 
 def read_checkpoint(path: Path, model: Any, normalized: bool) -> tuple[BaselineActor, int]:

@@ -20,7 +20,7 @@ from gymnasium import spaces
 from torch import nn
 
 from ...envs.vector import Envs
-from ..run.checkpoint import Part, pack
+from ..run.checkpoint import Part, num_bytes
 
 LIBRARIES = {"stable_baselines3", "sb3_contrib"}
 REPLAY = "replay_buffer"
@@ -60,7 +60,7 @@ def model_parts(model: Any, normalizer: Any, envs: Envs) -> dict[str, Part]:
 def unsaved(parts: dict[str, Part]) -> str | None:
     """What of a model has no place in a checkpoint, in words; None where all has."""
     try:
-        pack({name: part.state_dict() for name, part in parts.items()}, "model", {})  # type: ignore[union-attr]
+        num_bytes(parts)
     except TypeError as error:
         return str(error)
     return None
@@ -183,11 +183,16 @@ def gather(value: Any) -> Any:
         return _all_of({key: gather(each) for key, each in value.items()})
     if isinstance(value, list | tuple | deque):
         return _all_of([gather(each) for each in value])
-    if type(value).__module__.partition(".")[0] in LIBRARIES:
+    if is_theirs(value):
         attributes = dict(gathered(vars(value)))
         rows = _rows(value)
         return attributes if rows is None else {name: _cut(each, *rows) for name, each in attributes.items()}
     return value
+
+
+def is_theirs(value: Any) -> bool:
+    """Whether a value is an object of Stable-Baselines3's own, whose attributes are looked at one by one."""
+    return type(value).__module__.partition(".")[0] in LIBRARIES
 
 
 def _all_of(values: Any) -> Any:
@@ -247,7 +252,7 @@ def put_back(value: Any, state: Any) -> Any:
     if isinstance(value, list | tuple) and len(value) == len(state):
         both = [put_back(each, one) for each, one in zip(value, state, strict=True)]
         return type(value)(*both) if hasattr(value, "_fields") else type(value)(both)
-    if type(value).__module__.partition(".")[0] in LIBRARIES:
+    if is_theirs(value):
         set_attributes(value, state)
         return value
     return state

@@ -17,6 +17,7 @@ from ..run.lock import LOCK_FILE, only_mine
 from ..settings.config import CONFIG_FILE
 from ..settings.seeds import FINAL_SEED
 from ..settings.trust import trusts_everything
+from ..tracking.evaluations_file import write_json
 from .processes import begin, last_line
 
 SCORE_FILE = "score.json"
@@ -185,9 +186,7 @@ def steps_left(job: Job) -> list[list[str]]:
 def write_score(run_dir: Path, output: str) -> None:
     """Keep what `evaluate --json` has printed, whole or not at all."""
     check_links(run_dir)
-    temporary = run_dir / f"{SCORE_FILE}.tmp"
-    temporary.write_text(json.dumps(json.loads(output.splitlines()[-1])))
-    temporary.replace(run_dir / SCORE_FILE)
+    write_json(run_dir / SCORE_FILE, json.loads(output.splitlines()[-1]), indent=None)
 
 
 def wait_until_free(run_dir: Path, stopped: Callable[[], bool]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..run.listing import EVALUATIONS_FILE, RunInfo, evaluations
+from ..run.listing import EVALUATIONS_FILE, SUMMARY_FILE, RunInfo, evaluations
 from ..settings.usage import UsageError
 from ..tracking.metrics_file import read_metrics
 from ..tracking.provenance import made_with
@@ -72,7 +72,7 @@ def finished_run(
     if not reached:
         raise UsageError(f"{folder} has no {EVALUATIONS_FILE}, so that nobody knows how it has learned")
     steps = [step for step, _ in reached]
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = json.loads((folder / SUMMARY_FILE).read_text())
     return FinishedRun(
         contestant=contestant,
         agent=info.agent,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...agents.agent import Agent, Metrics
+from ...networks.stateful import Kept
 from ..run.checkpoint import STATE, CheckpointCorruptError, Part, list_checkpoints, verify
 from ..run.clocks import Clock, Meter, MetricsLog, due
 from ..run.loop import run_parts, write_row
@@ -34,22 +35,6 @@ class GroupClock(Clock):
         self.group_step = state.get("group_step", 0)
 
 
-class Place:
-    """A run's share of the environments, for its checkpoints."""
-
-    def __init__(self) -> None:
-        self.state: dict[str, Any] = {}
-        """What was loaded, or what is to be saved."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """As a `Collector` would say it."""
-        return self.state
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Keep it for all runs to be joined."""
-        self.state = state
-
-
 @dataclass
 class Member:
     """One run, while its group is trained."""
@@ -58,7 +43,8 @@ class Member:
     agent: Agent
     clock: GroupClock
     meter: Meter
-    place: Place
+    place: Kept
+    """The run's share of the environments, as a `Collector` would say it: what was loaded, or is to be saved."""
     tracker: Tracker
     log: MetricsLog = field(init=False)
     checkpoints: Checkpoints = field(init=False)

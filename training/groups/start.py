@@ -14,6 +14,7 @@ from ...agents.ppo import PPO
 from ...agents.pqn import PQN
 from ...agents.reinforce import REINFORCE
 from ...envs.together import make_together
+from ...networks.stateful import Kept
 from ..run.build import (
     build_agent,
     choose_compile,
@@ -50,7 +51,7 @@ from ..tracking.progress import GroupProgress, say
 from ..tracking.tracker import Tracker
 from ..tracking.trackers import step_to_resume
 from .loop import Group
-from .member import GroupClock, Member, Place, group_steps
+from .member import GroupClock, Member, group_steps
 from .sharing import share_compiled_steps
 from .together import Together
 
@@ -307,7 +308,7 @@ def _member(
 ) -> Member:
     clock = GroupClock(cpu_share=share)
     session = Session(config, path, tracker, clock, signals)
-    return Member(session, agent, clock, Meter(), Place(), tracker)
+    return Member(session, agent, clock, Meter(), Kept({}), tracker)
 
 
 def _loaded(members: list[Member], agents: list[Any], envs: Any, checkpoints: list[Path | None]) -> Collector:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...envs.make import make_envs
 from ...networks.optimizer import FlatAdam
+from ...networks.stateful import Kept
 from ..run.build import build_agent, set_threads, training_spec
 from ..run.checkpoint import Part, load_checkpoint, restore
 from ..run.clocks import Clock, Meter, MetricsLog
@@ -28,21 +29,6 @@ from .team import Team
 from .together import TeamCollector, TeamEnvs
 
 AnyCollector = RankCollector | TeamCollector
-
-
-class Kept:
-    """State of one part, out of a checkpoint or for one."""
-
-    def __init__(self, state: Any = None):
-        self.state = state
-
-    def state_dict(self) -> Any:
-        """The state."""
-        return self.state
-
-    def load_state_dict(self, state: Any) -> None:
-        """Keep it."""
-        self.state = state
 
 
 class TeamClock(Clock):

@@ -320,10 +320,11 @@ def leave(run_dir: Path, config: RunConfig, result: Result, tracker: Tracker) ->
         spent["cpu_seconds"] = round(result.cpu_seconds, 3)
     summary = {"step": result.step, **spent, **evaluation}
     write_json(run_dir / SUMMARY_FILE, summary)
-    loop_of(config).tidy(run_dir)
+    loop = loop_of(config)
+    loop.tidy(run_dir)
     tracker.summary(summary)
     tracker.figure(plot_learning_curve(run_dir), "learning_curve", result.step)
-    for name, path in loop_of(config).learned(run_dir).items():
+    for name, path in loop.learned(run_dir).items():
         tracker.artifact(path, name, "model")
     if config.video:
         run = load_run(run_dir, config)
