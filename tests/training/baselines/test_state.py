@@ -249,6 +249,8 @@ def test_where_episodes_cannot_be_restored_the_model_is_told_of_new_ones(kind, a
 
 def test_generators_of_a_gpu_are_left_where_there_is_none(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    # Without a GPU torch keeps the call for later, and fails then.
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda *arguments: pytest.fail("there is no GPU"))
     generators = Generators(spaces.Discrete(2))
     state = generators.state_dict() | {"cuda": [torch.zeros(16, dtype=torch.uint8)]}
     drawn = torch.rand(1), np.random.rand()
