@@ -44,12 +44,23 @@ class BackendEnvs(Envs):
 
     With `max_steps`, an episode is cut off after so many: it is `truncated`, and the next one begins. A backend that
     resets by itself cannot be told to; there the episode goes on, and counts as the next one from here on.
+
+    With `draws`, the picture of a copy whose episode ended in the last step shows that end, where the reset is ours.
     """
 
-    def __init__(self, backend: Backend, restart_failed: bool = False, max_steps: int | None = None):
+    def __init__(
+        self,
+        backend: Backend,
+        restart_failed: bool = False,
+        max_steps: int | None = None,
+        draws: bool = False,
+    ):
         self._backend = backend
         self._restart_failed = restart_failed
         self._max_steps = max_steps
+        self._draws = draws
+        # Pictures of the ends of the last step, by copy.
+        self._ends: dict[int, np.ndarray] = {}
         self._write_obs = row_writer(backend.observation_space)
         self._ranges = ranges_of(backend.observation_space)
         self._is_finite = finite_checker(create_empty_array(backend.observation_space, n=backend.num_envs))
@@ -65,6 +76,7 @@ class BackendEnvs(Envs):
         self._begin()
 
     def _begin(self) -> None:
+        self._ends = {}
         self.first = np.ones(self.num_envs, bool)
         # Rows that the next step spends on resetting.
         self._resetting = np.zeros(self.num_envs, bool)
@@ -98,6 +110,7 @@ class BackendEnvs(Envs):
         """
         if self._mode is not DISABLED:
             return self.reset()
+        self._ends = {}
         self._returns, self.first = np.zeros(self.num_envs), np.ones(self.num_envs, bool)
         self._starts = np.full(self.num_envs, self._clock)
         with KeepTorchSettings():
@@ -137,9 +150,15 @@ class BackendEnvs(Envs):
         self._returns = self._returns + reward
 
         episodes: list[Episode] = []
+        self._ends = {}
         if any_done:
             episodes = self._finish(done, terminated, failures, cut)
             if self._mode is DISABLED:
+                if self._draws:
+                    gone = {failure.env_index for failure in failures}
+                    self._ends = {
+                        e.env_index: self.render(e.env_index) for e in episodes if e.env_index not in gone
+                    }
                 with KeepTorchSettings():
                     obs = self._begun(self._backend.restart(done))
         if cut is not None and self._mode is not DISABLED:
@@ -268,6 +287,8 @@ class BackendEnvs(Envs):
 
     def render(self, index: int = 0) -> np.ndarray:
         """Picture `[height, width, 3]` of one environment; needs `render_mode="rgb_array"`."""
+        if index in self._ends:
+            return self._ends[index]
         try:
             return self._backend.render(index)
         except KeyboardInterrupt:

@@ -27,7 +27,7 @@ from .make import EnvSpec, make_envs, make_native_vector, make_single
 from .plays import SEED, RandomActions, mask_for, play
 from .plays import STEPS as REPLAYED_STEPS
 from .registry import find_environment
-from .validation import StackedFrames, obs_problems, result_problems
+from .validation import StackedFrames, obs_problems, resets_itself, result_problems
 
 RANDOM_STEPS = 1000
 
@@ -194,6 +194,8 @@ def check_random_steps(env: gymnasium.Env, findings: Findings) -> float:
         frames.add(obs)
         if result[2] or result[3]:
             ends.append((length, bool(result[2])))
+            if problem := resets_itself(obs, result[4]):
+                findings.warn(problem + findings.lines.at("step"))
             obs, _ = env.reset(seed=SEED + steps)
             findings.returned("reset", obs_problems(space, obs))
             length = 0

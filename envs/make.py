@@ -148,7 +148,8 @@ def make_envs(spec: EnvSpec) -> Envs:
         check_spaces(spec.id, backend.observation_space, backend.action_space)
     else:
         backend = make_backend(spec, find_environment(spec.id))
-    envs = BackendEnvs(backend, spec.on_error == "restart", spec.max_steps)
+    draws = spec.render_mode == "rgb_array"
+    envs = BackendEnvs(backend, spec.on_error == "restart", spec.max_steps, draws)
     try:
         return wrap_envs(spec, envs)
     except BaseException:

@@ -9,13 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
-from ..networks.tree import NUMERIC, UnfitValueError
+from ..networks.tree import NUMERIC, UnfitValueError, tree_leaves
 from .backends.returned import ONE_NUMBER, described, flag, scalar_reward
 
 # How far a number may lie outside a bound, in units of what float32 can tell apart there: bounds and observations
 # are often computed in different ways.
 ROUNDING = 4 * float(np.finfo(np.float32).eps)
 LARGEST = float(np.finfo(np.float32).max)
+
+# Names that vector environments have for the last observation of an episode.
+FINAL_OBS = ("final_obs", "final_observation", "terminal_observation")
 
 
 class Problem(NamedTuple):
@@ -170,6 +173,26 @@ def at(places: np.ndarray, values: np.ndarray | None = None) -> str:
     index = tuple(np.argwhere(places)[0].tolist())
     where = f"at {list(index)}" if index else ""
     return where if values is None else f"{values[index]} {where}".strip()
+
+
+def resets_itself(obs: Any, info: Any) -> str | None:
+    """What is wrong, in words, where the info of an episode's last step holds another last observation.
+
+    So do environments that begin the next episode in `step`, as gymnax's GymnaxToGymWrapper does (1.0.1).
+    """
+    for name in FINAL_OBS:
+        final = info.get(name) if isinstance(info, dict) else None
+        if final is None:
+            continue
+        one, other = ([np.asarray(leaf) for leaf in tree_leaves(tree)] for tree in (obs, final))
+        # A wrapper may have given observations another shape.
+        alike = [leaf.shape for leaf in one] == [leaf.shape for leaf in other]
+        if alike and not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True)):
+            return (
+                f"the last step of an episode returns another observation than its info has as {name!r}: return that "
+                "one, which is what the action led to, and begin the next episode in reset"
+            )
+    return None
 
 
 class StackedFrames:

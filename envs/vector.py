@@ -127,7 +127,10 @@ class Envs(ABC):
 
     @abstractmethod
     def render(self, index: int = 0) -> np.ndarray:
-        """Picture `[height, width, 3]` of one environment; needs `render_mode="rgb_array"`."""
+        """Picture `[height, width, 3]` of one environment; needs `render_mode="rgb_array"`.
+
+        Of one whose episode ended in the last step it shows that end, but where the backend has begun the next one.
+        """
 
     @abstractmethod
     def close(self) -> None:

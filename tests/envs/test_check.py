@@ -40,6 +40,23 @@ class Sound(gymnasium.Env):
         return self.obs(), 1.0, self.time == 10, False, {}
 
 
+class ResetsItself(Sound):
+    """Where an episode ends, what it returns is the first observation of the next one."""
+
+    told = True
+
+    def step(self, action):
+        obs, reward, terminated, truncated, info = super().step(action)
+        if terminated:
+            info["final_observation"] = obs
+            obs = self.reset()[0] if self.told else obs.copy()
+        return obs, reward, terminated, truncated, info
+
+
+class TellsTheEnd(ResetsItself):
+    told = False
+
+
 class OneFrame(Sound):
     """Pictures `[K, H, W]` of a dot that moves: the present one in all places but the last, which stays blank."""
 
@@ -271,6 +288,7 @@ def test_findings_say_which_line_to_fix(register):
             "every episode terminated after exactly 50 steps: if that is a time limit, return it as truncated",
         ),
         (OneFrame, "each of its stacks of 4 frames is one frame 3 times and a blank one"),
+        (ResetsItself, "returns another observation than its info has as 'final_observation'"),
         (LockInInfo, "its info cannot be pickled: backend async leaves it out"),
         (
             GreyPicture,
@@ -286,9 +304,10 @@ def test_what_is_only_odd_is_a_warning(register, odd, expected):
     assert report.ok and any(expected in line for line in report.warnings), report
 
 
-def test_a_stack_with_a_past_is_none(register):
-    register("Checked-v0", Past)
-    assert not any("one frame" in line for line in check_environment("Checked-v0", processes=False).warnings)
+@pytest.mark.parametrize(("sound", "unsaid"), [(Past, "one frame"), (TellsTheEnd, "final_observation")])
+def test_what_only_looks_odd_is_no_warning(register, sound, unsaid):
+    register("Checked-v0", sound)
+    assert not any(unsaid in line for line in check_environment("Checked-v0", processes=False).warnings)
 
 
 @pytest.mark.parametrize(

@@ -307,6 +307,43 @@ def test_previous_actions_are_those_that_were_executed():
     assert envs.step(np.array([[-3.0, 0.5]])).obs["previous_action"].tolist() == [[-1, 0.5]]
 
 
+class Numbers(Recorder):
+    """Draws the number of its step; copy 1 raises at its fifth."""
+
+    def __init__(self, copy):
+        super().__init__(spaces.Discrete(2))
+        self.copy = copy
+
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        self.steps += 1
+        if self.copy == 1 and self.steps == 5:
+            raise RuntimeError("broken")
+        obs, reward, *_, info = super().step(action)
+        return obs, reward, self.steps == 3 + 4 * self.copy, False, info
+
+    def render(self):
+        return np.full((2, 2, 3), self.steps, np.uint8)
+
+
+@pytest.mark.filterwarnings("ignore:environment 1 failed:RuntimeWarning")
+def test_the_picture_after_an_end_shows_the_end():
+    """The next episode has begun by then; of a copy that was made anew, its beginning."""
+    envs = BackendEnvs(SyncBackend(Numbers, 2, seed=0), restart_failed=True, draws=True)
+    envs.reset()
+    drawn = []
+    for _ in range(6):
+        envs.step(np.zeros(2, np.int64))
+        drawn.append([int(envs.render(i)[0, 0, 0]) for i in range(2)])
+    assert drawn == [[1, 1], [2, 2], [3, 3], [1, 4], [2, 0], [3, 1]]
+    envs.begin_next()
+    assert [int(envs.render(i)[0, 0, 0]) for i in range(2)] == [0, 0]
+    envs.close()
+
+
 def test_gymnasium_does_not_check_again_what_was_checked():
     """The native CartPole has a space that takes everything; what is no action is refused before it comes there."""
     ours, bare = make_envs(EnvSpec("CartPole-v1", 3, backend="vector")), gymnasium.make_vec("CartPole-v1", 3)

@@ -104,23 +104,26 @@ def envs_to_draw(spec: EnvSpec) -> Envs:
 
 
 def play_and_draw(agent: Actor, envs: Envs) -> Iterator[list[np.ndarray]]:
-    """Play one episode of every copy; yields the pictures `[height, width, 3]` of all copies before each step."""
+    """Play one episode of every copy; yields the pictures `[height, width, 3]` of all copies.
+
+    They are those of every state, of the last ones too, which show how the episodes ended.
+    """
     obs, first, state = envs.reset(), np.ones(envs.num_envs, bool), agent.initial_state(envs.num_envs)
     playing = np.ones(envs.num_envs, bool)
     pictures = [envs.render(i) for i in range(envs.num_envs)]
     pictures = [of_size(picture, pictures[0].shape) for picture in pictures]
     for _ in range(MAX_STEPS):
         yield pictures
+        if not playing.any():
+            return
         action, state = agent.act(obs, state, first, explore=False)
         step = envs.step(action)
         obs, first = step.obs, step.first
-        playing &= ~(step.terminated | step.truncated)
-        if not playing.any():
-            return
         pictures = [
             of_size(envs.render(i), pictures[i].shape) if playing[i] else pictures[i]
             for i in range(envs.num_envs)
         ]
+        playing &= ~(step.terminated | step.truncated)
 
 
 def of_size(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

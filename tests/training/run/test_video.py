@@ -46,12 +46,17 @@ def test_a_film_of_one_episode_of_each_copy(tmp_path, copies):
     spec = EnvSpec("palaestra/Corridor-v0", kwargs={"size": 8})
     film, picture = record_video(Right(), spec, tmp_path / "new" / "film.mp4", copies, gif=True)
     frames = imageio.imread(film)
-    # From cell 1 to cell 7 in six steps; each is drawn before its step.
-    assert len(frames) == 6
+    # From cell 1 to cell 7 in six steps: seven states, and none of them twice.
+    assert len(frames) == 7
     cell = 20
+    places = [
+        int(np.argmax(frame[10, 10 : 8 * cell : cell, 2] - frame[10, 10 : 8 * cell : cell, 0].astype(int)))
+        for frame in frames
+    ]
+    assert places == [1, 2, 3, 4, 5, 6, 7]
     columns, rows = (1, 1) if copies == 1 else (1, 3)
     assert frames.shape[1:] == (rows * (cell + BORDER) - BORDER, columns * (8 * cell + BORDER) - BORDER, 3)
-    assert len(imageio.imread(picture, index=None)) == 6
+    assert len(imageio.imread(picture, index=None)) == 7
 
 
 def test_environments_without_pictures(tmp_path):
@@ -65,10 +70,10 @@ def test_pools_are_drawn_as_they_are_or_by_gymnasium(tmp_path):
     game = EnvSpec("ALE/Pong-v5", backend="ale", kwargs={"max_num_frames_per_episode": 80, "noop_max": 0})
     (film,) = record_video(Right(), game, tmp_path / "ale.mp4")
     frames = imageio.imread(film)
-    assert len(frames) == 20 and frames.shape[1:] == (336, 336, 3)
+    assert len(frames) == 21 and frames.shape[1:] == (336, 336, 3)
     pytest.importorskip("envpool")
     pool = EnvSpec("CartPole-v1", backend="envpool", kwargs={"max_episode_steps": 5})
     (film,) = record_video(Right(), pool, tmp_path / "pool.mp4")
-    assert len(imageio.imread(film)) == 5
+    assert len(imageio.imread(film)) == 6
     with pytest.raises(ValueError, match=r"^EnvPool cannot draw; instead of it: unknown environment"):
         record_video(Right(), EnvSpec("CheetahRun-v1", backend="envpool"), tmp_path / "no.mp4")
