@@ -20,7 +20,7 @@ from .training.run.session import Result
 from .training.run.start import resume_run
 from .training.settings.config import CONFIG_FILE, load_plain_config, to_dict
 from .training.settings.trust import command_for
-from .training.settings.usage import UsageError
+from .training.settings.usage import UsageError, typed_command
 from .training.settings.yaml_files import load_yaml
 from .training.tracking.evaluations_file import read_evaluations
 from .training.tracking.metrics_file import read_metrics
@@ -144,7 +144,7 @@ class Run:
         """
         if (self.folder / CYCLE_FILE).exists():
             raise UsageError(
-                f"{self.folder} trains in dreams; go on with: palaestra train --resume {self.folder}"
+                f"{self.folder} trains in dreams; go on with: {typed_command('train', '--resume', self.folder)}"
             )
         self._policy = None
         with noting_failures(self), within(self._passed, progress, self._trust):

@@ -29,7 +29,15 @@ from ..tracking.progress import Progress, say
 from ..tracking.tracker import Tracker
 from .config import baseline_config_class
 from .loop import train_baseline
-from .model import build_model, checkpoint_bytes, load_baseline, model_stores, saved_files
+from .model import (
+    BaselineActor,
+    build_model,
+    checkpoint_bytes,
+    load_baseline,
+    model_stores,
+    save_model,
+    saved_files,
+)
 
 
 class Baseline(OwnLoopOptions, TrainingLoop):
@@ -78,7 +86,7 @@ class Baseline(OwnLoopOptions, TrainingLoop):
         """Go on from the last checkpoint, where the run has not finished; without one begin again."""
         if steps not in (None, config.steps):
             raise UsageError(f"{config.agent} cannot be trained on; train anew with --steps {steps}")
-        if is_finished(run_dir):
+        if describe_run(run_dir).finished and saved_files(run_dir):
             raise UsageError(f"{run_dir} has finished, and {config.agent} cannot be trained on")
         if list_checkpoints(run_dir):
             return config, latest_checkpoint(run_dir)
@@ -109,10 +117,15 @@ class Baseline(OwnLoopOptions, TrainingLoop):
         """The model, and the statistics that observations are normalised by."""
         return saved_files(run_dir)
 
-
-def is_finished(run_dir: Path) -> bool:
-    """Whether a run has its summary, one that can be read, and its model."""
-    return describe_run(run_dir).finished and "checkpoint" in saved_files(run_dir)
+    @classmethod
+    def hand_over(cls, run_dir: Path, actor: Actor, step: int, out: Path) -> None:
+        """The same, or a model of what an unfinished run has learned so far."""
+        if saved_files(run_dir):
+            super().hand_over(run_dir, actor, step, out)
+            return
+        assert isinstance(actor, BaselineActor)
+        actor.model.num_timesteps = step
+        save_model(out, actor.model, actor.normalizer)
 
 
 def baseline_names() -> list[str]:

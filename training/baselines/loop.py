@@ -24,7 +24,7 @@ from ..settings.config import RunConfig
 from ..tracking.progress import Progress, say
 from ..tracking.tracker import Tracker
 from .metrics import translated
-from .model import MODEL_FILE, NORMALIZATION_FILE, BaselineActor, build_model, frozen, save_model
+from .model import BaselineActor, build_model, frozen, save_model
 from .state import model_parts, unsaved
 
 
@@ -185,6 +185,9 @@ def fills_rollout(local: dict[str, Any]) -> bool:
 
 
 def clear_outcome(run_dir: Path, whole: bool) -> None:
-    """Remove what an unfinished run has left of its end; where it begins again, `whole`, of its evaluations as well."""
-    for name in (SUMMARY_FILE, MODEL_FILE, NORMALIZATION_FILE, *([EVALUATIONS_FILE] if whole else [])):
+    """Remove what an unfinished run has left of its end; where it begins again, `whole`, its evaluations as well.
+
+    A model stays until the next one takes its place: it may be the only one.
+    """
+    for name in (SUMMARY_FILE, *([EVALUATIONS_FILE] if whole else [])):
         (run_dir / name).unlink(missing_ok=True)

@@ -26,7 +26,7 @@ from ..run.build import choose_device
 from ..run.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from ..settings.config import RunConfig
 from ..settings.resources import filled_bytes
-from ..settings.usage import UsageError, nearest
+from ..settings.usage import UsageError, in_one_line, nearest, typed_command
 from .config import constructor_arguments
 from .vec_env import as_vec_env
 
@@ -145,12 +145,24 @@ def unsuited(algorithm: type[Any], options: Any, envs: Envs) -> Iterator[str]:
     space, actions = envs.observation_space, envs.action_space
     if np.any(getattr(actions, "start", 0)):
         yield f"it takes discrete actions that begin at 0, got {actions}"
+    if isinstance(actions, spaces.MultiDiscrete) and actions.nvec.ndim > 1:
+        yield f"it takes MultiDiscrete actions in one row, got {in_one_line(actions)}"
+    if not begins_at_zero(space):
+        yield f"it takes discrete observations that begin at 0, got {in_one_line(space)}"
     if takes_masks(algorithm) and not (isinstance(space, spaces.Dict) and "action_mask" in space.spaces):
         yield "it needs observations that are a Dict with an action_mask; use sb3/ppo"
     if options.normalize_obs and not isinstance(space, spaces.Box):
         yield "normalize_obs: only Box observations can be normalised"
     if getattr(options, "train_freq", None) == "episode" and envs.num_envs > 1:
         yield f"train_freq: episode needs --num-envs 1, got {envs.num_envs}"
+
+
+def begins_at_zero(space: spaces.Space) -> bool:
+    """Whether discrete numbers of observations begin at 0: Stable-Baselines3 takes others for their places."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        parts = space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces
+        return all(begins_at_zero(part) for part in parts)
+    return not np.any(getattr(space, "start", 0))
 
 
 def takes_masks(algorithm: type[Any]) -> bool:
@@ -237,7 +249,7 @@ def load_baseline(algorithm: Any, config: RunConfig, run_dir: Path, envs: Envs) 
     path = run_dir / MODEL_FILE
     if not path.is_file() and not list_checkpoints(run_dir):
         raise UsageError(
-            f"{run_dir} has not finished, and has no checkpoint: palaestra train --resume {run_dir}"
+            f"{run_dir} has not finished, and has no checkpoint: {typed_command('train', '--resume', run_dir)}"
         )
     statistics = run_dir / NORMALIZATION_FILE
     normalized = config.agent_config.normalize_obs

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from ..settings.usage import typed_command
 from .terminal.options import Count, CountOrZero, JsonSwitch, TrustSwitch, read_options
 from .terminal.output import DONE, format_values, print_result
 
@@ -55,5 +56,6 @@ def record(arguments: list[str]) -> int:
         )
     print_result(report, options.json, lambda values: format_values(values, width=14, digits=2))
     if not options.json:
-        print(f"next           palaestra train bc --env {report['env']} --data {options.out}")
+        command = typed_command("train", "bc", "--env", report["env"], "--data", options.out)
+        print(f"next           {command}")
     return DONE

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..groups.start import GroupResult
     from ..settings.config import RunConfig
 
-RESUME_OPTIONS = ("resume", "steps", "trust")
+RESUME_OPTIONS = ("resume", "steps", "schedule-steps", "trust")
 
 
 def without_seeds(arguments: list[str]) -> list[str]:
@@ -57,7 +57,7 @@ def train_seeds(arguments: list[str], resumed: list[Path] | None = None) -> int:
     folders = resumed or []
     try:
         if resumed:
-            result = resume_group(resumed, _resume_steps(arguments))
+            result = resume_group(resumed, *_resume_steps(arguments))
         else:
             from ..settings.train_options import read_train_options
 
@@ -76,8 +76,8 @@ def train_seeds(arguments: list[str], resumed: list[Path] | None = None) -> int:
     return FAILURE if result.signal is None and result.failed else exit_code(result.signal)
 
 
-def _resume_steps(arguments: list[str]) -> int | None:
-    """What `--steps` says; of several runs no more can be changed.
+def _resume_steps(arguments: list[str]) -> list[int | None]:
+    """What `--steps` and `--schedule-steps` say; of several runs no more can be changed.
 
     Raises:
         UsageError: there is another option.
@@ -88,11 +88,14 @@ def _resume_steps(arguments: list[str]) -> int | None:
         name = word.removeprefix("--").partition("=")[0]
         if word.startswith("--") and name not in RESUME_OPTIONS:
             raise UsageError(f"--{name}: not of several runs at once; {nearest(name, RESUME_OPTIONS)}")
-    given = option_value(arguments, "steps")
-    try:
-        return None if given is None else parse_count(given)
-    except ValueError as error:
-        raise UsageError(f"--steps: {error}") from None
+    found: list[int | None] = []
+    for name in ("steps", "schedule-steps"):
+        given = option_value(arguments, name)
+        try:
+            found.append(None if given is None else parse_count(given))
+        except ValueError as error:
+            raise UsageError(f"--{name}: {error}") from None
+    return found
 
 
 def describe_group(result: GroupResult) -> str:

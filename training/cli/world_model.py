@@ -10,7 +10,7 @@ import tyro
 from annotated_types import Ge, Interval
 
 from ..settings.arguments import option_value
-from ..settings.usage import UsageError, nearest
+from ..settings.usage import UsageError, nearest, typed_command
 from .terminal.options import Count, JsonSwitch, TrustSwitch, read_options
 from .terminal.output import BAD_INPUT, DONE, exit_code, format_values, print_result
 
@@ -58,7 +58,8 @@ def fit(arguments: list[str]) -> int:
         config, model_dir = read_fit_options(arguments)
         report = start_fit(config, model_dir)
     print(format_report(report))
-    print(f"next            palaestra world-model dream {model_dir} --agent ppo --out {model_dir}-ppo")
+    command = typed_command("world-model", "dream", model_dir, "--agent", "ppo", "--out", f"{model_dir}-ppo")
+    print(f"next            {command}")
     return DONE
 
 

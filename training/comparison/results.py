@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..run.listing import EVALUATIONS_FILE, SUMMARY_FILE, RunInfo, evaluations
-from ..settings.usage import UsageError
+from ..settings.usage import UsageError, typed_command
 from ..tracking.metrics_file import read_metrics
 from ..tracking.provenance import made_with
 from .references import References
@@ -84,7 +84,7 @@ def finished_run(
         curve=reached,
         curve_seconds=spent_until(folder, steps, "time/total") or [0.0] * len(steps),
         seconds=float(summary["seconds"]),
-        commands=["palaestra " + " ".join(words) for words in commands],
+        commands=[typed_command(*words) for words in commands],
         made_with=made_with(folder),
         curve_cpu=spent_until(folder, steps, "time/cpu"),
         cpu_seconds=summary.get("cpu_seconds"),

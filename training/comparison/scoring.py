@@ -11,7 +11,7 @@ from ..groups.start import why_alone
 from ..run.build import env_spec, resolve
 from ..run.listing import RunInfo, describe_run, find_runs
 from ..settings.config import TELLING, check_config, load_plain_config, save_config, to_dict
-from ..settings.usage import UsageError, as_usage_errors
+from ..settings.usage import UsageError, as_usage_errors, typed_command
 from .jobs import Job, Outcome, score_of
 from .launchers import Launcher
 from .results import FinishedRun, Pair, finished_run
@@ -104,7 +104,9 @@ def check_alike(infos: dict[str, RunInfo]) -> None:
         if info.damaged:
             raise UsageError(f"{path} cannot be compared: its {info.damaged} is damaged")
         if not info.finished:
-            raise UsageError(f"{path} has not finished; go on with: palaestra train --resume {path}")
+            raise UsageError(
+                f"{path} has not finished; go on with: {typed_command('train', '--resume', path)}"
+            )
         twin = seeds.setdefault((info.agent, info.env, info.seed), path)
         config = to_dict(load_plain_config(Path(path)))
         values = {name: value for name, value in config.items() if name not in NOT_OPTIONS}

@@ -17,7 +17,7 @@ from ..run.signals import StoppedError, handled_signals
 from ..settings.config import RunConfig, load_plain_config
 from ..settings.presets import nested
 from ..settings.trust import trusts_everything
-from ..settings.usage import UsageError
+from ..settings.usage import UsageError, typed_command
 from ..settings.yaml_files import dump_yaml, save_yaml
 from ..tracking.progress import say
 from ..tracking.return_text import return_text
@@ -320,9 +320,8 @@ def format_sweep(report: dict[str, Any]) -> str:
         chosen = "  ".join(f"{name} {short_value(option)}" for name, option in row["options"].items())
         lines.append(f"  {value:>9}  {row['trial']:<9} {chosen}")
     if "best" in report:
-        lines.append(
-            f"best: palaestra train {report['agent']} --env {report['env']} --config {report['best']}"
-        )
+        command = typed_command("train", report["agent"], "--env", report["env"], "--config", report["best"])
+        lines.append(f"best: {command}")
     return "\n".join(lines)
 
 

@@ -19,7 +19,7 @@ from ...world_models.datasets import EpisodeDataset, RecordedEpisode, single_pre
 from ..run.collect import load_episodes, save_episodes
 from ..run.folder import MODEL_CONFIG_FILE
 from ..settings.config import CONFIG_FILE
-from ..settings.usage import UsageError, in_one_line
+from ..settings.usage import UsageError, in_one_line, typed_command
 from ..settings.yaml_files import save_yaml
 from .minari_datasets import PREFIX, read_minari
 
@@ -67,7 +67,7 @@ def read_folder(folder: Path) -> list[RecordedEpisode]:
         if not folder.is_dir():
             why = f"there is no such folder (and Minari's datasets are called {PREFIX}NAME)"
         elif (folder / CONFIG_FILE).is_file() and not (folder / MODEL_CONFIG_FILE).is_file():
-            why = f"it is a run; record it first: palaestra record {folder} --episodes 20 --out DIR"
+            why = f"it is a run; record it first: {typed_command('record', folder, '--episodes', 20, '--out', 'DIR')}"
         else:
             why = f"it has no {DESCRIPTION_FILE}"
         raise UsageError(f"--data {folder}: no demonstrations: {why}")

@@ -23,7 +23,7 @@ from ..run.build import (
     set_threads,
     training_spec,
 )
-from ..run.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
+from ..run.checkpoint import load_checkpoint
 from ..run.clocks import Meter
 from ..run.collect import Collector
 from ..run.folder import (
@@ -35,12 +35,20 @@ from ..run.folder import (
     new_folder,
     write_errors,
 )
-from ..run.listing import describe_run
+from ..run.listing import check_not_shared, describe_run
 from ..run.lock import locked
 from ..run.loop import AgentLoop, loop_of
 from ..run.session import Result, Session, Tracked
 from ..run.signals import caught_signals
-from ..run.start import checked, finish, opened_session, resume_run
+from ..run.start import (
+    changed_config,
+    checked,
+    finish,
+    note_changed_files,
+    note_other_machine,
+    opened_session,
+    resume_run,
+)
 from ..settings.components import find_component
 from ..settings.config import CONFIG_FILE, RunConfig, load_config, save_config, to_dict
 from ..settings.planning import check_learns, check_memory, step_bytes
@@ -51,7 +59,8 @@ from ..tracking.progress import GroupProgress, say
 from ..tracking.tracker import Tracker
 from ..tracking.trackers import step_to_resume
 from .loop import Group
-from .member import GroupClock, Member, group_steps
+from .member import GroupClock, Member
+from .resuming import check_alike, has_its_steps, starting_points, with_steps
 from .sharing import share_compiled_steps
 from .together import Together
 
@@ -135,7 +144,9 @@ def runs_in(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("seed")))
 
 
-def resume_group(folders: Sequence[Path], steps: int | None = None) -> GroupResult:
+def resume_group(
+    folders: Sequence[Path], steps: int | None = None, schedule_steps: int | None = None
+) -> GroupResult:
     """Go on with runs that differ in their seeds only, bit for bit as if they had never stopped.
 
     Raises:
@@ -145,12 +156,15 @@ def resume_group(folders: Sequence[Path], steps: int | None = None) -> GroupResu
     check_alike(folders, [load_config(folder) for folder in folders])
     for folder in folders:
         check_links(folder)
+        check_not_shared(folder)
         if (folder / CYCLE_FILE).exists():
             raise UsageError(f"{folder} trains in dreams; go on with it alone")
-    return train_group(list(folders), steps)
+    return train_group(list(folders), steps, schedule_steps)
 
 
-def train_group(folders: list[Path], steps: int | None = None) -> GroupResult:
+def train_group(
+    folders: list[Path], steps: int | None = None, schedule_steps: int | None = None
+) -> GroupResult:
     """Train runs whose folders and configs are there, from their last checkpoints."""
     paths = [absolute(folder) for folder in folders]
     with ExitStack() as stack:
@@ -164,7 +178,9 @@ def train_group(folders: list[Path], steps: int | None = None) -> GroupResult:
         failed: list[Path] = []
         signal = None
         if reason is None:
-            configs = with_steps(paths, configs, steps)
+            kept, configs = configs, with_steps(paths, configs, steps, schedule_steps)
+            for path, config, before in zip(paths, configs, kept, strict=True):
+                stack.enter_context(changed_config(path, before, config))
             going = [i for i, config in enumerate(configs) if not has_its_steps(paths[i], config)]
             longer = steps is not None
             points = starting_points([paths[i] for i in going], configs[0], longer) if going else []
@@ -185,59 +201,10 @@ def train_group(folders: list[Path], steps: int | None = None) -> GroupResult:
         over = reason is not None and steps is None and describe_run(paths[index]).finished
         if signal is None and not over:
             say(f"run {index + 1} of {len(folders)}: {folders[index]}")
-            results[index] = resume_run(folders[index], None if reason is None else steps)
+            more = (None, None) if reason is None else (steps, schedule_steps)
+            results[index] = resume_run(folders[index], *more)
             signal = results[index].signal
     return GroupResult(folders, [results.get(index) for index in range(len(folders))], failed, signal)
-
-
-def check_alike(folders: Sequence[Path], configs: Sequence[RunConfig]) -> None:
-    """Raise `UsageError` unless runs differ in their seeds, and in those only."""
-    first = to_dict(configs[0])
-    seen: dict[int, Path] = {}
-    for folder, config in zip(folders, configs, strict=True):
-        if config.seed in seen:
-            raise UsageError(f"{seen[config.seed]} and {folder} have the same seed, {config.seed}: name one")
-        seen[config.seed] = folder
-        values = to_dict(config)
-        name = next((name for name in values if name != "seed" and values[name] != first.get(name)), None)
-        if name is not None:
-            raise UsageError(f"{folders[0]} and {folder} differ in {name}: resume them one by one")
-
-
-def with_steps(paths: list[Path], configs: list[RunConfig], steps: int | None) -> list[RunConfig]:
-    """Configs for another total of steps, saved where they have changed."""
-    if steps is None:
-        return configs
-    changed = [AgentLoop.resume(config, path, steps)[0] for path, config in zip(paths, configs, strict=True)]
-    check_learns(changed[0])
-    for path, config, before in zip(paths, changed, configs, strict=True):
-        if config != before:
-            save_config(path, config)
-    return changed
-
-
-def has_its_steps(path: Path, config: RunConfig) -> bool:
-    """Whether a run has been trained to its end."""
-    saved = list_checkpoints(path)
-    return bool(saved) and int(saved[-1].name) >= config.steps
-
-
-def starting_points(paths: list[Path], config: RunConfig, longer: bool) -> list[Path | None] | None:
-    """Checkpoints to go on from, None for the beginning; None of all where runs cannot go on together.
-
-    Agents that fill rollouts have to stand at one place of theirs: those go on from the newest step of the group at
-    which each has a checkpoint. All others go on from wherever they are.
-    """
-    saved = [list_checkpoints(path) for path in paths]
-    if find_component("agent", config.agent) not in (PPO, PQN):
-        return [latest_checkpoint(path) if own else None for path, own in zip(paths, saved, strict=True)]
-    found = [group_steps(path) for path in paths]
-    # With another total, schedules have changed: what lies between must not be done once more.
-    latest = {max(steps, default=-1) for steps in found} if longer else set()
-    if len(latest) < 2 and (common := set.intersection(*(set(steps) for steps in found))):
-        return [steps[max(common)] for steps in found]
-    # Killed before each had written its first one: all begin again.
-    return [None] * len(paths) if min(map(len, saved)) == 0 and max(map(len, saved)) <= 1 else None
 
 
 def _train_members(
@@ -246,8 +213,10 @@ def _train_members(
     """Train runs side by side; returns the results of those that ended, and the signal that stopped them."""
     here = [on_this_machine(config, path) for path, config in zip(paths, configs, strict=True)]
     set_threads(here[0].threads)
-    for path in paths:
+    for path, config, on_it in zip(paths, configs, here, strict=True):
         repair_evaluations(path)
+        note_other_machine(path, config, on_it)
+        note_changed_files(path, config)
     command = command_for(to_dict(configs[0]), "train", "--resume", *paths)
     with write_errors(f"go on with: {command}"), ExitStack() as stack:
         opened = [

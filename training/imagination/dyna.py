@@ -26,14 +26,21 @@ from ..run.lock import locked
 from ..run.loop import AgentLoop, footprint, loop_of
 from ..run.session import Result, tracked
 from ..run.signals import StoppedError
-from ..run.start import finish, note_other_machine, resources_of, with_changes
+from ..run.start import (
+    changed_config,
+    finish,
+    note_changed_files,
+    note_other_machine,
+    resources_of,
+    with_changes,
+)
 from ..run.video import check_video
 from ..settings.config import RunConfig, load_config, save_config, to_dict
 from ..settings.planning import check_learns, step_bytes
 from ..settings.resources import Footprint, config_names, family_memory
 from ..settings.trust import check_names, command_for
 from ..settings.typed import build, plain
-from ..settings.usage import RunFailedError, UsageError, as_usage_errors
+from ..settings.usage import RunFailedError, UsageError, as_usage_errors, typed_command
 from ..settings.yaml_files import load_yaml, save_yaml
 from ..tracking.evaluations_file import repair_evaluations
 from ..tracking.progress import say
@@ -141,7 +148,9 @@ def resume_cycle(run_dir: Path, device: str | None = None, threads: int | None =
     config = load_config(run_dir)
     path = run_dir / CYCLE_FILE
     if not path.exists():
-        raise UsageError(f"{run_dir} has no {CYCLE_FILE}; go on with: palaestra train --resume {run_dir}")
+        raise UsageError(
+            f"{run_dir} has no {CYCLE_FILE}; go on with: {typed_command('train', '--resume', run_dir)}"
+        )
     cycle = build(CycleConfig, load_yaml(path), f"{path}: ")
     encoder, _, dynamics = cycle.world_model.partition("+")
     check_names({"encoder": encoder, "dynamics": dynamics}, path)
@@ -151,9 +160,9 @@ def resume_cycle(run_dir: Path, device: str | None = None, threads: int | None =
         changed = with_changes(config, device=device, threads=threads)
         here = on_this_machine(changed, run_dir)
         note_other_machine(run_dir, config, here)
-        if changed != config:
-            save_config(run_dir, changed)
-        return _train_in(run_dir, cycle, here)
+        note_changed_files(run_dir, config)
+        with changed_config(run_dir, config, changed):
+            return _train_in(run_dir, cycle, here)
 
 
 def _train_in(run_dir: Path, cycle: CycleConfig, config: RunConfig) -> int:

@@ -53,7 +53,7 @@ from ..run.session import tracked
 from ..run.signals import StoppedError, caught_signals, stopping_signals
 from ..settings.planning import check_fits, step_bytes
 from ..settings.trust import command_for, trusting
-from ..settings.usage import RunFailedError, UsageError, as_usage_errors, in_one_line
+from ..settings.usage import RunFailedError, UsageError, as_usage_errors, in_one_line, typed_command
 from ..settings.yaml_files import save_yaml
 from ..tracking.progress import Progress, say
 from ..tracking.trackers import check_tracking, step_to_resume
@@ -257,8 +257,8 @@ def load_world_model(
 def _load_fitted(run_dir: Path, device: torch.device | None) -> FittedModel:
     kept = load_model_config(run_dir)
     config = replace(kept, device=device.type if device else available(kept.device, run_dir))  # type: ignore[arg-type]
-    not_done = (
-        f"{run_dir} has not been fitted to the end; go on with: palaestra world-model fit --resume {run_dir}"
+    not_done = f"{run_dir} has not been fitted to the end; go on with: " + typed_command(
+        "world-model", "fit", "--resume", run_dir
     )
     with as_usage_errors(), closing(make_envs(replace(data_spec(config), num_envs=1))) as envs:
         model = build_world_model(config, envs.observation_space, envs.action_space)

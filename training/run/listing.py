@@ -16,6 +16,8 @@ from .checkpoint import list_checkpoints
 from .folder import CYCLE_FILE
 
 SUMMARY_FILE = "summary.json"
+# Only folders made by `palaestra share` have it.
+SHARED_FILE = "results.json"
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,17 @@ def describe_run(run_dir: Path) -> RunInfo:
         finished=done >= config.steps or (done > 0 and (run_dir / CYCLE_FILE).exists()),
         damaged=damaged,
     )
+
+
+def is_shared(run_dir: Path) -> bool:
+    """Whether `palaestra share` has made a folder: it acts as the run did, and cannot go on learning."""
+    return (run_dir / SHARED_FILE).is_file()
+
+
+def check_not_shared(run_dir: Path) -> None:
+    """Raise `UsageError` where a folder only acts."""
+    if is_shared(run_dir):
+        raise UsageError(f"{run_dir} was made by `palaestra share`: it can act, and not go on learning")
 
 
 def evaluations(run_dir: Path) -> list[tuple[int, float]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -23,7 +22,7 @@ from ..tracking.progress import Progress, say
 from ..tracking.tracker import Tracker
 from .beginnings import begin_differently
 from .build import build_agent, training_spec
-from .checkpoint import STATE, Part, latest_checkpoint, list_checkpoints, load_checkpoint, num_bytes
+from .checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint, num_bytes
 from .clocks import Clock, Meter, MetricsLog, due
 from .collect import Collector
 from .evaluate import Actor
@@ -177,8 +176,6 @@ class AgentLoop(TrainingLoop):
     def resume(cls, config: RunConfig, run_dir: Path, steps: int | None) -> tuple[RunConfig, Path | None]:
         """Go on from the last checkpoint; a run that was killed before its first one begins again."""
         checkpoint = latest_checkpoint(run_dir) if list_checkpoints(run_dir) else None
-        if checkpoint is not None and "collector" not in json.loads((checkpoint / STATE).read_text()):
-            raise UsageError(f"{run_dir} was made by `palaestra share`: it can act, and not go on learning")
         if steps is None:
             return config, checkpoint
         done = int(checkpoint.name) if checkpoint else 0

@@ -13,7 +13,7 @@ from typing import Any
 
 from ...envs.make import make_envs
 from ...envs.vector import Episode
-from ..settings.usage import UsageError, as_usage_errors
+from ..settings.usage import UsageError, as_usage_errors, typed_command
 from .build import evaluation_spec
 from .evaluate import evaluate, play
 from .loaded import load_run
@@ -72,7 +72,7 @@ def watch_run(
         if envs.observation_space != run.observation_space:
             raise UsageError(
                 f"{run.config.env} shows something else in a window than what {run_dir} was trained on; film it: "
-                f"palaestra evaluate {run_dir} --video videos"
+                + typed_command("evaluate", run_dir, "--video", "videos")
             )
         play(run.agent, envs, [episodes], explore=explore, ended=ended, quiet=math.inf)
 
@@ -83,5 +83,6 @@ def check_display(run_dir: Path) -> None:
     # A driver of SDL's that the user names may draw to anything.
     if on_x11 and "SDL_VIDEODRIVER" not in os.environ:
         raise UsageError(
-            f"there is no display here to open a window on; film instead: palaestra evaluate {run_dir} --video videos"
+            "there is no display here to open a window on; film instead: "
+            + typed_command("evaluate", run_dir, "--video", "videos")
         )

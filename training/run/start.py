@@ -20,7 +20,7 @@ from ..settings.resources import Footprint, config_names, family_memory, run_res
 from ..settings.train_options import options_not_taken
 from ..settings.trust import code_files, command_for
 from ..settings.typed import option_name
-from ..settings.usage import UsageError, as_usage_errors
+from ..settings.usage import UsageError, as_usage_errors, typed_command
 from ..tracking.evaluations_file import repair_evaluations, write_json
 from ..tracking.plots import plot_learning_curve
 from ..tracking.progress import Progress, say
@@ -40,7 +40,7 @@ from .checkpoint import give_identity, save_checkpoint
 from .clocks import Clock, Meter
 from .evaluate import MAX_COPIES
 from .folder import CYCLE_FILE, MODEL_CONFIG_FILE, absolute, check_links, check_new, new_folder, write_errors
-from .listing import SUMMARY_FILE
+from .listing import SUMMARY_FILE, check_not_shared
 from .loaded import load_run
 from .lock import locked
 from .loop import AgentLoop, loop_of, make_steps
@@ -131,7 +131,7 @@ def initialized(config: RunConfig, envs: Envs) -> tuple[Agent, Taken]:
     if loop_of(kept) is not AgentLoop:
         raise UsageError(
             f"--init-from {other}: the networks of {kept.agent} are not built like ours, so nothing of them fits; "
-            f"clone it instead: palaestra record {other} --episodes 20 --out DIR"
+            f"clone it instead: {typed_command('record', other, '--episodes', 20, '--out', 'DIR')}"
         )
     source = load_run(other, device=choose_device(config.device).type)
     set_threads(config.threads)
@@ -187,8 +187,11 @@ def resume_run(
     run_dir = absolute(run_dir)
     load_config(run_dir)  # a folder that is no run is left without a lock
     check_links(run_dir)
+    check_not_shared(run_dir)
     if (run_dir / CYCLE_FILE).exists():
-        raise UsageError(f"{run_dir} trains in dreams; go on with: palaestra train --resume {run_dir}")
+        raise UsageError(
+            f"{run_dir} trains in dreams; go on with: {typed_command('train', '--resume', run_dir)}"
+        )
     with locked(run_dir):
         kept = load_config(run_dir)
         asked = with_changes(kept, schedule_steps=schedule_steps, device=device, threads=threads)
@@ -202,13 +205,25 @@ def resume_run(
         here = on_this_machine(config, run_dir)
         note_other_machine(run_dir, kept, here)
         note_changed_files(run_dir, kept)
-        if config != kept:
-            save_config(run_dir, config)
         set_threads(here.threads)
-        repair_evaluations(run_dir)
-        if checkpoint is None:
-            checkpoint = begin_from_other(run_dir, here)
-        return train_in(run_dir, here, checkpoint, resume_step, train)
+        with changed_config(run_dir, kept, config):
+            repair_evaluations(run_dir)
+            if checkpoint is None:
+                checkpoint = begin_from_other(run_dir, here)
+            return train_in(run_dir, here, checkpoint, resume_step, train)
+
+
+@contextmanager
+def changed_config(run_dir: Path, kept: RunConfig, config: RunConfig) -> Iterator[None]:
+    """Save another config of a run, and put the kept one back if the request is refused after all."""
+    if config != kept:
+        save_config(run_dir, config)
+    try:
+        yield
+    except UsageError:
+        if config != kept:
+            save_config(run_dir, kept)
+        raise
 
 
 def with_changes(config: RunConfig, **changes: Any) -> RunConfig:

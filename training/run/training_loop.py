@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -62,6 +63,12 @@ class TrainingLoop(ABC):
     @abstractmethod
     def load(cls, config: RunConfig, run_dir: Path, envs: Envs) -> tuple[Actor, int]:
         """Return what a run has learned, for the spaces of `envs`, and the steps it was trained for."""
+
+    @classmethod
+    def hand_over(cls, run_dir: Path, actor: Actor, step: int, out: Path) -> None:
+        """Put into `out` what `load` needs to act by; `actor` and `step` are what it returned. All files by default."""
+        for path in cls.learned(run_dir).values():
+            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, out / path.name)
 
     @classmethod
     @abstractmethod

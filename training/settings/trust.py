@@ -11,7 +11,6 @@ import importlib
 import importlib.util
 import inspect
 import re
-import shlex
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .providers import provider_of
-from .usage import UsageError
+from .usage import UsageError, typed_command
 
 # What names of objects begin with that a program has passed, as in `envs/outside.py`, whose import takes long.
 FROM_PYTHON = "from-python:"
@@ -99,7 +98,7 @@ def check_names(values: dict[str, Any], where: Path | str) -> None:
 def refusal(kind: str, name: str, where: Path | str) -> UsageError:
     """What is said about a name that is not trusted."""
     command = _TRUST.get().command
-    how = f"palaestra {shlex.join([*command, '--trust'])}" if command else "pass trust=True"
+    how = typed_command(*command, "--trust") if command else "pass trust=True"
     article = "an" if kind[0] in "aeiou" else "a"
     what = f"{kind} from outside, {name!r}, whose code would be run"
     if kind == "file":
@@ -132,7 +131,7 @@ def command_for(values: dict[str, Any], *words: object) -> str:
         outside = not all(may_name(kind, name) for kind, name in named_in(values))
     finally:
         _TRUST.reset(token)
-    return " ".join(["palaestra", *map(str, words), *(["--trust"] if outside else [])])
+    return typed_command(*words, *(["--trust"] if outside else []))
 
 
 def named_in(values: dict[str, Any]) -> Iterator[tuple[str, str]]:

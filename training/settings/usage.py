@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -40,6 +41,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = list(known)
     close = closest(name, known)
     return f"did you mean {close!r}?" if close else f"there are: {', '.join(known) or 'none'}"
+
+
+def typed_command(*words: object) -> str:
+    """A command of ours as the user must type it: `palaestra evaluate 'my runs/ppo'`."""
+    return shlex.join(["palaestra", *map(str, words)])
 
 
 def in_one_line(space: Space) -> str:

@@ -1,7 +1,8 @@
 """A folder to give away: what a run has learned, how good it is, a film, a curve and a model card.
 
 The folder is a run folder itself, so that whatever reads one reads it: `palaestra evaluate`, `palaestra watch`,
-`palaestra.load_policy`. It holds no pickles and names no folder of the machine that it was made on.
+`palaestra.load_policy`. It holds no pickles, and of the machine that it was made on no more than what the run's own
+options name.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ..run.build import build_agent, evaluation_spec
 from ..run.checkpoint import Part, save_checkpoint
 from ..run.evaluate import Evaluation, evaluate
 from ..run.folder import check_links, new_folder
+from ..run.listing import SHARED_FILE, SUMMARY_FILE
 from ..run.loaded import LoadedRun, load_run
 from ..run.loop import AgentLoop, loop_of
 from ..run.video import check_video, film_run
@@ -31,7 +33,7 @@ from ..tracking.progress import say
 from ..tracking.provenance import versions
 from .card import Card, model_card
 
-CARD_FILE, RESULTS_FILE = "README.md", "results.json"
+CARD_FILE = "README.md"
 
 
 def share_run(run_dir: Path, out: Path, episodes: int, video: bool = True, export: bool = True) -> Path:
@@ -56,14 +58,14 @@ def share_run(run_dir: Path, out: Path, episodes: int, video: bool = True, expor
         evaluation = evaluate(run.agent, spec, episodes)
         save_config(out, replace(run.config, dream=DreamConfig(), project="", entity="", group="", notes=""))
         copy_learned(run_dir, out, run)
-        for name in (METRICS_FILE, EVALUATIONS_FILE):
+        for name in (METRICS_FILE, EVALUATIONS_FILE, SUMMARY_FILE):
             if (run_dir / name).is_file():
                 shutil.copyfile(run_dir / name, out / name)
         plot_learning_curve(out)
         film = film_of(run, out) if video else None
         policy = export_of(run_dir, out) if export else None
         results = evaluation.to_dict() | {"seed": spec.seed, "steps_trained": run.step}
-        (out / RESULTS_FILE).write_text(json.dumps(results, indent=2) + "\n")
+        (out / SHARED_FILE).write_text(json.dumps(results, indent=2) + "\n")
         return write_card(out, run, evaluation, spec.seed, film, policy)
 
 
@@ -80,8 +82,7 @@ def copy_learned(run_dir: Path, out: Path, run: LoadedRun) -> None:
     """Put what was learned into `out`; of our own agents without the steps that they keep to learn from."""
     loop = loop_of(run.config)
     if loop is not AgentLoop:
-        for path in loop.learned(run_dir).values():
-            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, out / path.name)
+        loop.hand_over(run_dir, run.agent, run.step, out)
         return
     assert isinstance(run.agent, Agent)
     # A replay memory may take gigabytes, and nobody acts by it: in its place stands an empty one.

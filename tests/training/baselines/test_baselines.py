@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from palaestra.envs.autoreset import BackendEnvs
+from palaestra.envs.backends.sync import SyncBackend
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.training.baselines import algorithms as baselines
 from palaestra.training.baselines import loop as baseline_loop
 from palaestra.training.baselines.config import as_schedule, baseline_config_class, constructor_arguments
-from palaestra.training.baselines.model import choose_policy
+from palaestra.training.baselines.model import choose_policy, unsuited
 from palaestra.training.baselines.vec_env import as_vec_env
 from palaestra.training.cli.main import run as palaestra
 from palaestra.training.run.folder import default_run_dir
@@ -36,6 +38,50 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 ROOT = Path(__file__).parents[3]
 PRESETS = sorted((ROOT / "configs" / "baselines").glob("*/*.yaml"))
+
+
+class Spaces(gymnasium.Env):
+    """Of any spaces."""
+
+    def __init__(self, observation_space, action_space=None):
+        self.observation_space = observation_space
+        self.action_space = action_space or spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        return self.observation_space.sample(), 0.0, False, True, {}
+
+
+@pytest.mark.parametrize(
+    ("space", "actions", "said"),
+    [
+        (
+            spaces.Discrete(4, start=1),
+            None,
+            "takes discrete observations that begin at 0, got Discrete(4, start=1)",
+        ),
+        (spaces.MultiDiscrete([3, 3], start=[-1, 5]), None, "takes discrete observations that begin at 0"),
+        (
+            spaces.Dict(a=spaces.Box(0, 1, (2,)), b=spaces.Tuple([spaces.Discrete(3, start=-3)])),
+            None,
+            "takes discrete observations that begin at 0",
+        ),
+        (
+            spaces.Box(0, 1, (2,)),
+            spaces.MultiDiscrete([[2, 3], [4, 2]]),
+            "takes MultiDiscrete actions in one row, got MultiDiscrete([[2 3] [4 2]])",
+        ),
+        (spaces.Discrete(4), None, None),
+    ],
+    ids=["discrete", "multidiscrete", "nested", "matrix of actions", "begins at 0"],
+)
+def test_spaces_that_it_would_read_wrongly_are_one_line(space, actions, said):
+    envs = BackendEnvs(SyncBackend(lambda i: Spaces(space, actions), 1, seed=0))
+    found = list(unsuited(stable_baselines3.PPO, find_component("agent", "sb3/ppo").Config(), envs))
+    assert [said in line for line in found] == ([] if said is None else [True])
 
 
 class Counting(gymnasium.Env):

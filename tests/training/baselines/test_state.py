@@ -304,6 +304,21 @@ def test_a_damaged_summary_is_no_end(summary, tmp_path):
     assert left(tmp_path / "run") == undisturbed
 
 
+def test_a_model_stays_until_the_next_one_takes_its_place(tmp_path, monkeypatch):
+    config = config_of(*KINDS["a2c"])
+    start_run(config, tmp_path / "run")
+    (tmp_path / "run" / "summary.json").write_text("{")
+    before = (tmp_path / "run" / "model.zip").read_bytes()
+
+    def stopped(session, learned, meter):
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "check", stopped)
+        assert resume_run(tmp_path / "run").signal == signal.SIGTERM
+    assert (tmp_path / "run" / "model.zip").read_bytes() == before
+
+
 def test_an_algorithm_that_holds_what_no_checkpoint_can_says_so_and_trains(tmp_path, monkeypatch, capsys):
     (tmp_path / "odd_algorithm.py").write_text(
         "import threading\n"

@@ -12,12 +12,14 @@ import pytest
 
 from palaestra.training.cli import main as cli
 from palaestra.training.cli.main import run
+from palaestra.training.groups import start as groups
 from palaestra.training.groups.seeds import parse_seeds
 from palaestra.training.groups.start import group_folders, resume_group, start_group
 from palaestra.training.run import session
 from palaestra.training.run.checkpoint import STATE, TENSORS, latest_checkpoint, list_checkpoints
 from palaestra.training.run.start import resume_run, start_run
 from palaestra.training.settings.train_options import read_train_options
+from palaestra.training.settings.trust import trusting
 from palaestra.training.settings.usage import UsageError
 from palaestra.training.tracking.metrics_file import read_metrics
 
@@ -163,6 +165,48 @@ def test_a_finished_group_goes_on_to_more_steps(kind, tmp_path):
     start_run(config_of(kind, 2), tmp_path / "alone")
     resume_run(tmp_path / "alone", steps=1300)
     check_same(folders[1], tmp_path / "alone")
+
+
+def test_a_longer_group_says_what_becomes_of_its_schedules_once(tmp_path, capsys):
+    words = ["--agent.learning-rate", "linear(0.001, 0)", "--agent.epsilon", "0.1"]
+    config, _ = read_train_options("dqn", [*f"{KINDS['dqn']} {CLOCKS}".split()[1:], *words])
+    folders = [tmp_path / "seed1", tmp_path / "seed2"]
+    start_group(config, [1, 2], folders)
+    capsys.readouterr()
+    assert run(["train", "--resume", str(tmp_path), "--steps", "1300", "--schedule-steps", "900"]) == 0
+    assert "schedules" not in capsys.readouterr().err
+    later = [row for row in read_metrics(folders[1]) if row["step"] > 900 and "policy/learning_rate" in row]
+    assert later and all(row["policy/learning_rate"] == 0 for row in later)
+    resume_group(folders, steps=1700, schedule_steps=1700)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "schedules" in line]
+    assert "1,700 steps now, not 900" in line and "agent.learning-rate 0 -> 0.000" in line
+
+
+def test_a_group_says_where_its_code_has_changed(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "room.py"
+    file.write_text("from palaestra.envs.tasks.corridor import Corridor\n\nclass Room(Corridor):\n    pass\n")
+    words = f"--env {file}:Room --steps 300 {NARROW} {CLOCKS} --env-kwargs max_episode_steps=20".split()
+    folders = [tmp_path / "seed1", tmp_path / "seed2"]
+    with trusting(everything=True):
+        start_group(read_train_options("dqn", words)[0], [1, 2], folders)
+        file.write_text(file.read_text() + "\n# another room\n")
+        capsys.readouterr()
+        resume_group(folders, steps=400)
+    assert "room.py has changed since the last session" in capsys.readouterr().err
+
+
+def test_a_refused_group_keeps_its_configs(tmp_path, monkeypatch):
+    start("dqn", tmp_path)
+    folders = [tmp_path / "seed1", tmp_path / "seed2"]
+    before = [(folder / "config.yaml").read_text() for folder in folders]
+
+    def gone(*arguments):
+        raise UsageError("no environment")
+
+    monkeypatch.setattr(groups, "make_together", gone)
+    with pytest.raises(UsageError, match="no environment"):
+        resume_group(folders, steps=1300)
+    assert [(folder / "config.yaml").read_text() for folder in folders] == before
 
 
 def test_runs_that_were_begun_alone_go_on_together(tmp_path):

@@ -11,6 +11,8 @@ from palaestra.envs import machine
 from palaestra.training.cli.main import run
 from palaestra.training.run.build import on_this_machine
 from palaestra.training.run.checkpoint import TENSORS, latest_checkpoint
+from palaestra.training.run.listing import describe_run
+from palaestra.training.run.loop import AgentLoop
 from palaestra.training.run.start import note_other_machine, resume_run, start_run
 from palaestra.training.settings.config import load_config
 from palaestra.training.settings.planning import scheduled_options
@@ -49,6 +51,18 @@ def test_schedule_steps_keep_schedules(finished, capsys):
     assert config.schedule_steps == 1024 and scheduled_options(config, 1500)["agent.learning-rate"] == 0
     later = [row for row in read_metrics(finished) if row["step"] > 1024 and "policy/learning_rate" in row]
     assert later and all(row["policy/learning_rate"] == 0 for row in later)
+
+
+def test_a_refused_resume_leaves_the_config_as_it_was(finished, monkeypatch):
+    before = (finished / "config.yaml").read_text()
+
+    def gone(*arguments):
+        raise UsageError("no demonstrations")
+
+    monkeypatch.setattr(AgentLoop, "train", gone)
+    with pytest.raises(UsageError, match="no demonstrations"):
+        resume_run(finished, steps=2048)
+    assert (finished / "config.yaml").read_text() == before and describe_run(finished).finished
 
 
 def test_schedules_longer_than_the_run_are_those_of_the_longer_run(tmp_path, small_config):

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import shlex
 import shutil
 import subprocess
 import sys
@@ -298,6 +299,12 @@ def test_the_command_that_is_advised():
         pytest.raises(UsageError, match=r"palaestra evaluate 'a folder' --trust$"),
     ):
         check_names({"env": "a:B"}, "x")
+
+
+def test_commands_can_be_pasted_whatever_a_folder_is_called():
+    command = command_for({"env": "CartPole-v1"}, "train", "--resume", Path("my runs/a"), "b")
+    assert command == "palaestra train --resume 'my runs/a' b"
+    assert shlex.split(command)[3:] == ["my runs/a", "b"]
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../ant.xml", "~/ant.xml", "C:\\\\ant.xml", "file:ant.xml"])

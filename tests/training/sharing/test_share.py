@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -10,6 +11,9 @@ import yaml
 
 from palaestra.training.cli.main import run
 from palaestra.training.run.score import evaluate_run
+from palaestra.training.run.session import Session
+from palaestra.training.run.start import start_run
+from palaestra.training.settings.train_options import read_train_options
 
 from .hub_server import HubServer
 
@@ -98,6 +102,61 @@ def test_what_only_training_needs_stays_at_home(train, tmp_path, capsys):
     assert run(["train", "--resume", str(out), "--steps", "1k"]) == 2
     assert "not go on learning" in capsys.readouterr().err
     assert "steps: 256\n" in (out / "config.yaml").read_text()
+
+
+def test_a_shared_run_is_finished_where_the_run_was(train, tmp_path, capsys):
+    run_dir, out = train("ppo", "--env", "CartPole-v1", *SHORT), tmp_path / "out"
+    assert share(run_dir, out, "--no-video") == 0
+    capsys.readouterr()
+    assert run(["runs", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"][0]["finished"]
+    assert run(["compare", str(out), "--episodes", "2", "--out", str(tmp_path / "compared")]) == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_baseline_that_was_shared_keeps_its_model(train, tmp_path, capsys):
+    pytest.importorskip("stable_baselines3")
+    out = tmp_path / "out"
+    run_dir = train("sb3/ppo", "--env", "CartPole-v1", "--agent.n-steps", "32", *SHORT)
+    assert share(run_dir, out, "--no-video") == 0
+    before = (out / "model.zip").read_bytes()
+    # Also one whose run had not finished.
+    for _ in range(2):
+        capsys.readouterr()
+        assert run(["train", "--resume", str(out)]) == 2
+        assert "can act, and not go on learning" in capsys.readouterr().err
+        assert (out / "model.zip").read_bytes() == before
+        (out / "summary.json").unlink(missing_ok=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_baseline_that_has_not_finished_is_shared_as_far_as_it_is(train, tmp_path):
+    pytest.importorskip("stable_baselines3")
+    run_dir, out = tmp_path / "run", tmp_path / "out"
+    words = [
+        "--agent.n-steps",
+        "32",
+        "--agent.normalize-obs",
+        "--checkpoint-every",
+        "64",
+        "--evaluate-every",
+        "200",
+        *SHORT,
+    ]
+    config, _ = read_train_options("sb3/ppo", ["--env", "CartPole-v1", *words, *TINY])
+
+    def stopped(session, actor):
+        signal.raise_signal(signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Session, "evaluate", stopped)
+        patched.setattr("palaestra.training.baselines.loop.save_model", lambda *arguments: None)
+        assert start_run(config, run_dir).signal == signal.SIGTERM
+    assert not (run_dir / "model.zip").exists()
+    expected = evaluate_run(run_dir, 3)
+    assert 0 < expected["steps_trained"] < 300
+    assert share(run_dir, out, "--no-video") == 0
+    assert evaluate_run(out, 3) == expected
 
 
 def safetensors_keys(path):
