@@ -59,8 +59,6 @@ class BackendEnvs(Envs):
         self._restart_failed = restart_failed
         self._max_steps = max_steps
         self._draws = draws
-        # Pictures of the ends of the last step, by copy.
-        self._ends: dict[int, np.ndarray] = {}
         self._write_obs = row_writer(backend.observation_space)
         self._ranges = ranges_of(backend.observation_space)
         self._is_finite = finite_checker(create_empty_array(backend.observation_space, n=backend.num_envs))
@@ -76,7 +74,8 @@ class BackendEnvs(Envs):
         self._begin()
 
     def _begin(self) -> None:
-        self._ends = {}
+        # Pictures of the ends of the last step, by copy.
+        self._ends: dict[int, np.ndarray] = {}
         self.first = np.ones(self.num_envs, bool)
         # Rows that the next step spends on resetting.
         self._resetting = np.zeros(self.num_envs, bool)

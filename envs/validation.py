@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
-from ..networks.tree import NUMERIC, UnfitValueError, tree_leaves
+from ..networks.tree import NUMERIC, UnfitValueError, same_leaves, tree_leaves
 from .backends.returned import ONE_NUMBER, described, flag, scalar_reward
 
 # How far a number may lie outside a bound, in units of what float32 can tell apart there: bounds and observations
@@ -184,10 +184,9 @@ def resets_itself(obs: Any, info: Any) -> str | None:
         final = info.get(name) if isinstance(info, dict) else None
         if final is None:
             continue
-        one, other = ([np.asarray(leaf) for leaf in tree_leaves(tree)] for tree in (obs, final))
+        shapes, others = ([np.shape(leaf) for leaf in tree_leaves(tree)] for tree in (obs, final))
         # A wrapper may have given observations another shape.
-        alike = [leaf.shape for leaf in one] == [leaf.shape for leaf in other]
-        if alike and not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True)):
+        if shapes == others and not same_leaves(obs, final):
             return (
                 f"the last step of an episode returns another observation than its info has as {name!r}: return that "
                 "one, which is what the action led to, and begin the next episode in reset"

@@ -143,12 +143,11 @@ def checkpoint_bytes(model: Any, stores: list[Store], networks: int, steps: int)
 def unsuited(algorithm: type[Any], options: Any, envs: Envs) -> Iterator[str]:
     """Yield what Stable-Baselines3 would only say while it trains, or never."""
     space, actions = envs.observation_space, envs.action_space
-    if np.any(getattr(actions, "start", 0)):
-        yield f"it takes discrete actions that begin at 0, got {actions}"
+    for what, numbered in (("actions", actions), ("observations", space)):
+        if not begins_at_zero(numbered):
+            yield f"it takes discrete {what} that begin at 0, got {in_one_line(numbered)}"
     if isinstance(actions, spaces.MultiDiscrete) and actions.nvec.ndim > 1:
         yield f"it takes MultiDiscrete actions in one row, got {in_one_line(actions)}"
-    if not begins_at_zero(space):
-        yield f"it takes discrete observations that begin at 0, got {in_one_line(space)}"
     if takes_masks(algorithm) and not (isinstance(space, spaces.Dict) and "action_mask" in space.spaces):
         yield "it needs observations that are a Dict with an action_mask; use sb3/ppo"
     if options.normalize_obs and not isinstance(space, spaces.Box):
@@ -158,7 +157,7 @@ def unsuited(algorithm: type[Any], options: Any, envs: Envs) -> Iterator[str]:
 
 
 def begins_at_zero(space: spaces.Space) -> bool:
-    """Whether discrete numbers of observations begin at 0: Stable-Baselines3 takes others for their places."""
+    """Whether the numbers of discrete spaces begin at 0: Stable-Baselines3 takes others for their places."""
     if isinstance(space, spaces.Dict | spaces.Tuple):
         parts = space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces
         return all(begins_at_zero(part) for part in parts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from ..settings.presets import find_preset, merge
 from ..settings.providers import provider_of
 from ..settings.train_options import for_components
 from ..settings.typed import option_name
-from ..settings.usage import UsageError
+from ..settings.usage import UsageError, typed_command
 from ..tracking.progress import say
 from ..tracking.return_text import return_text
 from .references import reference_scores
@@ -70,7 +69,7 @@ def find_cells(folders: Iterable[Path]) -> list[Cell]:
         if info.damaged or info.return_mean is None:
             say(f"note: {info.path} is left out: {info.damaged or EVALUATIONS_FILE} is damaged or missing")
             continue
-        command = shlex.join(["palaestra", *command_of(config)])
+        command = typed_command(*command_of(config))
         if command not in cells:
             arguments = " ".join(f"{name}={value}" for name, value in sorted(config.env_kwargs.items()))
             frames = f"{config.frame_stack} frames" if config.frame_stack > 1 else ""

@@ -41,16 +41,14 @@ from ..run.loop import AgentLoop, loop_of
 from ..run.session import Result, Session, Tracked
 from ..run.signals import caught_signals
 from ..run.start import (
-    changed_config,
     checked,
     finish,
-    note_changed_files,
-    note_other_machine,
+    note_differences,
     opened_session,
     resume_run,
 )
 from ..settings.components import find_component
-from ..settings.config import CONFIG_FILE, RunConfig, load_config, save_config, to_dict
+from ..settings.config import CONFIG_FILE, RunConfig, changed_config, load_config, save_config, to_dict
 from ..settings.planning import check_learns, check_memory, step_bytes
 from ..settings.trust import command_for
 from ..settings.usage import UsageError
@@ -215,8 +213,7 @@ def _train_members(
     set_threads(here[0].threads)
     for path, config, on_it in zip(paths, configs, here, strict=True):
         repair_evaluations(path)
-        note_other_machine(path, config, on_it)
-        note_changed_files(path, config)
+        note_differences(path, config, on_it)
     command = command_for(to_dict(configs[0]), "train", "--resume", *paths)
     with write_errors(f"go on with: {command}"), ExitStack() as stack:
         opened = [

@@ -27,15 +27,13 @@ from ..run.loop import AgentLoop, footprint, loop_of
 from ..run.session import Result, tracked
 from ..run.signals import StoppedError
 from ..run.start import (
-    changed_config,
     finish,
-    note_changed_files,
-    note_other_machine,
+    note_differences,
     resources_of,
     with_changes,
 )
 from ..run.video import check_video
-from ..settings.config import RunConfig, load_config, save_config, to_dict
+from ..settings.config import RunConfig, changed_config, load_config, save_config, to_dict
 from ..settings.planning import check_learns, step_bytes
 from ..settings.resources import Footprint, config_names, family_memory
 from ..settings.trust import check_names, command_for
@@ -159,8 +157,7 @@ def resume_cycle(run_dir: Path, device: str | None = None, threads: int | None =
         repair_evaluations(run_dir)
         changed = with_changes(config, device=device, threads=threads)
         here = on_this_machine(changed, run_dir)
-        note_other_machine(run_dir, config, here)
-        note_changed_files(run_dir, config)
+        note_differences(run_dir, config, here)
         with changed_config(run_dir, config, changed):
             return _train_in(run_dir, cycle, here)
 

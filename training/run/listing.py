@@ -86,14 +86,9 @@ def describe_run(run_dir: Path) -> RunInfo:
     )
 
 
-def is_shared(run_dir: Path) -> bool:
-    """Whether `palaestra share` has made a folder: it acts as the run did, and cannot go on learning."""
-    return (run_dir / SHARED_FILE).is_file()
-
-
 def check_not_shared(run_dir: Path) -> None:
-    """Raise `UsageError` where a folder only acts."""
-    if is_shared(run_dir):
+    """Raise `UsageError` where `palaestra share` has made a folder: it acts as the run did, and no more."""
+    if (run_dir / SHARED_FILE).is_file():
         raise UsageError(f"{run_dir} was made by `palaestra share`: it can act, and not go on learning")
 
 

@@ -13,7 +13,15 @@ from ...agents.transfer import Taken, take_parts
 from ...envs.make import make_envs
 from ...envs.outside import short_name
 from ...envs.vector import Envs
-from ..settings.config import CONFIG_FILE, RunConfig, load_config, run_config, save_config, to_dict
+from ..settings.config import (
+    CONFIG_FILE,
+    RunConfig,
+    changed_config,
+    load_config,
+    run_config,
+    save_config,
+    to_dict,
+)
 from ..settings.planning import check_learns, check_teacher, schedule_change
 from ..settings.ranks import processes, this_rank
 from ..settings.resources import Footprint, config_names, family_memory, run_resources
@@ -203,27 +211,13 @@ def resume_run(
         if change := schedule_change(kept, config, resume_step):
             say(change)
         here = on_this_machine(config, run_dir)
-        note_other_machine(run_dir, kept, here)
-        note_changed_files(run_dir, kept)
+        note_differences(run_dir, kept, here)
         set_threads(here.threads)
         with changed_config(run_dir, kept, config):
             repair_evaluations(run_dir)
             if checkpoint is None:
                 checkpoint = begin_from_other(run_dir, here)
             return train_in(run_dir, here, checkpoint, resume_step, train)
-
-
-@contextmanager
-def changed_config(run_dir: Path, kept: RunConfig, config: RunConfig) -> Iterator[None]:
-    """Save another config of a run, and put the kept one back if the request is refused after all."""
-    if config != kept:
-        save_config(run_dir, config)
-    try:
-        yield
-    except UsageError:
-        if config != kept:
-            save_config(run_dir, kept)
-        raise
 
 
 def with_changes(config: RunConfig, **changes: Any) -> RunConfig:
@@ -240,6 +234,12 @@ def with_changes(config: RunConfig, **changes: Any) -> RunConfig:
     with as_usage_errors():
         choose_device(given.get("device", "auto"))
     return changed
+
+
+def note_differences(run_dir: Path, kept: RunConfig, here: RunConfig) -> None:
+    """Say in what the session that begins here is not like the run's last one."""
+    note_other_machine(run_dir, kept, here)
+    note_changed_files(run_dir, kept)
 
 
 def note_other_machine(run_dir: Path, kept: RunConfig, here: RunConfig) -> None:

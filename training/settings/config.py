@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -287,6 +288,20 @@ def save_config(run_dir: Path, config: RunConfig, name: str = CONFIG_FILE) -> No
         save_yaml(run_dir / name, to_dict(config))
     except TypeError as error:
         raise UsageError(f"env_kwargs: {error}") from None
+
+
+@contextmanager
+def changed_config(run_dir: Path, kept: RunConfig, config: RunConfig) -> Iterator[None]:
+    """Save another config of a run, and put the kept one back if the request is refused after all."""
+    if config == kept:
+        yield
+        return
+    save_config(run_dir, config)
+    try:
+        yield
+    except UsageError:
+        save_config(run_dir, kept)
+        raise
 
 
 def load_config(run_dir: Path) -> RunConfig:
