@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,6 +112,17 @@ def test_a_shared_run_is_finished_where_the_run_was(train, tmp_path, capsys):
     assert run(["runs", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["runs"][0]["finished"]
     assert run(["compare", str(out), "--episodes", "2", "--out", str(tmp_path / "compared")]) == 0
+
+
+def test_shared_runs_of_several_seeds_cannot_go_on_either(train, tmp_path, capsys):
+    one, other = tmp_path / "one", tmp_path / "other"
+    assert share(train("ppo", "--env", "CartPole-v1", *SHORT), one, "--no-video") == 0
+    shutil.copytree(one, other)
+    config = (other / "config.yaml").read_text()
+    (other / "config.yaml").write_text(config.replace("seed: 0\n", "seed: 1\n"))
+    capsys.readouterr()
+    assert run(["train", "--resume", str(one), str(other)]) == 2
+    assert "can act, and not go on learning" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore")
