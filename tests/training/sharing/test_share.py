@@ -116,13 +116,15 @@ def test_a_shared_run_is_finished_where_the_run_was(train, tmp_path, capsys):
 
 def test_shared_runs_of_several_seeds_cannot_go_on_either(train, tmp_path, capsys):
     one, other = tmp_path / "one", tmp_path / "other"
-    assert share(train("ppo", "--env", "CartPole-v1", *SHORT), one, "--no-video") == 0
+    run_dir = train("dqn", "--env", "CartPole-v1", "--agent.learning-starts", "200", *SHORT)
+    assert share(run_dir, one, "--no-video") == 0
     shutil.copytree(one, other)
     config = (other / "config.yaml").read_text()
     (other / "config.yaml").write_text(config.replace("seed: 0\n", "seed: 1\n"))
     capsys.readouterr()
-    assert run(["train", "--resume", str(one), str(other)]) == 2
+    assert run(["train", "--resume", str(one), str(other), "--steps", "1k"]) == 2
     assert "can act, and not go on learning" in capsys.readouterr().err
+    assert "steps: 256\n" in (one / "config.yaml").read_text()
 
 
 @pytest.mark.filterwarnings("ignore")
