@@ -7,7 +7,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from palaestra.envs.check import check_environment
+from palaestra.envs.checking.check import check_environment
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.envs.outside import absolute_name, given_objects, load_file, short_name
 from palaestra.envs.registry import find_environment

@@ -4,8 +4,8 @@ import gymnasium
 import numpy as np
 import pytest
 
+from palaestra.envs.checking.plays import RandomActions
 from palaestra.envs.make import EnvSpec, make_single
-from palaestra.envs.plays import RandomActions
 from palaestra.envs.registry import find_environment
 from palaestra.networks.tree import same_leaves, tree_map
 

@@ -3,7 +3,7 @@
 import json
 import zipfile
 
-from palaestra.training.run.checkpoint import STATE, TENSORS, latest_checkpoint
+from palaestra.training.run.storage.checkpoint import STATE, TENSORS, latest_checkpoint
 from palaestra.training.tracking.metrics_file import read_metrics
 
 CLOCKS = "--checkpoint-every 500 --log-every 100 --evaluate-every 900 --evaluate-episodes 1 --track none"

@@ -7,7 +7,7 @@ import time
 import pytest
 import yaml
 
-from palaestra.training.run.checkpoint import TENSORS, latest_checkpoint
+from palaestra.training.run.storage.checkpoint import TENSORS, latest_checkpoint
 
 from .runs import everything
 from .test_kills import killed_at

@@ -3,7 +3,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from palaestra.training.run.checkpoint import pack, unpack
+from palaestra.training.run.storage.packing import pack, unpack
 from palaestra.world_models import encoded_dataset
 from palaestra.world_models.datasets import EpisodeDataset, EpisodeRecorder, RecordedEpisode
 from palaestra.world_models.dynamics.ensemble import Ensemble

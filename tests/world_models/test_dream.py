@@ -11,7 +11,7 @@ from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from palaestra.envs.autoreset import BackendEnvs
 from palaestra.envs.backends.native import VectorBackend
-from palaestra.envs.check import check_environment
+from palaestra.envs.checking.check import check_environment
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.training.baselines.vec_env import as_vec_env
 from palaestra.training.imagination.dream_envs import DreamBackend

@@ -5,7 +5,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from palaestra.training.run.checkpoint import load_checkpoint, save_checkpoint
+from palaestra.training.run.storage.checkpoint import load_checkpoint, save_checkpoint
 from palaestra.world_models.autoencoder import Autoencoder, AutoencoderConfig
 from palaestra.world_models.datasets import EpisodeDataset, RecordedEpisode
 from palaestra.world_models.dynamics.ensemble import Ensemble, EnsembleConfig

@@ -11,13 +11,13 @@ from .envs.backends.failure import EnvironmentFailedError
 from .envs.outside import short_name
 from .passed import Passed
 from .table import Table
-from .training.run.folder import CYCLE_FILE
 from .training.run.listing import describe_run
 from .training.run.loaded import load_run
 from .training.run.policy import LoadedPolicy
+from .training.run.resuming import resume_run
 from .training.run.score import evaluate_run
 from .training.run.session import Result
-from .training.run.start import resume_run
+from .training.run.storage.folder import CYCLE_FILE
 from .training.settings.config import CONFIG_FILE, load_plain_config, to_dict
 from .training.settings.trust import command_for
 from .training.settings.usage import UsageError, typed_command

@@ -13,8 +13,8 @@ from .envs.vector import Envs
 from .keywords import config_of
 from .passed import EnvLike, Passed
 from .run_object import Run, end_of, noting_failures
-from .training.run.folder import absolute, default_run_dir
 from .training.run.start import start_run
+from .training.run.storage.folder import absolute, default_run_dir
 from .training.settings.config import load_plain_config
 from .training.settings.usage import UsageError, as_usage_errors
 from .within import within

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ...envs.vector import Envs
-from ..run.checkpoint import latest_checkpoint, list_checkpoints
 from ..run.evaluate import Actor
 from ..run.listing import describe_run
 from ..run.session import Result
+from ..run.storage.checkpoint import latest_checkpoint, list_checkpoints
 from ..run.training_loop import TrainingLoop
 from ..settings.config import RunConfig
 from ..settings.own_loop import OwnLoopOptions

@@ -15,11 +15,11 @@ import numpy as np
 from ...envs.make import make_envs
 from ...envs.vector import Envs, Episode
 from ..run.build import training_spec
-from ..run.checkpoint import load_checkpoint
 from ..run.clocks import Clock, Meter, MetricsLog, due
 from ..run.listing import EVALUATIONS_FILE, SUMMARY_FILE
 from ..run.session import Checkpoints, Result, Session
 from ..run.signals import caught_signals
+from ..run.storage.checkpoint import load_checkpoint
 from ..settings.config import RunConfig
 from ..tracking.progress import Progress, say
 from ..tracking.tracker import Tracker

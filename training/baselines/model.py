@@ -23,7 +23,7 @@ from ...networks.pictures import is_picture, picture_layout, takes_nature
 from ...networks.stateful import Kept
 from ...networks.tree import tree_leaves
 from ..run.build import choose_device
-from ..run.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
+from ..run.storage.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from ..settings.config import RunConfig
 from ..settings.resources import filled_bytes
 from ..settings.usage import UsageError, in_one_line, nearest, typed_command

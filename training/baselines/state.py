@@ -20,7 +20,7 @@ from gymnasium import spaces
 from torch import nn
 
 from ...envs.vector import Envs
-from ..run.checkpoint import Part, num_bytes
+from ..run.storage.packing import Part, num_bytes
 
 LIBRARIES = {"stable_baselines3", "sb3_contrib"}
 REPLAY = "replay_buffer"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...envs.check import check_environment
+from ...envs.checking.check import check_environment
 from ...envs.listing import list_environments
 from ...envs.make import EnvSpec, make_envs
 

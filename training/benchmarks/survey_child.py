@@ -80,7 +80,7 @@ def try_environment(result: Path, env: str) -> None:
     # Looking for names needs no torch.
     import torch
 
-    from ...envs.check import check_environment
+    from ...envs.checking.check import check_environment
     from ...envs.make import EnvSpec
     from .candidates import default_config, trainable_agents
 

@@ -14,7 +14,7 @@ from .terminal.options import CountOrZero, JsonSwitch, Positive, read_options
 from .terminal.output import BAD_INPUT, DONE, FAILURE, print_result
 
 if TYPE_CHECKING:
-    from ...envs.check import CheckReport
+    from ...envs.checking.check import CheckReport
 
 
 def envs(arguments: list[str]) -> int:
@@ -67,7 +67,7 @@ class EnvsCheckOptions:
 def envs_check(arguments: list[str]) -> int:
     """Check an environment; exit code 2 when it has errors."""
     options = read_options(EnvsCheckOptions, arguments, "envs check")
-    from ...envs.check import check_environment
+    from ...envs.checking.check import check_environment
     from ..baselines.env_checker import env_checkers
     from ..benchmarks.candidates import trainable_agents
     from ..settings.train_options import parse_assignments

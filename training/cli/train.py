@@ -42,8 +42,9 @@ def train(arguments: list[str]) -> int:
         return _train_usage(arguments)
     from ...envs.backends.failure import EnvironmentFailedError
     from ..run.describe import describe, describe_failure
-    from ..run.folder import CYCLE_FILE, default_run_dir
-    from ..run.start import plan, resume_run, start_run
+    from ..run.resuming import resume_run
+    from ..run.start import plan, start_run
+    from ..run.storage.folder import CYCLE_FILE, default_run_dir
 
     if this_rank().size > 1:
         from .train_ranks import train_ranks

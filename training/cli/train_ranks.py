@@ -46,7 +46,7 @@ def train_ranks(arguments: list[str], resume_options: type[Any]) -> int:
 
 def _train(team: Team, arguments: list[str], resume_options: type[Any]) -> Result:
     from ..parallel.start import resume_ranked, start_ranked
-    from ..run.folder import default_run_dir
+    from ..run.storage.folder import default_run_dir
     from ..settings.train_options import read_train_options
 
     for name in ("seeds", "world-model"):

@@ -122,8 +122,8 @@ def dream(arguments: list[str]) -> int:
     from ..imagination.dyna import dream_cycle, resume_cycle
     from ..imagination.dyna_options import CycleConfig, read_cycle_options
     from ..run.describe import describe
-    from ..run.folder import default_run_dir
     from ..run.start import start_run
+    from ..run.storage.folder import default_run_dir
 
     if option_value(arguments, "resume") is not None:
         return resume_cycle(read_options(ResumeOptions, arguments, "world-model dream").resume)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from ..run.lock import LOCK_FILE
+from ..run.storage.lock import LOCK_FILE
 from .jobs import Job, Outcome, perform_together
 
 # Seconds between two times that a run's files are brought home: a lost machine costs no more, and the time since its

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ..run.lock import locked
+from ..run.storage.lock import locked
 from ..settings.usage import UsageError
 from ..tracking.progress import say
 from ..tracking.wandb_publish import publish

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..run.folder import check_links
 from ..run.listing import SUMMARY_FILE, describe_run
-from ..run.lock import LOCK_FILE, only_mine
+from ..run.storage.folder import check_links
+from ..run.storage.lock import LOCK_FILE, only_mine
 from ..settings.config import CONFIG_FILE
 from ..settings.seeds import FINAL_SEED
 from ..settings.trust import trusts_everything

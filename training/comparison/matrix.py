@@ -9,8 +9,8 @@ from typing import Any
 
 import gymnasium
 
-from ..run.folder import CYCLE_FILE
 from ..run.listing import EVALUATIONS_FILE, find_runs
+from ..run.storage.folder import CYCLE_FILE
 from ..settings.config import (
     BLOCKS,
     TELLING,

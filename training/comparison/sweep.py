@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..run.listing import describe_run, evaluations
-from ..run.lock import only_mine
 from ..run.signals import StoppedError, handled_signals
+from ..run.storage.lock import only_mine
 from ..settings.config import RunConfig, load_plain_config
 from ..settings.presets import nested
 from ..settings.trust import trusts_everything

@@ -19,8 +19,8 @@ from ...world_models.datasets import EpisodeDataset, EpisodeRecorder, RecordedEp
 from ..run.build import evaluation_spec
 from ..run.collect import Collector
 from ..run.evaluate import MAX_COPIES, QUIET_SECONDS, Actor, quotas
-from ..run.folder import absolute, check_new, new_folder
 from ..run.loaded import LoadedRun, load_run
+from ..run.storage.folder import absolute, check_new, new_folder
 from ..settings.config import RunConfig
 from ..settings.seeds import DEMONSTRATION_SEED
 from ..settings.usage import RunFailedError, in_one_line

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...networks.tree import concatenated, fingerprint, tree_leaves
 from ...world_models.datasets import EpisodeDataset
-from ..run.checkpoint import CheckpointCorruptError
+from ..run.storage.checkpoint import CheckpointCorruptError
 from ..tracking.return_text import return_text
 
 

@@ -17,7 +17,7 @@ from ...networks.tree import UnfitValueError, cast, copy_in_order, tree_leaves, 
 from ...networks.vectors import leaf_observations, leaf_spaces
 from ...world_models.datasets import EpisodeDataset, RecordedEpisode, single_precision
 from ..run.collect import load_episodes, save_episodes
-from ..run.folder import MODEL_CONFIG_FILE
+from ..run.storage.folder import MODEL_CONFIG_FILE
 from ..settings.config import CONFIG_FILE
 from ..settings.usage import UsageError, in_one_line, typed_command
 from ..settings.yaml_files import save_yaml

@@ -10,10 +10,11 @@ from typing import Any
 
 from ...agents.agent import Agent, Metrics
 from ...networks.stateful import Kept
-from ..run.checkpoint import STATE, CheckpointCorruptError, Part, list_checkpoints, verify
 from ..run.clocks import Clock, Meter, MetricsLog, due
 from ..run.loop import run_parts, write_row
 from ..run.session import Checkpoints, Result, Session
+from ..run.storage.checkpoint import STATE, CheckpointCorruptError, list_checkpoints, verify
+from ..run.storage.packing import Part
 from ..settings.usage import RunFailedError
 from ..tracking.progress import say
 from ..tracking.tracker import Tracker

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ...agents.ppo import PPO
 from ...agents.pqn import PQN
-from ..run.checkpoint import latest_checkpoint, list_checkpoints
 from ..run.loop import AgentLoop
-from ..run.start import with_changes
+from ..run.resuming import with_changes
+from ..run.storage.checkpoint import latest_checkpoint, list_checkpoints
 from ..settings.components import find_component
 from ..settings.config import RunConfig, to_dict
 from ..settings.planning import check_learns, schedule_change

@@ -23,10 +23,16 @@ from ..run.build import (
     set_threads,
     training_spec,
 )
-from ..run.checkpoint import load_checkpoint
 from ..run.clocks import Meter
 from ..run.collect import Collector
-from ..run.folder import (
+from ..run.listing import check_not_shared, describe_run
+from ..run.loop import AgentLoop, loop_of
+from ..run.resuming import note_differences, resume_run
+from ..run.session import Result, Session, Tracked
+from ..run.signals import caught_signals
+from ..run.start import checked, finish, opened_session
+from ..run.storage.checkpoint import load_checkpoint
+from ..run.storage.folder import (
     CYCLE_FILE,
     absolute,
     check_links,
@@ -35,18 +41,7 @@ from ..run.folder import (
     new_folder,
     write_errors,
 )
-from ..run.listing import check_not_shared, describe_run
-from ..run.lock import locked
-from ..run.loop import AgentLoop, loop_of
-from ..run.session import Result, Session, Tracked
-from ..run.signals import caught_signals
-from ..run.start import (
-    checked,
-    finish,
-    note_differences,
-    opened_session,
-    resume_run,
-)
+from ..run.storage.lock import locked
 from ..settings.components import find_component
 from ..settings.config import CONFIG_FILE, RunConfig, changed_config, load_config, save_config, to_dict
 from ..settings.planning import check_learns, check_memory, step_bytes

@@ -10,9 +10,14 @@ from typing import Any
 from ...envs.make import make_envs
 from ...world_models.world_model import WorldModel
 from ..run.build import build_agent, env_spec, evaluation_spec, on_this_machine, resolve, set_threads
-from ..run.checkpoint import give_identity, latest_checkpoint, list_checkpoints
 from ..run.describe import describe
-from ..run.folder import (
+from ..run.loop import AgentLoop, footprint, loop_of
+from ..run.resuming import note_differences, with_changes
+from ..run.session import Result, tracked
+from ..run.signals import StoppedError
+from ..run.start import finish, resources_of
+from ..run.storage.checkpoint import give_identity, latest_checkpoint, list_checkpoints
+from ..run.storage.folder import (
     CYCLE_FILE,
     MODEL_CONFIG_FILE,
     MODEL_FOLDER,
@@ -22,16 +27,7 @@ from ..run.folder import (
     new_folder,
     write_errors,
 )
-from ..run.lock import locked
-from ..run.loop import AgentLoop, footprint, loop_of
-from ..run.session import Result, tracked
-from ..run.signals import StoppedError
-from ..run.start import (
-    finish,
-    note_differences,
-    resources_of,
-    with_changes,
-)
+from ..run.storage.lock import locked
 from ..run.video import check_video
 from ..settings.config import RunConfig, changed_config, load_config, save_config, to_dict
 from ..settings.planning import check_learns, step_bytes

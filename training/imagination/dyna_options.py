@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from annotated_types import Gt, Interval
 
 from ...world_models.fit import FitConfig
-from ..run.folder import default_run_dir
+from ..run.storage.folder import default_run_dir
 from ..settings.arguments import parse
 from ..settings.config import RunConfig
 from ..settings.planning import check_teacher

@@ -28,16 +28,18 @@ from ...world_models.model_evaluation import (
 from ...world_models.observation_networks import is_convolved
 from ...world_models.world_model import WorldModel
 from ..run.build import available, set_threads
-from ..run.checkpoint import (
-    Part,
+from ..run.collect import collect_episodes, load_episodes, save_episodes
+from ..run.loaded import load_run
+from ..run.session import tracked
+from ..run.signals import StoppedError, caught_signals, stopping_signals
+from ..run.storage.checkpoint import (
     give_identity,
     latest_checkpoint,
     list_checkpoints,
     load_checkpoint,
     save_checkpoint,
 )
-from ..run.collect import collect_episodes, load_episodes, save_episodes
-from ..run.folder import (
+from ..run.storage.folder import (
     DATA_FOLDER,
     MODEL_CONFIG_FILE,
     absolute,
@@ -47,10 +49,8 @@ from ..run.folder import (
     new_folder,
     write_errors,
 )
-from ..run.loaded import load_run
-from ..run.lock import locked
-from ..run.session import tracked
-from ..run.signals import StoppedError, caught_signals, stopping_signals
+from ..run.storage.lock import locked
+from ..run.storage.packing import Part
 from ..settings.planning import check_fits, step_bytes
 from ..settings.trust import command_for, trusting
 from ..settings.usage import RunFailedError, UsageError, as_usage_errors, in_one_line, typed_command

@@ -21,13 +21,14 @@ from ...world_models.fit import Fit
 from ...world_models.model_evaluation import evaluation_report
 from ...world_models.world_model import WorldModel
 from ..run.build import build_agent, env_spec
-from ..run.checkpoint import Part, load_checkpoint, save_checkpoint
 from ..run.clocks import Clock, Meter, MetricsLog
 from ..run.collect import Collector, RandomActor, Recording, record
-from ..run.folder import MODEL_FOLDER
 from ..run.loop import learn
 from ..run.session import Result, Session
 from ..run.signals import caught_signals
+from ..run.storage.checkpoint import load_checkpoint, save_checkpoint
+from ..run.storage.folder import MODEL_FOLDER
+from ..run.storage.packing import Part
 from ..settings.config import RunConfig
 from ..settings.seeds import DATA_SEED
 from ..settings.usage import as_usage_errors

@@ -19,7 +19,7 @@ from ...world_models.observation_networks import is_convolved
 from ...world_models.prediction_heads import PredictionHeadsConfig
 from ...world_models.world_model import WorldModel
 from ..run.build import choose_device
-from ..run.folder import MODEL_CONFIG_FILE
+from ..run.storage.folder import MODEL_CONFIG_FILE
 from ..settings.components import find_component
 from ..settings.seeds import DATA_SEED
 from ..settings.trust import check_names

@@ -12,12 +12,13 @@ from ...envs.make import make_envs
 from ...networks.optimizer import FlatAdam
 from ...networks.stateful import Kept
 from ..run.build import build_agent, set_threads, training_spec
-from ..run.checkpoint import Part, load_checkpoint, restore
 from ..run.clocks import Clock, Meter, MetricsLog
 from ..run.evaluate import Actor
 from ..run.loop import learn, run_parts
 from ..run.session import Checkpoints, Result, Session
 from ..run.signals import caught_signals
+from ..run.storage.checkpoint import load_checkpoint
+from ..run.storage.packing import Part, restore
 from ..settings.components import find_component
 from ..settings.config import RunConfig
 from ..settings.usage import RunFailedError, as_usage_errors

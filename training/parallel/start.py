@@ -8,8 +8,9 @@ from pathlib import Path
 
 from ..run.build import choose_device
 from ..run.loop import AgentLoop, loop_of
+from ..run.resuming import resume_run
 from ..run.session import Result
-from ..run.start import Train, resume_run, start_run
+from ..run.start import Train, start_run
 from ..settings.config import RunConfig, load_config
 from ..settings.ranks import processes
 from ..settings.usage import UsageError

@@ -8,9 +8,9 @@ from torch import nn
 from ...agents.agent import Transition
 from ...envs.vector import Envs, Episode
 from ..run.build import choose_device
-from ..run.checkpoint import Part, num_bytes
 from ..run.clocks import Meter
 from ..run.loop import Stepper
+from ..run.storage.packing import Part, num_bytes
 from ..settings.components import find_component
 from ..settings.config import RunConfig
 from ..settings.planning import schedule_total

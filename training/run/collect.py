@@ -16,8 +16,8 @@ from ...envs.vector import Envs
 from ...envs.vector import Episode as Ended
 from ...networks.tree import tree_map
 from ...world_models.datasets import EpisodeDataset, EpisodeRecorder, RecordedEpisode
-from .checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from .evaluate import Actor
+from .storage.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 
 
 class Collector:

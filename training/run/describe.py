@@ -10,8 +10,8 @@ from ...envs.outside import short_name
 from ..settings.config import load_plain_config, to_dict
 from ..settings.trust import command_for
 from ..tracking.return_text import return_texts
-from .checkpoint import latest_checkpoint, list_checkpoints
 from .session import Result
+from .storage.checkpoint import latest_checkpoint, list_checkpoints
 
 
 def describe_failure(run_dir: Path, failure: EnvironmentFailedError) -> str:

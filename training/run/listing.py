@@ -12,8 +12,8 @@ from ..tracking.evaluations_file import EVALUATIONS_FILE as EVALUATIONS_FILE
 from ..tracking.evaluations_file import read_evaluations, read_json
 from ..tracking.metrics_file import METRICS_FILE, read_metrics
 from ..tracking.return_text import return_text
-from .checkpoint import list_checkpoints
-from .folder import CYCLE_FILE
+from .storage.checkpoint import list_checkpoints
+from .storage.folder import CYCLE_FILE
 
 SUMMARY_FILE = "summary.json"
 # Only folders made by `palaestra share` have it.

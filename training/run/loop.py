@@ -22,12 +22,13 @@ from ..tracking.progress import Progress, say
 from ..tracking.tracker import Tracker
 from .beginnings import begin_differently
 from .build import build_agent, training_spec
-from .checkpoint import Part, latest_checkpoint, list_checkpoints, load_checkpoint, num_bytes
 from .clocks import Clock, Meter, MetricsLog, due
 from .collect import Collector
 from .evaluate import Actor
 from .session import Checkpoints, Result, Session
 from .signals import caught_signals
+from .storage.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
+from .storage.packing import Part, num_bytes
 from .training_loop import TrainingLoop
 
 

@@ -17,11 +17,12 @@ from ..tracking.evaluations_file import read_evaluations, write_evaluations
 from ..tracking.tracker import Tracker
 from ..tracking.trackers import open_tracker
 from .build import evaluation_spec
-from .checkpoint import Part, list_checkpoints, save_checkpoint
 from .clocks import Clock, Meter, due
 from .evaluate import Actor, Evaluation, evaluate
-from .folder import check_still_there
 from .signals import StoppedError
+from .storage.checkpoint import list_checkpoints, save_checkpoint
+from .storage.folder import check_still_there
+from .storage.packing import Part
 
 
 @dataclass

@@ -16,12 +16,13 @@ from ...agents.agent import Agent, StepStore
 from ...world_models.dream_config import DreamConfig
 from ..export.export import export_run
 from ..run.build import build_agent, evaluation_spec
-from ..run.checkpoint import Part, save_checkpoint
 from ..run.evaluate import Evaluation, evaluate
-from ..run.folder import check_links, new_folder
 from ..run.listing import SHARED_FILE, SUMMARY_FILE
 from ..run.loaded import LoadedRun, load_run
 from ..run.loop import AgentLoop, loop_of
+from ..run.storage.checkpoint import save_checkpoint
+from ..run.storage.folder import check_links, new_folder
+from ..run.storage.packing import Part
 from ..run.video import check_video, film_run
 from ..settings.config import RunConfig, save_config
 from ..settings.providers import provider_of

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from palaestra.envs.check import check_environment
+from palaestra.envs.checking.check import check_environment
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.envs.tasks.corridor import LEFT, RIGHT, Corridor
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from palaestra.envs.backends.native import VectorBackend
-from palaestra.envs.check import check_environment
+from palaestra.envs.checking.check import check_environment
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.envs.tasks.task import TaskVectorEnv, colored
 

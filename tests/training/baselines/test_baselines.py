@@ -19,12 +19,13 @@ from palaestra.training.baselines.config import as_schedule, baseline_config_cla
 from palaestra.training.baselines.model import choose_policy, unsuited
 from palaestra.training.baselines.vec_env import as_vec_env
 from palaestra.training.cli.main import run as palaestra
-from palaestra.training.run.folder import default_run_dir
 from palaestra.training.run.listing import describe_run
 from palaestra.training.run.loaded import load_run
 from palaestra.training.run.policy import load_policy
+from palaestra.training.run.resuming import resume_run
 from palaestra.training.run.score import evaluate_run
-from palaestra.training.run.start import checked, resume_run, start_run
+from palaestra.training.run.start import checked, start_run
+from palaestra.training.run.storage.folder import default_run_dir
 from palaestra.training.settings.components import find_component
 from palaestra.training.settings.config import run_config
 from palaestra.training.settings.trust import trusting

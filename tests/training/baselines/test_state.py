@@ -16,11 +16,12 @@ from palaestra.training.baselines import loop as baseline_loop
 from palaestra.training.baselines.model import build_model
 from palaestra.training.baselines.state import Episodes, Generators
 from palaestra.training.run.build import training_spec
-from palaestra.training.run.checkpoint import list_checkpoints
 from palaestra.training.run.listing import describe_run
 from palaestra.training.run.loaded import load_run
+from palaestra.training.run.resuming import resume_run
 from palaestra.training.run.session import Session
-from palaestra.training.run.start import resume_run, start_run
+from palaestra.training.run.start import start_run
+from palaestra.training.run.storage.checkpoint import list_checkpoints
 from palaestra.training.settings.config import run_config
 from palaestra.training.settings.trust import trusting
 from palaestra.training.tracking.metrics_file import read_metrics

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from palaestra.envs.check import check_environment
+from palaestra.envs.checking.check import check_environment
 from palaestra.training.benchmarks.candidates import trainable_agents
 
 

@@ -37,8 +37,8 @@ from palaestra.training.comparison.suites import (
     suite_names,
 )
 from palaestra.training.run.listing import find_runs
-from palaestra.training.run.lock import locked
 from palaestra.training.run.signals import StoppedError
+from palaestra.training.run.storage.lock import locked
 from palaestra.training.settings.usage import UsageError
 
 from ..wandb_file import finished_run

@@ -6,11 +6,11 @@ from gymnasium import spaces
 from palaestra.envs.make import EnvSpec
 from palaestra.training.demonstrations.recording import record_episodes, record_run
 from palaestra.training.demonstrations.storage import fitted, load_demonstrations, read_folder
-from palaestra.training.run.checkpoint import CheckpointCorruptError
 from palaestra.training.run.collect import RandomActor
 from palaestra.training.run.evaluate import evaluate
 from palaestra.training.run.loaded import load_run
 from palaestra.training.run.start import start_run
+from palaestra.training.run.storage.checkpoint import CheckpointCorruptError
 from palaestra.training.settings.config import run_config
 from palaestra.training.settings.usage import UsageError
 from palaestra.training.settings.yaml_files import load_yaml

@@ -16,8 +16,9 @@ from palaestra.training.groups import start as groups
 from palaestra.training.groups.seeds import parse_seeds
 from palaestra.training.groups.start import group_folders, resume_group, start_group
 from palaestra.training.run import session
-from palaestra.training.run.checkpoint import STATE, TENSORS, latest_checkpoint, list_checkpoints
-from palaestra.training.run.start import resume_run, start_run
+from palaestra.training.run.resuming import resume_run
+from palaestra.training.run.start import start_run
+from palaestra.training.run.storage.checkpoint import STATE, TENSORS, latest_checkpoint, list_checkpoints
 from palaestra.training.settings.train_options import read_train_options
 from palaestra.training.settings.trust import trusting
 from palaestra.training.settings.usage import UsageError

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from palaestra.training.run.checkpoint import STATE, TENSORS, latest_checkpoint
+from palaestra.training.run.storage.checkpoint import STATE, TENSORS, latest_checkpoint
 from palaestra.training.tracking.metrics_file import METRICS_FILE, read_metrics
 
 PALAESTRA = [sys.executable, "-m", "palaestra.training.cli.main"]

@@ -17,10 +17,10 @@ from palaestra.training.imagination.dyna_options import CycleConfig
 from palaestra.training.imagination.fits import load_world_model, resume_fit
 from palaestra.training.imagination.rounds import dreamt_steps, gate, horizon, real_steps
 from palaestra.training.imagination.world_model_config import resolve_names, world_model_config
-from palaestra.training.run.checkpoint import TENSORS, latest_checkpoint
 from palaestra.training.run.collect import RandomActor, collect_episodes
 from palaestra.training.run.loaded import load_run
-from palaestra.training.run.start import resume_run
+from palaestra.training.run.resuming import resume_run
+from palaestra.training.run.storage.checkpoint import TENSORS, latest_checkpoint
 from palaestra.training.settings.config import load_config
 from palaestra.training.settings.usage import UsageError
 from palaestra.training.tracking.metrics_file import read_metrics

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from palaestra.training.run.checkpoint import STATE, TENSORS, latest_checkpoint, list_checkpoints
-from palaestra.training.run.start import resume_run, start_run
+from palaestra.training.run.resuming import resume_run
+from palaestra.training.run.start import start_run
+from palaestra.training.run.storage.checkpoint import STATE, TENSORS, latest_checkpoint, list_checkpoints
 from palaestra.training.settings.train_options import read_train_options
 
 _spec = importlib.util.spec_from_file_location("processes", Path(__file__).with_name("processes.py"))

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from palaestra.training.cli import main as cli
 from palaestra.training.rewards.labels import Labels, LabelsConfig, expected_sign
-from palaestra.training.run.checkpoint import load_checkpoint, save_checkpoint
+from palaestra.training.run.storage.checkpoint import load_checkpoint, save_checkpoint
 from palaestra.training.tracking.metrics_file import read_metrics
 
 from ...agents.test_devices import OneDevice

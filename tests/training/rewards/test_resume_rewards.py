@@ -11,8 +11,8 @@ from palaestra.training.rewards.gail import GAIL, GAILConfig
 from palaestra.training.rewards.reachability import Reachability, ReachabilityConfig
 from palaestra.training.rewards.rewarded import Rewarded
 from palaestra.training.rewards.rnd import RND, RNDConfig
-from palaestra.training.run.checkpoint import load_checkpoint, save_checkpoint
 from palaestra.training.run.clocks import Meter
+from palaestra.training.run.storage.checkpoint import load_checkpoint, save_checkpoint
 from palaestra.training.tracking.metrics_file import read_metrics
 
 from ..run.test_resume import everything, kill_when

@@ -16,11 +16,12 @@ from palaestra.envs.backends.native import VectorBackend
 from palaestra.envs.make import EnvSpec
 from palaestra.training.cli.main import run
 from palaestra.training.run.build import evaluation_limit
-from palaestra.training.run.checkpoint import list_checkpoints, verify
 from palaestra.training.run.evaluate import Evaluation, evaluate, play
+from palaestra.training.run.resuming import resume_run
 from palaestra.training.run.session import Session
 from palaestra.training.run.signals import StoppedError
-from palaestra.training.run.start import resume_run, start_run
+from palaestra.training.run.start import start_run
+from palaestra.training.run.storage.checkpoint import list_checkpoints, verify
 from palaestra.training.settings.usage import RunFailedError
 from palaestra.training.tracking.metrics_file import read_metrics
 

@@ -7,8 +7,8 @@ import pytest
 
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.training.cli.main import run
-from palaestra.training.run.checkpoint import STATE, TENSORS, latest_checkpoint, list_checkpoints
 from palaestra.training.run.collect import Collector, RandomActor
+from palaestra.training.run.storage.checkpoint import STATE, TENSORS, latest_checkpoint, list_checkpoints
 
 FRAGILE = """
 from pathlib import Path

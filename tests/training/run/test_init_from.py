@@ -7,9 +7,10 @@ import torch
 
 from palaestra.training.cli.main import run
 from palaestra.training.demonstrations.storage import read_folder
-from palaestra.training.run.checkpoint import TENSORS, latest_checkpoint, list_checkpoints
 from palaestra.training.run.loaded import load_run
-from palaestra.training.run.start import resume_run, start_run
+from palaestra.training.run.resuming import resume_run
+from palaestra.training.run.start import start_run
+from palaestra.training.run.storage.checkpoint import TENSORS, latest_checkpoint, list_checkpoints
 from palaestra.training.settings.config import load_config
 from palaestra.training.settings.usage import UsageError
 

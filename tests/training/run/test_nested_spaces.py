@@ -6,9 +6,10 @@ import gymnasium
 import numpy as np
 import pytest
 
-from palaestra.training.run.checkpoint import TENSORS, latest_checkpoint, list_checkpoints
 from palaestra.training.run.policy import load_policy
-from palaestra.training.run.start import resume_run, start_run
+from palaestra.training.run.resuming import resume_run
+from palaestra.training.run.start import start_run
+from palaestra.training.run.storage.checkpoint import TENSORS, latest_checkpoint, list_checkpoints
 from palaestra.training.settings.config import run_config
 
 from .nested_env import Nested

@@ -25,7 +25,7 @@ def rows(path):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_goes_on_as_it_would_have(name, tmp_path):
-    from palaestra.training.run.start import resume_run
+    from palaestra.training.run.resuming import resume_run
 
     run_dir = tmp_path / name
     shutil.copytree(FIXTURES / name, run_dir)

@@ -10,10 +10,11 @@ import torch
 from palaestra.envs import machine
 from palaestra.training.cli.main import run
 from palaestra.training.run.build import on_this_machine
-from palaestra.training.run.checkpoint import TENSORS, latest_checkpoint
 from palaestra.training.run.listing import describe_run
 from palaestra.training.run.loop import AgentLoop
-from palaestra.training.run.start import note_other_machine, resume_run, start_run
+from palaestra.training.run.resuming import note_other_machine, resume_run
+from palaestra.training.run.start import start_run
+from palaestra.training.run.storage.checkpoint import TENSORS, latest_checkpoint
 from palaestra.training.settings.config import load_config
 from palaestra.training.settings.planning import scheduled_options
 from palaestra.training.settings.usage import UsageError

@@ -13,9 +13,9 @@ from palaestra.envs.autoreset import BackendEnvs
 from palaestra.envs.backends.sync import SyncBackend
 from palaestra.envs.make import make_envs
 from palaestra.training.run.build import build_agent, env_spec, resolve
-from palaestra.training.run.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from palaestra.training.run.collect import Collector
 from palaestra.training.run.start import start_run
+from palaestra.training.run.storage.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from palaestra.training.settings.config import run_config
 from palaestra.training.settings.train_options import read_train_options
 

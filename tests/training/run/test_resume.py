@@ -11,9 +11,10 @@ import time
 import pytest
 
 from palaestra.training.cli import main as cli
-from palaestra.training.run.checkpoint import STATE, TENSORS, latest_checkpoint
-from palaestra.training.run.lock import LOCK_FILE, locked
-from palaestra.training.run.start import resume_run, start_run
+from palaestra.training.run.resuming import resume_run
+from palaestra.training.run.start import start_run
+from palaestra.training.run.storage.checkpoint import STATE, TENSORS, latest_checkpoint
+from palaestra.training.run.storage.lock import LOCK_FILE, locked
 from palaestra.training.settings.config import CONFIG_FILE, load_config
 from palaestra.training.settings.usage import UsageError
 from palaestra.training.tracking.metrics_file import METRICS_FILE, read_metrics

@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from ..networks.tree import copy_in_order
+from ...networks.tree import copy_in_order
 
 STEPS = 200
 SEED = 123

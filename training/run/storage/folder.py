@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...envs.outside import short_name
-from ..settings.config import CONFIG_FILE, RunConfig
-from ..settings.usage import RunFailedError, UsageError
+from ....envs.outside import short_name
+from ...settings.config import CONFIG_FILE, RunConfig
+from ...settings.usage import RunFailedError, UsageError
 from .lock import LOCK_FILE, locked
 
 # Beside the config of a run that alternates between the real environment and dreams.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from palaestra.envs.check import check_environment
+from palaestra.envs.checking.check import check_environment
 from palaestra.envs.listing import list_environments
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.envs.validation import result_problems, shows_one_frame

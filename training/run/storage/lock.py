@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..settings.usage import UsageError
+from ...settings.usage import UsageError
 
 LOCK_FILE = ".lock"
 

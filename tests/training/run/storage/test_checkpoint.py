@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from palaestra.training.run import checkpoint as module
-from palaestra.training.run.checkpoint import (
+from palaestra.training.run.storage import checkpoint as module
+from palaestra.training.run.storage.checkpoint import (
     MANIFEST,
     STATE,
     TENSORS,
@@ -444,7 +444,7 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from palaestra.training.run.checkpoint import save_checkpoint
+from palaestra.training.run.storage.checkpoint import save_checkpoint
 class Box:
     def __init__(self, size): self.size = size
     def state_dict(self): return {"x": np.zeros(self.size)}
@@ -481,7 +481,7 @@ KILLER = """
 import itertools, os, random, signal, sys, time
 from pathlib import Path
 import numpy as np
-from palaestra.training.run.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from palaestra.training.run.storage.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 
 class Box:
     def __init__(self, step=None): self.step = step

@@ -14,7 +14,7 @@ from typing import Any
 
 import gymnasium
 
-from .validation import Problem
+from ..validation import Problem
 
 MAX_SECONDS = 3.0
 

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from palaestra.training.run.folder import check_new, check_still_there, new_folder, write_errors
+from palaestra.training.run.storage.folder import check_new, check_still_there, new_folder, write_errors
 from palaestra.training.settings.usage import RunFailedError, UsageError
 
 
