@@ -13,10 +13,10 @@ from ..run.build import build_agent, env_spec, evaluation_spec, on_this_machine,
 from ..run.describe import describe
 from ..run.loop import AgentLoop, footprint, loop_of
 from ..run.resuming import note_differences, with_changes
-from ..run.session import Result, tracked
+from ..run.session import Result
 from ..run.signals import StoppedError
-from ..run.start import finish, resources_of
-from ..run.storage.checkpoint import give_identity, latest_checkpoint, list_checkpoints
+from ..run.start import finish, opened_session, resources_of
+from ..run.storage.checkpoint import latest_checkpoint, list_checkpoints
 from ..run.storage.folder import (
     CYCLE_FILE,
     MODEL_CONFIG_FILE,
@@ -38,7 +38,6 @@ from ..settings.usage import RunFailedError, UsageError, as_usage_errors, typed_
 from ..settings.yaml_files import load_yaml, save_yaml
 from ..tracking.evaluations_file import repair_evaluations
 from ..tracking.progress import say
-from ..tracking.provenance import record_session
 from ..tracking.trackers import check_tracking, step_to_resume
 from .dyna_options import CycleConfig, model_config
 from .rounds import train_in_rounds
@@ -171,19 +170,8 @@ def _rounds_in(run_dir: Path, cycle: CycleConfig, config: RunConfig, advice: str
     """Do the rounds; `advice` is said where a signal stops them."""
     set_threads(config.threads)
     checkpoint = latest_checkpoint(run_dir) if list_checkpoints(run_dir) else None
-    if checkpoint is None:
-        give_identity(run_dir)
-    step = 0 if checkpoint is None else int(checkpoint.name)
-    record_session(run_dir, step, device=config.device, threads=config.threads)
-    with tracked(
-        run_dir,
-        config.track,
-        env=config.env,
-        agent=config.agent,
-        seed=config.seed,
-        config=to_dict(config) | {"cycle": plain(cycle)},
-        resume_step=step_to_resume(run_dir, checkpoint),
-    ) as opened:
+    resume_step = step_to_resume(run_dir, checkpoint)
+    with opened_session(run_dir, config, resume_step, {"cycle": plain(cycle)}) as opened:
         try:
             result = train_in_rounds(cycle, config, run_dir, opened.tracker, checkpoint)
         except StoppedError as stop:  # while it fitted

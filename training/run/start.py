@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -142,8 +142,10 @@ def train_in(
 
 
 @contextmanager
-def opened_session(run_dir: Path, config: RunConfig, resume_step: int | None) -> Iterator[Tracked]:
-    """Note a session in the run's folder, and open its tracker."""
+def opened_session(
+    run_dir: Path, config: RunConfig, resume_step: int | None, more: Mapping[str, Any] | None = None
+) -> Iterator[Tracked]:
+    """Note a session in the run's folder, and open its tracker, which is told the config and `more`."""
     if not resume_step:
         give_identity(run_dir)
     files = code_files(to_dict(config))
@@ -154,7 +156,7 @@ def opened_session(run_dir: Path, config: RunConfig, resume_step: int | None) ->
         env=short_name(config.env),
         agent=short_name(config.agent),
         seed=config.seed,
-        config=to_dict(config),
+        config=to_dict(config) | dict(more or {}),
         resume_step=resume_step,
     ) as opened:
         yield opened

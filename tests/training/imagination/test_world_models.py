@@ -22,6 +22,7 @@ from palaestra.training.run.loaded import load_run
 from palaestra.training.run.resuming import resume_run
 from palaestra.training.run.storage.checkpoint import TENSORS, latest_checkpoint
 from palaestra.training.settings.config import load_config
+from palaestra.training.settings.trust import trusting
 from palaestra.training.settings.usage import UsageError
 from palaestra.training.tracking.metrics_file import read_metrics
 
@@ -231,6 +232,31 @@ def test_a_cycle_killed_in_a_round_is_the_same_in_the_end(tmp_path, monkeypatch)
     assert resume_cycle(killed) == 0
     assert parameters(alone) == parameters(killed)
     assert parameters(alone / "world_model") == parameters(killed / "world_model")
+
+
+def test_a_cycle_says_where_its_code_has_changed(tmp_path, capsys):
+    file = tmp_path / "room.py"
+    file.write_text("from palaestra.envs.tasks.corridor import Corridor\n\nclass Room(Corridor):\n    pass\n")
+    folder = tmp_path / "cycle"
+    words = [
+        "--env",
+        f"{file}:Room",
+        "--agent",
+        "ppo",
+        "--real-steps",
+        "100",
+        "--rounds",
+        "1",
+        "--out",
+        folder,
+    ]
+    with trusting(everything=True):
+        assert command("dream", *words, *CYCLE) == 0
+        assert resume_cycle(folder) == 0
+        assert "has changed" not in capsys.readouterr().err
+        file.write_text(file.read_text() + "\n# another room\n")
+        assert resume_cycle(folder) == 0
+    assert "room.py has changed since the last session" in capsys.readouterr().err
 
 
 def test_dyna_without_dreams_comes_to_its_end(tmp_path, capsys):
