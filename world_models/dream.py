@@ -55,6 +55,14 @@ class Starts(NamedTuple):
     """Memory before it, `[P, S]`."""
 
 
+def check_disagreement(config: DreamConfig, model: Dreamable) -> None:
+    """Raise `ValueError` where a dream is to heed the disagreement of a model that has one opinion."""
+    if model.choices == 1 and (config.disagreement_penalty or config.disagreement_limit):
+        raise ValueError(
+            "disagreement_penalty, disagreement_limit: need an ensemble of dynamics; leave them at 0"
+        )
+
+
 class Dream(VectorEnv):
     """`num_envs` dreams side by side, each reset in the step that ends it (same-step auto-reset).
 
@@ -78,10 +86,7 @@ class Dream(VectorEnv):
         self.num_envs = num_envs
         self.config = config or DreamConfig()
         self.tensors = tensors
-        if model.choices == 1 and (self.config.disagreement_penalty or self.config.disagreement_limit):
-            raise ValueError(
-                "disagreement_penalty, disagreement_limit: need an ensemble of dynamics; leave them at 0"
-            )
+        check_disagreement(self.config, model)
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
         self.single_action_space = model.action_space
         self.single_observation_space, self._observe = self._observations(observation)
@@ -95,7 +100,7 @@ class Dream(VectorEnv):
         if kind == "decoded":
             space = self.model.observation_space
             assert isinstance(space, spaces.Box)
-            whole = np.issubdtype(space.dtype, np.integer)
+            whole = np.issubdtype(space.dtype, np.integer) or space.dtype == bool
             dtype = torch.from_numpy(np.zeros(0, space.dtype)).dtype
 
             def decode(latent: Tensor) -> Any:

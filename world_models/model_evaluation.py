@@ -144,19 +144,26 @@ def probe_states(
 def coverage(model: WorldModel, data: EncodedDataset, seed: int = 0) -> dict[str, float]:
     """How often the next latent lies within the central 50 % and 90 % of what the model draws, mean over dimensions.
 
-    More often is underconfident, less often overconfident.
+    More often is underconfident, less often overconfident. Numbers that are drawn exactly, such as constants, count as
+    ranks that lie anywhere among their equals (Smith 1985), and so as calibrated.
     """
     start = np.linspace(0, data.num_steps - 1, min(data.num_steps, MAX_ROLLOUTS)).astype(int)
     row = torch.as_tensor(start, device=model.device)
     latent, action, state = data.latent[data.obs_row[row]], data.action[row], burn_in(model, data, start)
     truth = data.latent[data.obs_row[row] + 1]
     sampling = Sampling(torch.Generator(model.device).manual_seed(seed), disagreement=False)
-    below = torch.zeros_like(truth)
+    below, equal = torch.zeros_like(truth), torch.zeros_like(truth)
     for _ in range(DRAWS):
-        below += model.step(latent, action, state, sampling).latent < truth
-    # Rank of the truth among the draws, 0 to 1.
-    rank = (below + 0.5) / (DRAWS + 1)
-    return {str(share): float(((rank - 0.5).abs() < share / 2).double().mean()) for share in SHARES}
+        drawn = model.step(latent, action, state, sampling).latent
+        below += drawn < truth
+        equal += drawn == truth
+    # The truth's rank among the draws, 0 to 1, lies between these.
+    low, high = below / (DRAWS + 1), (below + equal + 1) / (DRAWS + 1)
+    result = {}
+    for share in SHARES:
+        within = high.clamp(max=0.5 + share / 2) - low.clamp(min=0.5 - share / 2)
+        result[str(share)] = float((within.clamp(min=0) / (high - low)).double().mean())
+    return result
 
 
 @torch.no_grad()

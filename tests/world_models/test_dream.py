@@ -96,6 +96,19 @@ def fitted(dynamics=Ensemble, config=None, **settings):
     return model, episodes, Dream(model, find_starts(model, episodes, dream), 4, dream)
 
 
+@pytest.mark.parametrize("dtype", [bool, np.uint8])
+def test_whole_numbers_are_shown_as_the_nearest(dtype):
+    class Nearly(Script):
+        observation_space = spaces.Box(0, 1, (4,), dtype)
+
+        def decode(self, latent):
+            return torch.tensor([[0.11, 0.45, 0.55, 1.0]]).expand(len(latent), 4)
+
+    dream = Dream(Nearly(), Starts(torch.zeros(2, 2), torch.zeros(2, 1)), 2)
+    obs, _ = dream.reset(seed=0)
+    assert obs.dtype == dtype and obs.tolist() == [[0, 0, 1, 1]] * 2
+
+
 def test_every_transition_is_the_known_one():
     """The environment suite's contract: true successors, ends of both kinds, same-step resets."""
     envs = BackendEnvs(VectorBackend(scripted(horizon=5), seed=0))

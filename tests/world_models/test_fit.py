@@ -64,6 +64,19 @@ def test_coverage_says_whether_a_model_knows_how_sure_it_is():
             assert list(got.values()) == pytest.approx(expected, abs=0.03)
 
 
+def test_numbers_that_are_drawn_exactly_count_as_calibrated():
+    """Both numbers are constant: each draw is the truth, whose rank is anywhere among its equals."""
+    model, still = make(), np.ones((101, 2), np.float32)
+    seen = EpisodeDataset(
+        [RecordedEpisode(still, np.zeros((100, 1), np.float32), np.zeros(100, np.float32), False)]
+    )
+    with torch.no_grad():
+        model.dynamics.change.zero_()
+        for parameter in model.dynamics.layers.parameters():
+            parameter.zero_()
+    assert list(coverage(model, EncodedDataset(model, seen)).values()) == pytest.approx([0.5, 0.9], abs=1e-6)
+
+
 def test_r2_by_hand():
     truth = torch.tensor([[1.0], [2.0], [3.0]])
     # Variance 2/3, squared error 1/3.

@@ -24,7 +24,7 @@ from ..settings.config import (
 from ..settings.default_encoder import default_encoder
 from ..settings.presets import find_preset, merge
 from ..settings.providers import provider_of
-from ..settings.train_options import for_components
+from ..settings.train_options import assignment_words, for_components
 from ..settings.typed import option_name
 from ..settings.usage import UsageError, typed_command
 from ..tracking.progress import say
@@ -71,7 +71,7 @@ def find_cells(folders: Iterable[Path]) -> list[Cell]:
             continue
         command = typed_command(*command_of(config))
         if command not in cells:
-            arguments = " ".join(f"{name}={value}" for name, value in sorted(config.env_kwargs.items()))
+            arguments = " ".join(assignment_words(dict(sorted(config.env_kwargs.items()))))
             frames = f"{config.frame_stack} frames" if config.frame_stack > 1 else ""
             memory = config.memory if config.memory != "none" or not frames else frames
             cells[command] = Cell(
@@ -89,8 +89,9 @@ def command_of(config: RunConfig) -> list[str]:
     preset = find_preset(config.agent, config.env)
     words = ["--env", config.env]
     usual = preset.get("env_kwargs") or {}
-    if kwargs := {name: value for name, value in config.env_kwargs.items() if usual.get(name) != value}:
-        words += ["--env-kwargs", *(f"{name}={value}" for name, value in kwargs.items())]
+    given = {name: value for name, value in config.env_kwargs.items() if (name, value) not in usual.items()}
+    if given:
+        words += ["--env-kwargs", *assignment_words(given)]
     named = {"encoder": usual_encoder(config.env)} | USUAL | names_of(preset)
     for block in ("encoder", *USUAL):
         # Named where it is not what this environment gets anyway, for its options hang on it.

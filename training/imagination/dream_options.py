@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from ..settings.arguments import option_value
 from ..settings.config import RunConfig
-from ..settings.train_options import read_train_options
+from ..settings.train_options import assignment_words, read_train_options
 from ..settings.usage import UsageError
 from .world_model_config import load_model_config
 
@@ -26,7 +25,7 @@ def read_dream_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
     fitted = load_model_config(Path(model))
     if env := option_value(options, "env"):
         raise UsageError(f"--env {env}: {model} says itself that it is a world model of {fitted.env}")
-    kwargs = [f"{name}={json.dumps(value)}" for name, value in fitted.env_kwargs.items()]
+    kwargs = assignment_words(fitted.env_kwargs)
     words = ["--env", fitted.env, "--dream.model", model, "--frame-stack", str(fitted.frame_stack)]
     words += ["--env-kwargs", *kwargs] if kwargs else []
     return read_train_options(agent, [*words, *options])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...envs.make import make_envs
+from ...world_models.dream import check_disagreement
 from ...world_models.world_model import WorldModel
 from ..run.build import build_agent, env_spec, evaluation_spec, on_this_machine, resolve, set_threads
 from ..run.describe import describe
@@ -91,8 +92,15 @@ def checked_cycle(
                 f"--{name} {given}: cycles of real and dreamt steps learn from the environment's reward alone; a "
                 "finished world model can be dreamt with it: palaestra world-model dream DIR --agent ..."
             )
+    if config.dream.model:
+        raise UsageError(
+            f"--dream.model {config.dream.model}: it is fitted anew in each round; dream in a finished one with: "
+            f"{typed_command('world-model', 'dream', config.dream.model, '--agent', config.agent)}"
+        )
     if cycle.real_steps < cycle.rounds * cycle.collect_envs:
-        raise UsageError(f"--real-steps: {cycle.real_steps} are too few for {cycle.rounds} rounds")
+        # What the two commands that begin a cycle call it.
+        option = "--steps" if cycle.learn_from_real else "--real-steps"
+        raise UsageError(f"{option}: {cycle.real_steps} are too few for {cycle.rounds} rounds")
     if cycle.learn_from_real and cycle.collect_envs != config.num_envs:
         raise UsageError(
             f"--collect-envs: with --learn-from-real it must be as many copies as there are dreams, --collect-envs "
@@ -112,6 +120,7 @@ def checked_cycle(
             made = max(0, family_memory() - before)
             agent = build_agent(here, envs.observation_space, envs.action_space)
             networks = build_world_model(model, envs.observation_space, envs.action_space)
+            check_disagreement(config.dream, networks)
             taken = footprint(here, agent, envs)._replace(environments=made * here.num_envs)
             taken = with_world_model(
                 cycle, taken, networks, step_bytes(envs.observation_space, envs.action_space)

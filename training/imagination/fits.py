@@ -15,6 +15,7 @@ from gymnasium import spaces
 
 from ...agents.divergence import broken_metric, broken_part
 from ...envs.make import make_envs
+from ...envs.vector import Envs
 from ...world_models.datasets import EpisodeDataset
 from ...world_models.fit import Fit, Phase
 from ...world_models.labels import Label, probe_labels
@@ -78,15 +79,23 @@ def start_fit(config: WorldModelConfig, run_dir: Path) -> dict[str, Any]:
         raise UsageError(f"--steps: {config.steps} are too few for {copies} copies of the environment")
     with as_usage_errors(), closing(make_envs(replace(data_spec(config), num_envs=1))) as envs:
         build_world_model(config, envs.observation_space, envs.action_space)
+        if config.data != "random":
+            check_collector(config.data, envs)
         # Episodes are held in memory, with rewards and three flags.
         check_fits(
             "steps", config.steps, config.steps * (step_bytes(envs.observation_space, envs.action_space) + 7)
         )
-    if config.data != "random":
-        load_run(Path(config.data))
     with new_folder(run_dir):
         save_yaml(run_dir / MODEL_CONFIG_FILE, to_dict(config))
         return _fit_in(run_dir, config)
+
+
+def check_collector(run_dir: str, envs: Envs) -> None:
+    """Raise `UsageError` unless the run's agent acts on what these environments show, and does what they take."""
+    run = load_run(Path(run_dir))
+    trained = (run.observation_space, run.action_space)
+    if difference := space_difference(trained, (envs.observation_space, envs.action_space)):
+        raise UsageError(f"--data {run_dir}: its agent was trained with {difference} as here")
 
 
 def resume_fit(run_dir: Path) -> dict[str, Any]:
@@ -228,13 +237,18 @@ class FittedModel:
         self, observation_space: spaces.Space, action_space: spaces.Space | None = None
     ) -> str | None:
         """In what the spaces that the model was fitted to differ from these; None where they are the same."""
-        pairs = [("observations", self.model.observation_space, observation_space)]
-        if action_space is not None:
-            pairs.append(("actions", self.model.action_space, action_space))
-        for what, fitted, given in pairs:
-            if fitted != given:
-                return f"{what} {in_one_line(fitted)}, not {in_one_line(given)}"
-        return None
+        fitted = (self.model.observation_space, self.model.action_space)
+        return space_difference(fitted, (observation_space, action_space))
+
+
+def space_difference(
+    own: tuple[spaces.Space, spaces.Space], given: tuple[spaces.Space, spaces.Space | None]
+) -> str | None:
+    """In what spaces of observations and actions differ; None where they are the same, or a given one is None."""
+    for what, mine, other in zip(("observations", "actions"), own, given, strict=True):
+        if other is not None and mine != other:
+            return f"{what} {in_one_line(mine)}, not {in_one_line(other)}"
+    return None
 
 
 def load_world_model(

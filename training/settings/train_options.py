@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -20,7 +20,7 @@ from .presets import find_preset, merge, read_config
 from .trust import check_names
 from .typed import shallow_dict
 from .usage import UsageError, nearest
-from .yaml_files import parse_yaml
+from .yaml_files import parse_yaml, yaml_word
 
 SEEDS_HELP = (
     "Train several seeds in one process, a run each: 8 is 0 to 7, or 10-19, or [3,5]. With --out DIR they are "
@@ -189,3 +189,8 @@ def parse_assignments(words: Iterable[str], option: str) -> dict[str, Any]:
             raise UsageError(f"{option}: expected NAME=VALUE, got {word!r}")
         values |= parse_yaml(f"{name}: {text}", option)
     return values
+
+
+def assignment_words(values: Mapping[str, Any]) -> list[str]:
+    """The words that `parse_assignments` reads as these values."""
+    return [f"{name}={yaml_word(value)}" for name, value in values.items()]

@@ -115,6 +115,12 @@ def dump_yaml(values: dict[str, Any]) -> str:
         raise TypeError(f"{type(error.args[-1]).__name__} cannot be written to a file") from None
 
 
+def yaml_word(value: Any) -> str:
+    """Write a plain value on one line, as it is read behind `NAME=`."""
+    text = yaml.dump([value], Dumper=_Dumper, default_flow_style=True, width=float("inf"), allow_unicode=True)
+    return text.removesuffix("\n").removeprefix("[").removesuffix("]")
+
+
 def save_yaml(path: Path, values: dict[str, Any]) -> None:
     """Write a YAML file, whole or not at all."""
     text = dump_yaml(values)

@@ -22,6 +22,7 @@ from palaestra.training.settings.usage import UsageError
         "ddpg --env palaestra/Recall-v0 --env-kwargs delay=2 --env.on-error restart --agent.noise-std 0.2",
         "reinforce --env palaestra/Catch-v0 --encoder impala --encoder.channels 4 8",
         "ppo --env Pendulum-v1 --agent.max-grad-norm None --encoder.normalize",
+        "ppo --env CartPole-v1 --env-kwargs a=null b='3' c=1e-05 d=[1,'2',x] e=true f=hard",
     ],
 )
 def test_the_command_of_a_config_asks_for_it(given):

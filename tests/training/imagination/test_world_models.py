@@ -15,6 +15,7 @@ from palaestra.training.cli.main import run
 from palaestra.training.imagination.dyna import resume_cycle
 from palaestra.training.imagination.dyna_options import CycleConfig
 from palaestra.training.imagination.fits import load_world_model, resume_fit
+from palaestra.training.imagination.gap import HORIZON, dream_horizon
 from palaestra.training.imagination.rounds import dreamt_steps, gate, horizon, real_steps
 from palaestra.training.imagination.world_model_config import resolve_names, world_model_config
 from palaestra.training.run.collect import RandomActor, collect_episodes
@@ -411,6 +412,15 @@ def test_the_gate_says_why_it_is_closed():
             ["--collect-envs 8; got 1"],
         ),
         ("dream --resume nowhere", ["nowhere is not a run"]),
+        (
+            "dream --agent ppo --env CartPole-v1 --real-steps 99 --world-model auto+mdn_rnn "
+            "--dream.disagreement-limit 1 --out x",
+            ["disagreement_limit", "ensemble"],
+        ),
+        (
+            "dream --agent ppo --env CartPole-v1 --real-steps 99 --dream.model m --out x",
+            ["--dream.model m", "fitted anew", "palaestra world-model dream m --agent ppo"],
+        ),
     ],
 )
 def test_bad_input_gets_one_line_and_exit_code_2(words, parts, capsys, tmp_path, monkeypatch):
@@ -421,6 +431,41 @@ def test_bad_input_gets_one_line_and_exit_code_2(words, parts, capsys, tmp_path,
     for part in parts:
         assert part in error
     assert not list(tmp_path.iterdir())
+
+
+def test_models_and_agents_of_other_spaces_or_arguments_are_refused(fitted, tmp_path, capsys):
+    """Nothing is left behind: the corrected command can have the same folder."""
+    stacked, short = tmp_path / "stacked", tmp_path / "short"
+    for folder, words in (
+        (stacked, ["--frame-stack", "2"]),
+        (short, ["--env-kwargs", "max_episode_steps=20"]),
+    ):
+        assert run(["train", "ppo", "--env", "CartPole-v1", *TRAIN, *words, "--out", str(folder)]) == 0
+    capsys.readouterr()
+    new = tmp_path / "new"
+    refused = [
+        (
+            ["fit", "--env", "CartPole-v1", *FIT, "--data", stacked, "--out", new],
+            "trained with observations Box(",
+        ),
+        (
+            ["fit", "--env", "Pendulum-v1", *FIT, "--data", short, "--out", new],
+            "trained with observations Box(",
+        ),
+        (["evaluate", fitted, "--policy", stacked], f"{fitted} was fitted to observations Box("),
+        (["evaluate", fitted, "--policy", short], "--env-kwargs max_episode_steps=20"),
+    ]
+    for words, part in refused:
+        assert command(*words) == 2
+        error = capsys.readouterr().err
+        assert part in error and error.count("\n") == 1
+    assert not new.exists()
+
+
+def test_a_dream_lasts_as_long_as_the_environment_lets_episodes_last():
+    assert dream_horizon("CartPole-v1", {}) == 500
+    assert dream_horizon("CartPole-v1", {"max_episode_steps": 20}) == 20
+    assert dream_horizon("CartPole-v1", {"max_episode_steps": -1}) == HORIZON
 
 
 def test_a_dream_of_another_environment_is_refused(fitted, capsys, tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from palaestra.training.settings.yaml_files import load_yaml, parse_yaml
+from palaestra.training.settings.yaml_files import load_yaml, parse_yaml, yaml_word
 
 from .usage_errors import error_of
 
@@ -64,3 +64,34 @@ def test_files_that_cannot_be_read(tmp_path):
     assert error_of(load_yaml, tmp_path / "binary.yaml").startswith("cannot read")
     (tmp_path / "empty.yaml").write_text("")
     assert load_yaml(tmp_path / "empty.yaml") == {}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        3,
+        -1.5,
+        1e-05,
+        1e300,
+        float("inf"),
+        "hard",
+        "3",
+        "null",
+        "on",
+        "a, b",
+        "#x",
+        "it's: so",
+        "",
+        " x ",
+    ],
+)
+def test_a_word_is_read_as_the_value(value):
+    for each in (value, [value, 1], {"key": value}):
+        word = yaml_word(each)
+        assert "\n" not in word and parse_yaml(f"name: {word}", "x") == {"name": each}
+
+
+def test_words_stay_as_people_write_them():
+    assert [yaml_word(x) for x in (8, 0.5, "hard", True, [1, 2])] == ["8", "0.5", "hard", "true", "[1, 2]"]

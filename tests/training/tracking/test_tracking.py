@@ -378,8 +378,16 @@ def test_a_server_that_is_lost_costs_neither_time_nor_data(run_dir, server, trou
     assert "wandb sync" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C interrupts: a shell's background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_ctrl_c_ends_the_waiting_for_a_server_that_hangs(run_dir, server, capsys, monkeypatch):
+def test_ctrl_c_ends_the_waiting_for_a_server_that_hangs(run_dir, server, capsys, monkeypatch, interruptible):
     monkeypatch.setattr(tracking_wandb, "WANDB_FINISH_TIMEOUT", 60)
     monkeypatch.setattr(tracking_wandb, "WANDB_GRACE", 1)
     tracker = open_tracker(run_dir, "auto", **RUN)
