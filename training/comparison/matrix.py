@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import gymnasium
 
 from ..run.listing import EVALUATIONS_FILE, find_runs
 from ..run.storage.folder import CYCLE_FILE
+from ..settings.arguments import option_as_typed
 from ..settings.config import (
     BLOCKS,
     TELLING,
@@ -25,12 +25,12 @@ from ..settings.default_encoder import default_encoder
 from ..settings.presets import find_preset, merge
 from ..settings.providers import provider_of
 from ..settings.train_options import assignment_words, for_components
-from ..settings.typed import option_name
+from ..settings.typed import flat
 from ..settings.usage import UsageError, typed_command
 from ..tracking.progress import say
 from ..tracking.return_text import return_text
 from .references import reference_scores
-from .suites import flat, is_left_open
+from .suites import is_left_open
 
 # What is no part of the command that makes a run: where it went, how it was watched and computed.
 LEFT_OUT = TELLING | {"seed", "device", "compile", "threads"}
@@ -104,7 +104,7 @@ def command_of(config: RunConfig) -> list[str]:
         if name.endswith(".name") or name in ("env", *LEFT_OUT) or name.partition(".")[0] == "env_kwargs":
             continue
         if asked.get(name) != value and not is_left_open(name, asked.get(name)):
-            words += option(name, value)
+            words += option_as_typed(name, value)
     return ["train", config.agent, *words]
 
 
@@ -114,16 +114,6 @@ def usual_encoder(env: str) -> str | None:
     Looking at others would import and build what a run folder names.
     """
     return default_encoder(env, {}) if env in gymnasium.registry else None
-
-
-def option(name: str, value: Any) -> list[str]:
-    """An option as it is typed."""
-    name = option_name(name)
-    if isinstance(value, bool):
-        *above, last = name.split(".")
-        return ["--" + ".".join([*above, last if value else f"no-{last}"])]
-    values = value if isinstance(value, list | tuple) else [value]
-    return [f"--{name}", *map(str, values)]
 
 
 def matrix_page(cells: list[Cell]) -> str:

@@ -14,7 +14,7 @@ from ..settings.components import find_component
 from ..settings.config import CHOSEN, TELLING, RunConfig, run_config, to_dict
 from ..settings.presets import find_preset, merge, read_config
 from ..settings.trust import check_names
-from ..settings.typed import build
+from ..settings.typed import build, flat
 from ..settings.usage import UsageError, nearest
 from ..settings.yaml_files import load_yaml, parse_yaml
 from .references import References, read_references
@@ -257,11 +257,3 @@ def differences(run: PlannedRun, config: RunConfig, existing: RunConfig) -> list
 def is_left_open(name: str, value: Any) -> bool:
     """Whether an option leaves it to the run what it stands for."""
     return name in CHOSEN and value in ("auto", 0)
-
-
-def flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """Name every value of nested mappings by its path: `agent.gamma`."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= flat(value, f"{path}{name}.") if isinstance(value, dict) else {path + name: value}
-    return found

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..settings.typed import flat
 from ..settings.yaml_files import dump_yaml
 from .search_space import SearchedOption, Space
-from .suites import flat
 
 
 def wandb_sweep(space: Space, searched: dict[str, SearchedOption]) -> str:

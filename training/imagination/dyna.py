@@ -12,6 +12,7 @@ from ...world_models.dream import check_disagreement
 from ...world_models.world_model import WorldModel
 from ..run.build import build_agent, env_spec, evaluation_spec, on_this_machine, resolve, set_threads
 from ..run.describe import describe
+from ..run.listing import check_not_shared
 from ..run.loop import AgentLoop, footprint, loop_of
 from ..run.resuming import note_differences, with_changes
 from ..run.session import Result
@@ -34,13 +35,13 @@ from ..settings.config import RunConfig, changed_config, load_config, save_confi
 from ..settings.planning import check_learns, step_bytes
 from ..settings.resources import Footprint, config_names, family_memory
 from ..settings.trust import check_names, command_for
-from ..settings.typed import build, plain
+from ..settings.typed import plain
 from ..settings.usage import RunFailedError, UsageError, as_usage_errors, typed_command
-from ..settings.yaml_files import load_yaml, save_yaml
+from ..settings.yaml_files import save_yaml
 from ..tracking.evaluations_file import repair_evaluations
 from ..tracking.progress import say
 from ..tracking.trackers import check_tracking, step_to_resume
-from .dyna_options import CycleConfig, model_config
+from .dyna_options import CycleConfig, load_cycle, model_config
 from .rounds import train_in_rounds
 from .world_model_config import WorldModelConfig, build_world_model
 from .world_model_config import to_dict as model_dict
@@ -148,15 +149,15 @@ def resume_cycle(run_dir: Path, device: str | None = None, threads: int | None =
         UsageError: the folder holds no cycle, or another process trains it.
     """
     config = load_config(run_dir)
-    path = run_dir / CYCLE_FILE
-    if not path.exists():
+    cycle = load_cycle(run_dir)
+    if cycle is None:
         raise UsageError(
             f"{run_dir} has no {CYCLE_FILE}; go on with: {typed_command('train', '--resume', run_dir)}"
         )
-    cycle = build(CycleConfig, load_yaml(path), f"{path}: ")
     encoder, _, dynamics = cycle.world_model.partition("+")
-    check_names({"encoder": encoder, "dynamics": dynamics}, path)
+    check_names({"encoder": encoder, "dynamics": dynamics}, run_dir / CYCLE_FILE)
     check_links(run_dir)
+    check_not_shared(run_dir)
     with locked(run_dir):
         repair_evaluations(run_dir)
         changed = with_changes(config, device=device, threads=threads)

@@ -10,13 +10,14 @@ from typing import Annotated, Any
 from annotated_types import Gt, Interval
 
 from ...world_models.fit import FitConfig
-from ..run.storage.folder import default_run_dir
-from ..settings.arguments import parse
+from ..run.storage.folder import CYCLE_FILE, default_run_dir
+from ..settings.arguments import option_as_typed, parse
 from ..settings.config import RunConfig
 from ..settings.planning import check_teacher
 from ..settings.train_options import read_train_options
-from ..settings.typed import build, option_name, plain, shallow_dict
+from ..settings.typed import build, flat, option_name, plain, shallow_dict
 from ..settings.usage import UsageError
+from ..settings.yaml_files import load_yaml
 from .world_model_config import WorldModelConfig, world_model_config
 
 
@@ -43,6 +44,26 @@ class CycleConfig:
     """Dyna: share of the held-out terminations that are predicted, at least."""
     fit: FitConfig = field(default_factory=lambda: FitConfig(updates=1000))
     """Learning the world model, anew in every round."""
+
+
+def load_cycle(run_dir: Path) -> CycleConfig | None:
+    """Read how a run's rounds go, which a world model is fitted in; None of a run without such rounds.
+
+    Raises:
+        UsageError: the file is broken.
+    """
+    path = run_dir / CYCLE_FILE
+    return build(CycleConfig, load_yaml(path), f"{path}: ") if path.exists() else None
+
+
+def cycle_words(cycle: CycleConfig, env: str, agent: str) -> list[str]:
+    """The words that begin such rounds again, to which the options of the agent's run belong."""
+    usual = flat(plain(CycleConfig(cycle.real_steps)))
+    words = ["world-model", "dream", "--env", env, "--agent", agent, "--real-steps", str(cycle.real_steps)]
+    for name, value in flat(plain(cycle)).items():
+        if value != usual[name]:
+            words += option_as_typed(name, value)
+    return words
 
 
 def read_cycle_options(agent: str, arguments: list[str]) -> tuple[CycleConfig, RunConfig, Path]:

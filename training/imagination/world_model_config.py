@@ -20,6 +20,7 @@ from ...world_models.prediction_heads import PredictionHeadsConfig
 from ...world_models.world_model import WorldModel
 from ..run.build import choose_device
 from ..run.storage.folder import MODEL_CONFIG_FILE
+from ..settings.absolute_names import absolute_folder
 from ..settings.components import find_component
 from ..settings.seeds import DATA_SEED
 from ..settings.trust import check_names
@@ -110,6 +111,8 @@ def world_model_config(values: dict[str, Any], where: str = "") -> WorldModelCon
     if "env" not in flat:
         raise UsageError(f"{where}env: is missing")
     flat["env"] = absolute_name(str(flat["env"]))
+    if isinstance(data := flat.get("data"), str) and data != "random":
+        flat["data"] = absolute_folder(data)
     if "auto" in names.values():
         frames = flat.get("frame_stack", 1)
         with as_usage_errors():

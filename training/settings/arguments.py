@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from .typed import parse_count, parse_switch
+from .typed import option_name, parse_count, parse_switch
 from .usage import UsageError, nearest
 
 # Read from the words of the command before its options are, by `trust.trusting`.
@@ -131,3 +131,13 @@ def option_words(arguments: list[str], name: str) -> list[str] | None:
         elif inside and words is not None:
             words.append(word)
     return words
+
+
+def option_as_typed(name: str, value: Any) -> list[str]:
+    """The words of an option, such as `agent.hidden` with its values."""
+    name = option_name(name)
+    if isinstance(value, bool):
+        *above, last = name.split(".")
+        return ["--" + ".".join([*above, last if value else f"no-{last}"])]
+    values = value if isinstance(value, list | tuple) else [value]
+    return [f"--{name}", *map(str, values)]

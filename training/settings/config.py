@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from annotated_types import Ge, Gt, Interval
 
-from ...envs.outside import absolute_name
 from ...world_models.dream_config import DreamConfig
+from .absolute_names import with_absolute_names
 from .components import Kind, find_component
 from .own_loop import OwnLoopOptions
 from .providers import provider_of
@@ -183,23 +183,6 @@ def names_of(values: dict[str, Any]) -> dict[str, str]:
         if name is not None:
             names[block] = str(name)
     return names
-
-
-def with_absolute_names(values: dict[str, Any]) -> dict[str, Any]:
-    """The same mapping with the absolute paths of files that it names: a run can be gone on with from any folder."""
-    changed = dict(values)
-    for kind in ("env", *BLOCKS):
-        given = values.get(kind)
-        if isinstance(given, str):
-            changed[kind] = absolute_name(given)
-        elif isinstance(given, dict) and isinstance(given.get("name"), str):
-            changed[kind] = given | {"name": absolute_name(given["name"])}
-    options = values.get("env_options")
-    wrappers = options.get("wrappers") if isinstance(options, dict) else None
-    if isinstance(options, dict) and isinstance(wrappers, list | tuple):
-        names = [absolute_name(name) if isinstance(name, str) else name for name in wrappers]
-        changed["env_options"] = options | {"wrappers": names}
-    return changed
 
 
 def run_config(values: dict[str, Any], where: str = "") -> RunConfig:

@@ -20,6 +20,8 @@ class Provider(NamedTuple):
     """What is added to the list of the components there are."""
     presets: str = ""
     """Folder in `configs/` of its presets."""
+    of_folder: bool = False
+    """Whether what follows the prefix is a folder."""
 
 
 # By the kind of component.
@@ -27,7 +29,7 @@ PROVIDERS: dict[str, Provider] = {
     "agent": Provider(
         "sb3/", "baselines.algorithms:find_baseline", "Stable-Baselines3's as sb3/NAME", "baselines"
     ),
-    "encoder": Provider("world-model:", "imagination.model_encoder:for_run"),
+    "encoder": Provider("world-model:", "imagination.model_encoder:for_run", of_folder=True),
 }
 # Classes from outside that are no components of ours, and may stand for one; by the kind of component.
 ADAPTERS: dict[str, str] = {"agent": "baselines.algorithms:adapt"}

@@ -12,6 +12,7 @@ import tyro
 
 from ...envs.make import BackendName
 from ...envs.outside import absolute_name
+from .absolute_names import absolute_component
 from .arguments import TrustSwitch, gathered, option_value, option_words, parse
 from .components import find_component
 from .config import BLOCKS, USUAL, RunConfig, names_of, run_config, run_config_class, to_dict
@@ -53,7 +54,7 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
 
     names = {"agent": agent}
     names |= {
-        block: absolute_name(name)
+        block: absolute_component(block, name)
         for block in ("encoder", *USUAL)
         if (name := option_value(arguments, block))
     }

@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from ..settings.config import RunConfig, to_dict
+from ..imagination.dyna_options import CycleConfig, cycle_words
+from ..settings.config import CONFIG_FILE, RunConfig, to_dict
 from ..settings.trust import command_for
 
 
@@ -16,8 +17,10 @@ class Card:
     """What a model card says."""
 
     config: RunConfig
+    cycle: CycleConfig | None
+    """Rounds of real and dreamt steps, where it was trained in some."""
     step: int
-    """Environment steps of training."""
+    """Steps of training, dreamt ones included."""
     summary: dict[str, float]
     """Of the evaluation, see `Evaluation.summary`."""
     seed: int
@@ -41,7 +44,7 @@ def model_card(card: Card) -> str:
         f"# {title}",
         "",
         f"A policy for [Gymnasium](https://gymnasium.farama.org)'s `{config.env}`, trained by Palaestra for "
-        f"{card.step:,} environment steps.",
+        f"{steps_of(card)}.",
         "",
         "| | |",
         "|---|---|",
@@ -69,7 +72,7 @@ def model_card(card: Card) -> str:
             f"Without Palaestra and PyTorch: `{card.policy}`, whose inputs and outputs `policy.json` names.",
             "",
         ]
-    lines += ["## How it was made", "", "```", train_command(config), "```", ""]
+    lines += ["## How it was made", "", "```", train_command(card), "```", ""]
     lines += ["| package | version |", "|---|---|"]
     lines += [f"| {name} | {number} |" for name, number in card.versions.items()]
     return "\n".join(lines) + "\n"
@@ -97,7 +100,25 @@ def metadata(card: Card) -> dict[str, Any]:
     }
 
 
-def train_command(config: RunConfig) -> str:
+def steps_of(card: Card) -> str:
+    """How many steps it was trained for, and of which world."""
+    if card.cycle is not None:
+        real = f"{card.cycle.real_steps:,} real"
+        if card.cycle.learn_from_real:
+            return f"{card.step:,} steps, {real} ones and the others in dreams of a world model"
+        return f"{card.step:,} steps in dreams of a world model that knew {real} ones"
+    if card.config.dream.model is not None:
+        return f"{card.step:,} steps in dreams of a world model"
+    return f"{card.step:,} environment steps"
+
+
+def train_command(card: Card) -> str:
     """The command that trains the run again, from the config that lies beside the card."""
-    words = ["train", config.agent, "--env", config.env, "--config", "config.yaml"]
-    return command_for(to_dict(config), *words)
+    config = card.config
+    if card.cycle is not None:
+        words = cycle_words(card.cycle, config.env, config.agent)
+    elif config.dream.model is not None:
+        words = ["world-model", "dream", "WORLD_MODEL", "--agent", config.agent]
+    else:
+        words = ["train", config.agent, "--env", config.env]
+    return command_for(to_dict(config), *words, "--config", CONFIG_FILE)

@@ -13,15 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...agents.agent import Agent, StepStore
-from ...world_models.dream_config import DreamConfig
 from ..export.export import export_run
+from ..imagination.dyna_options import CycleConfig, load_cycle
 from ..run.build import build_agent, evaluation_spec
 from ..run.evaluate import Evaluation, evaluate
 from ..run.listing import SHARED_FILE, SUMMARY_FILE
 from ..run.loaded import LoadedRun, load_run
 from ..run.loop import AgentLoop, loop_of
 from ..run.storage.checkpoint import save_checkpoint
-from ..run.storage.folder import check_links, new_folder
+from ..run.storage.folder import CYCLE_FILE, check_links, new_folder
 from ..run.storage.packing import Part
 from ..run.video import check_video, film_run
 from ..settings.config import RunConfig, save_config
@@ -57,9 +57,12 @@ def share_run(run_dir: Path, out: Path, episodes: int, video: bool = True, expor
         spec = evaluation_spec(run.config)
         say(f"playing {episodes} episodes")
         evaluation = evaluate(run.agent, spec, episodes)
-        save_config(out, replace(run.config, dream=DreamConfig(), project="", entity="", group="", notes=""))
+        dream = run.config.dream
+        if dream.model is not None:  # by its name: nobody else has the folder
+            dream = replace(dream, model=Path(dream.model).name)
+        save_config(out, replace(run.config, dream=dream, project="", entity="", group="", notes=""))
         copy_learned(run_dir, out, run)
-        for name in (METRICS_FILE, EVALUATIONS_FILE, SUMMARY_FILE):
+        for name in (METRICS_FILE, EVALUATIONS_FILE, SUMMARY_FILE, CYCLE_FILE):
             if (run_dir / name).is_file():
                 shutil.copyfile(run_dir / name, out / name)
         plot_learning_curve(out)
@@ -67,7 +70,7 @@ def share_run(run_dir: Path, out: Path, episodes: int, video: bool = True, expor
         policy = export_of(run_dir, out) if export else None
         results = evaluation.to_dict() | {"seed": spec.seed, "steps_trained": run.step}
         (out / SHARED_FILE).write_text(json.dumps(results, indent=2) + "\n")
-        return write_card(out, run, evaluation, spec.seed, film, policy)
+        return write_card(out, run, load_cycle(run_dir), evaluation, spec.seed, film, policy)
 
 
 def check_complete(run_dir: Path, config: RunConfig) -> None:
@@ -119,11 +122,18 @@ def export_of(run_dir: Path, out: Path) -> Path | None:
 
 
 def write_card(
-    out: Path, run: LoadedRun, evaluation: Evaluation, seed: int, film: Path | None, policy: Path | None
+    out: Path,
+    run: LoadedRun,
+    cycle: CycleConfig | None,
+    evaluation: Evaluation,
+    seed: int,
+    film: Path | None,
+    policy: Path | None,
 ) -> Path:
     """Write the model card."""
     card = Card(
         config=run.config,
+        cycle=cycle,
         step=run.step,
         summary=evaluation.summary(),
         seed=seed,

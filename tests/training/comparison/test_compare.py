@@ -389,6 +389,11 @@ def test_finished_runs_are_compared_without_a_suite(tmp_path, in_process, capsys
     start_run(small_config(seed=2, steps=700), tmp_path / "runs" / "a2")
     assert compare(tmp_path / "runs", "--out", out, "--episodes", "3") == 2
     assert "differ in steps" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "runs" / "a2")
+    # One that has dreamt in between, as its other file says, is another agent.
+    (tmp_path / "runs" / "a1" / "cycle.yaml").write_text("real_steps: 100\n")
+    assert compare(tmp_path / "runs", "--out", out, "--episodes", "3") == 2
+    assert "differ in cycle.yaml; compare runs that dream by themselves" in capsys.readouterr().err
     (tmp_path / "runs" / "b" / "summary.json").unlink()
     assert compare(tmp_path / "runs" / "b", "--out", out) == 2
     assert "has not finished; go on with: palaestra train --resume" in capsys.readouterr().err

@@ -27,7 +27,8 @@ def make(monkeypatch):
 
     def build(space=VECTOR, **options):
         observation_model = Autoencoder(space, AutoencoderConfig(latent_size=3, hidden=(8,), depth=2))
-        model = type("Model", (), {"observation_space": space, "observation_model": observation_model})
+        spaces_of = {"observation_space": space, "action_space": spaces.Discrete(2)}
+        model = type("Model", (), spaces_of | {"observation_model": observation_model})
         config = type("Config", (), {"env": "There-v0"})
         fitted = world_models.FittedModel(config, model, None)
         monkeypatch.setattr(model_encoder, "load_world_model", lambda *_: fitted)

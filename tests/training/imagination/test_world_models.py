@@ -23,6 +23,7 @@ from palaestra.training.run.loaded import load_run
 from palaestra.training.run.resuming import resume_run
 from palaestra.training.run.storage.checkpoint import TENSORS, latest_checkpoint
 from palaestra.training.settings.config import load_config
+from palaestra.training.settings.train_options import read_train_options
 from palaestra.training.settings.trust import trusting
 from palaestra.training.settings.usage import UsageError
 from palaestra.training.tracking.metrics_file import read_metrics
@@ -419,7 +420,7 @@ def test_the_gate_says_why_it_is_closed():
         ),
         (
             "dream --agent ppo --env CartPole-v1 --real-steps 99 --dream.model m --out x",
-            ["--dream.model m", "fitted anew", "palaestra world-model dream m --agent ppo"],
+            ["--dream.model ", "fitted anew", "palaestra world-model dream ", "/m --agent ppo"],
         ),
     ],
 )
@@ -460,6 +461,18 @@ def test_models_and_agents_of_other_spaces_or_arguments_are_refused(fitted, tmp_
         error = capsys.readouterr().err
         assert part in error and error.count("\n") == 1
     assert not new.exists()
+
+
+def test_world_models_are_named_by_absolute_paths(fitted, monkeypatch):
+    """A run goes on from any folder."""
+    monkeypatch.chdir(fitted.parent)
+    name = fitted.name
+    words = ["--env", "CartPole-v1", "--encoder", f"world-model:{name}", "--dream.model", f"./{name}"]
+    config, _ = read_train_options("ppo", [*words, "--show-model-memory", name])
+    assert config.encoder == f"world-model:{fitted}"
+    assert config.dream.model == config.show_model_memory == str(fitted)
+    assert world_model_config({"env": "CartPole-v1", "data": name}).data == str(fitted)
+    assert world_model_config({"env": "CartPole-v1"}).data == "random"
 
 
 def test_a_dream_lasts_as_long_as_the_environment_lets_episodes_last():

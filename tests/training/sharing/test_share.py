@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -11,10 +12,15 @@ import pytest
 import yaml
 
 from palaestra.training.cli.main import run
+from palaestra.training.comparison.matrix import find_cells
+from palaestra.training.imagination.dream_options import without_option
+from palaestra.training.imagination.dyna_options import load_cycle, read_cycle_options
 from palaestra.training.run.score import evaluate_run
 from palaestra.training.run.session import Session
 from palaestra.training.run.start import start_run
+from palaestra.training.settings.config import load_config
 from palaestra.training.settings.train_options import read_train_options
+from palaestra.training.settings.usage import UsageError
 
 from .hub_server import HubServer
 
@@ -112,6 +118,44 @@ def test_a_shared_run_is_finished_where_the_run_was(train, tmp_path, capsys):
     assert run(["runs", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["runs"][0]["finished"]
     assert run(["compare", str(out), "--episodes", "2", "--out", str(tmp_path / "compared")]) == 0
+
+
+def test_what_was_learned_in_rounds_of_dreams_says_so(tmp_path, capsys):
+    rounds = "--real-steps 100 --rounds 2 --fit.updates 10 --fit.judge-every 10 --first-horizon 3"
+    words = f"world-model dream --env CartPole-v1 --agent ppo {rounds} --agent.rollout-length 16".split()
+    assert run([*words, *TINY, *SHORT, "--out", str(tmp_path / "run")]) == 0
+    out = tmp_path / "out"
+    assert share(tmp_path / "run", out, "--no-video") == 0
+    card = (out / "README.md").read_text()
+    assert "256 steps in dreams of a world model that knew 100 real ones" in card
+    (command,) = [line for line in card.splitlines() if line.startswith("palaestra world-model dream")]
+    _, _, _, *options = shlex.split(command)
+    again = without_option([str(out / word) if word == "config.yaml" else word for word in options], "agent")
+    cycle, config, _ = read_cycle_options("ppo", again)
+    assert cycle == load_cycle(tmp_path / "run") == load_cycle(out)
+    assert config == load_config(out)
+    capsys.readouterr()
+    assert run(["train", "--resume", str(out)]) == 2
+    assert "can act, and not go on learning" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="no finished runs"):
+        find_cells([out, tmp_path / "run"])
+
+
+def test_what_was_learned_in_a_dream_says_so(train, tmp_path):
+    fit = "--steps 200 --num-envs 2 --fit.updates 10 --fit.judge-every 10 --track none"
+    model, out = tmp_path / "model", tmp_path / "out"
+    assert run(f"world-model fit --env CartPole-v1 {fit} --out {model}".split()) == 0
+    run_dir = train(
+        "ppo", "--env", "CartPole-v1", "--dream.model", str(model), "--agent.rollout-length", "16"
+    )
+    assert share(run_dir, out, "--no-video") == 0
+    card = (out / "README.md").read_text()
+    assert "256 steps in dreams of a world model." in card
+    assert "palaestra world-model dream WORLD_MODEL --agent ppo --config config.yaml" in card
+    config = (out / "config.yaml").read_text()
+    assert "model: model\n" in config and str(tmp_path) not in config
+    shutil.rmtree(model)
+    assert run(["evaluate", str(out), "--episodes", "1"]) == 0
 
 
 def test_shared_runs_of_several_seeds_cannot_go_on_either(train, tmp_path, capsys):
