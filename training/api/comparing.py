@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .keywords import Count, CountOrZero, keyword, several
 from .passed import Passed
 from .run_object import Run
 from .training.comparison.comparison import make_launcher, run_comparison
@@ -40,7 +41,7 @@ class Comparison:
 
 
 def compare(
-    runs: str | Sequence[Run | str | Path],
+    runs: Run | str | Path | Sequence[Run | str | Path],
     *,
     envs: str | Sequence[str] = (),
     agents: str | Sequence[str] = (),
@@ -55,7 +56,7 @@ def compare(
     """Compare runs, with statistics and a report, as `palaestra compare` does.
 
     Args:
-        runs: runs, or folders of runs; or the name or file of a suite, whose runs are trained.
+        runs: a run or several, or folders of runs; or the name or file of a suite, whose runs are trained.
         envs: only these environments of a suite (or this one); by default all.
         agents: only these agents of a suite (or this one), as its report calls them; by default all.
         seeds: seeds instead of a suite's.
@@ -72,7 +73,9 @@ def compare(
     Raises:
         UsageError: there is nothing to compare, a run has not finished, or two of an agent differ in their options.
     """
-    targets: list[Run | str | Path] = [runs] if isinstance(runs, str) else list(runs)
+    episodes, workers = keyword("episodes", episodes, Count), keyword("workers", workers, CountOrZero)
+    numbers = keyword("seeds", list(seeds) if isinstance(seeds, Iterable) else seeds, tuple[CountOrZero, ...])
+    targets: list[Run | str | Path] = [runs] if isinstance(runs, Run | str | Path) else list(runs)
     for target in targets:
         if isinstance(target, Run):
             score(target, episodes, progress)
@@ -81,16 +84,12 @@ def compare(
         try:
             launcher = make_launcher("local", workers)
             folder = None if out is None else Path(out)
-            part = Part(_several(envs), _several(agents), tuple(seeds))
+            part = Part(several(envs), several(agents), numbers)
             compared = run_comparison(names, launcher, folder, episodes, wandb, part)
         except StoppedError:
             raise KeyboardInterrupt("stopped; the same call goes on from here") from None
     failed = [f"{each.folder}: {each.error}" for each in compared.failed]
     return Comparison(compared.findings, compared.page.resolve(), compared.text, failed)
-
-
-def _several(names: str | Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def score(run: Run, episodes: int, progress: bool = True) -> None:

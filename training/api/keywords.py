@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge, Gt
 
 from .training.settings.config import BLOCKS, RunConfig, run_config
 from .training.settings.presets import find_preset, merge, nested
 from .training.settings.train_options import for_components, options_not_taken, read_given
 from .training.settings.trust import check_names
+from .training.settings.typed import checked_value
 from .training.settings.usage import UsageError, nearest
 from .training.settings.yaml_files import dump_yaml
 from .within import BLOCKS as BLOCK_KEYWORDS
+
+# What several functions take.
+Count = Annotated[int, Gt(0)]
+CountOrZero = Annotated[int, Ge(0)]
+Device = Literal["auto", "cpu", "cuda"]
 
 # Keywords of `train` that are no options of a run.
 OTHERS = ("agent", "config", "out", "progress", "trust")
@@ -105,6 +112,20 @@ def check_env_kwargs(kwargs: Any) -> None:
         raise UsageError(
             f"env_kwargs: {error}; give a function that makes the environment instead: env=lambda: MyEnv(...)"
         ) from None
+
+
+def keyword(name: str, value: Any, hint: Any) -> Any:
+    """The value of a keyword as its annotation wants it: NumPy's numbers are Python's, counts may be text ("100k").
+
+    Raises:
+        UsageError: it is of another type, or out of range.
+    """
+    return checked_value(hint, plain_value(value), name)
+
+
+def several(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Names, of which one may stand alone."""
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def plain_value(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from .envs.backends.failure import EnvironmentFailedError
 from .envs.outside import short_name
+from .keywords import Count, CountOrZero, Device, keyword
 from .passed import Passed
 from .table import Table
 from .training.run.listing import describe_run
@@ -109,8 +110,11 @@ class Run:
         Raises:
             UsageError: nothing was saved yet, the folder names what is not trusted, or an object was not passed.
         """
-        if episodes < 1:
-            raise UsageError(f"episodes: must be at least 1, got {episodes}")
+        episodes, max_steps = (
+            keyword("episodes", episodes, Count),
+            keyword("max_steps", max_steps, CountOrZero),
+        )
+        seed, device = keyword("seed", seed, CountOrZero | None), keyword("device", device, Device | None)
         film = None if video is None else Path(video)
         with within(self._passed, progress, self._trust):
             return evaluate_run(
@@ -146,6 +150,12 @@ class Run:
             raise UsageError(
                 f"{self.folder} trains in dreams; go on with: {typed_command('train', '--resume', self.folder)}"
             )
+        steps = keyword("steps", steps, Count | None)
+        schedule_steps = keyword("schedule_steps", schedule_steps, CountOrZero | None)
+        device, threads = (
+            keyword("device", device, Device | None),
+            keyword("threads", threads, CountOrZero | None),
+        )
         self._policy = None
         with noting_failures(self), within(self._passed, progress, self._trust):
             result = resume_run(self.folder, steps, schedule_steps, device, threads)

@@ -10,7 +10,7 @@ from .envs.make import BackendName, EnvSpec
 from .envs.make import make_envs as make_from_spec
 from .envs.outside import is_from_python
 from .envs.vector import Envs
-from .keywords import config_of
+from .keywords import config_of, several
 from .passed import EnvLike, Passed
 from .run_object import Run, end_of, noting_failures
 from .training.run.start import start_run
@@ -158,7 +158,7 @@ def make_envs(
     seed: int = 0,
     env_kwargs: Mapping[str, Any] | None = None,
     backend: BackendName = "auto",
-    wrappers: Sequence[str] = (),
+    wrappers: str | Sequence[str] = (),
     frame_stack: int = 1,
     show_previous: bool = False,
     clip_reward: bool = False,
@@ -171,7 +171,7 @@ def make_envs(
         seed: all episodes follow from it.
         env_kwargs: arguments of the environment.
         backend: what steps them.
-        wrappers: names, the first one innermost: "module:Wrapper(size=9)".
+        wrappers: a name or several, the first one innermost: "module:Wrapper(size=9)".
         frame_stack: observations that come together, the newest last.
         show_previous: add the previous action and reward to each observation.
         clip_reward: rewards are their signs.
@@ -196,7 +196,7 @@ def make_envs(
                 seed=seed,
                 kwargs=dict(env_kwargs or {}),
                 backend=backend,
-                wrappers=tuple(wrappers),
+                wrappers=several(wrappers),
                 frame_stack=frame_stack,
                 show_previous=show_previous,
                 clip_reward=clip_reward,

@@ -28,7 +28,7 @@ from ...world_models.model_evaluation import (
 )
 from ...world_models.observation_networks import is_convolved
 from ...world_models.world_model import WorldModel
-from ..run.build import available, set_threads
+from ..run.build import available, choose_device, set_threads
 from ..run.collect import collect_episodes, load_episodes, save_episodes
 from ..run.loaded import load_run
 from ..run.session import tracked
@@ -252,7 +252,7 @@ def space_difference(
 
 
 def load_world_model(
-    run_dir: Path | str, device: torch.device | None = None, trust: bool = False
+    run_dir: Path | str, device: torch.device | str | None = None, trust: bool = False
 ) -> FittedModel:
     """Load what a fit has left.
 
@@ -265,7 +265,9 @@ def load_world_model(
         UsageError: it is no world model, its fit has not ended, or it names such code and `trust` is False.
     """
     with trusting(everything=trust):
-        return _load_fitted(Path(run_dir), device)
+        with as_usage_errors():
+            chosen = choose_device(device) if isinstance(device, str) else device
+        return _load_fitted(Path(run_dir), chosen)
 
 
 def _load_fitted(run_dir: Path, device: torch.device | None) -> FittedModel:

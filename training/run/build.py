@@ -94,7 +94,9 @@ def evaluation_limit(config: RunConfig) -> int:
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device for `auto`, `cpu` or `cuda`."""
+    """Return the device for `auto`, `cpu` or `cuda`; anything else, and `cuda` where there is none, is a ValueError."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device {name!r} is unknown; there are auto, cpu and cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device 'cuda' is not available here; use --device cpu or auto")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")

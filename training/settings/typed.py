@@ -69,7 +69,7 @@ def build(cls: type[Any], values: dict[str, Any], where: str = "", path: str = "
             nested = shallow_dict(value) if isinstance(value, hint) else value
             arguments[name] = build(hint, nested, where, full + ".")
         else:
-            arguments[name] = _checked(hint, value, _place(where, full))
+            arguments[name] = checked_value(hint, value, _place(where, full))
     missing = [name for name, item in fields.items() if name not in arguments and _is_required(item)]
     if missing:
         raise UsageError(f"{where}{path}{missing[0]}: is missing")
@@ -113,8 +113,12 @@ _MUST_BE = {
 }
 
 
-def _checked(hint: Any, value: Any, place: str) -> Any:
-    """Return `value` as the type of an annotation, its range checked."""
+def checked_value(hint: Any, value: Any, place: str) -> Any:
+    """Return `value`, named by its `place`, as the type of an annotation, its range checked.
+
+    Raises:
+        UsageError: it is of another type, or out of range.
+    """
     try:
         return _adapter(hint).validate_python(value)
     except ValidationError as error:

@@ -59,6 +59,46 @@ def test_a_run_from_python_is_the_run_of_the_command_line(train, tmp_path):
     assert values(tmp_path / "python") == values(tmp_path / "line")
 
 
+NOT_WHOLE = "must be a whole number"
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (lambda run: run.resume(steps=300.5), f"steps: {NOT_WHOLE}, got 300.5"),
+        (lambda run: run.resume(steps=0), "steps: must be > 0, got 0"),
+        (lambda run: run.resume(threads="many"), f"threads: {NOT_WHOLE}, got 'many'"),
+        (lambda run: run.resume(device="gpu"), "device: must be 'auto', 'cpu' or 'cuda', got 'gpu'"),
+        (lambda run: run.evaluate(episodes=2.5), f"episodes: {NOT_WHOLE}, got 2.5"),
+        (
+            lambda run: run.evaluate(1, device="gpu"),
+            "device: must be 'auto', 'cpu' or 'cuda', got 'gpu'",
+        ),
+        (lambda run: run.evaluate(1, seed=-1), "seed: must be >= 0, got -1"),
+        (lambda run: palaestra.compare(run, episodes=0), "episodes: must be > 0, got 0"),
+        (lambda run: palaestra.compare(run, workers=-1), "workers: must be >= 0, got -1"),
+        (lambda run: palaestra.compare(run, seeds=2), "seeds: must be a list, got 2"),
+        (lambda run: palaestra.load_world_model("m", device="gpu"), "device 'gpu' is unknown"),
+    ],
+)
+def test_a_wrong_keyword_is_one_line(train, call, line):
+    run = train()
+    before = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
+    with pytest.raises(palaestra.UsageError, match=re.escape(line)):
+        call(run)
+    assert {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()} == before
+
+
+def test_numbers_may_be_numpys_and_counts_text(train):
+    run = train()
+    assert run.resume(steps=np.int64(160), progress=False).steps == 160
+    assert run.resume(steps="0.192k", progress=False).config["steps"] == 192
+    assert run.evaluate("2", seed=np.int64(7), device="cpu", progress=False)["episodes"] == 2
+    assert palaestra.compare(run, episodes=np.int64(2), out="alone", progress=False).report.is_file()
+    envs = palaestra.make_envs("CartPole-v1", 1, wrappers="gymnasium.wrappers:FlattenObservation")
+    envs.close()
+
+
 def test_a_run_knows_its_numbers(train):
     run = train(seed=1)
     assert run.folder == Path.cwd() / "runs" / "palaestra_Corridor-v0" / "ppo-seed1"
