@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib.resources import files
 from typing import Any
 
@@ -23,6 +24,7 @@ def read_references(entries: dict[str, Any], where: str) -> References:
             isinstance(pair, list | tuple)
             and len(pair) == 2
             and all(isinstance(value, int | float) and not isinstance(value, bool) for value in pair)
+            and all(map(math.isfinite, pair))
             and pair[0] != pair[1]
         ):
             raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -13,14 +14,22 @@ from ...envs.registry import find_environment
 from ..settings.config import BLOCKS, RunConfig, run_config
 from ..settings.presets import find_preset, merge, nested
 from ..settings.trust import check_names
-from ..settings.typed import build
-from ..settings.usage import UsageError, as_usage_errors
+from ..settings.typed import build, checked_value
+from ..settings.usage import as_usage_errors
 from ..settings.yaml_files import load_yaml
+from .suites import check_not_settled
 
 if TYPE_CHECKING:
     import optuna
 
 Count = Annotated[int, Gt(0)]
+# Options of its runs that a sweep settles by itself, and where.
+SETTLED = {
+    "env": "the sweep's own env is that of all trials",
+    "steps": "the sweep's own steps are those of all trials",
+    "seed": "trials have seeds from 0 on; give seeds, how many",
+    "track": "give palaestra sweep --track",
+}
 
 
 @dataclass(frozen=True)
@@ -112,16 +121,20 @@ def read_space(path: Path) -> tuple[Space, dict[str, SearchedOption]]:
     for name, each in ranges.items():
         for choice in each.choices:
             check_names(nested({name: choice}), path)
+    check_not_settled(ranges, SETTLED, f"{where}space.")
+    check_not_settled(space.options, SETTLED, f"{where}options.")
     values = trial_values(space, chosen)
     check_names(values, path)
     config = run_config(values, where)
     searched = {}
     for name, each in ranges.items():
+        if name in BLOCKS:
+            for choice in each.choices:
+                run_config(trial_values(space, {name: choice}), where)
+        elif (annotation := option_type(config, name)) is not None:
+            for value in each.choices or each.ends:
+                checked_value(annotation, value, f"{where}space.{name}")
         whole = not each.choices and is_whole(option_type(config, name), space.space[name])
-        if whole and not all(end.is_integer() for end in each.ends):
-            raise UsageError(
-                f"{where}space.{name}: takes whole numbers, got low {each.low:g} and high {each.high:g}"
-            )
         searched[name] = SearchedOption(each, whole)
     if space.options.get("backend") != "envpool":  # which has ids of its own
         with as_usage_errors():
@@ -139,16 +152,27 @@ def option_type(config: RunConfig, name: str) -> Any:
         rest = [first, *rest]
     for part in rest[:-1]:
         owner = getattr(owner, part)
-    return None if isinstance(owner, dict) else get_type_hints(type(owner))[rest[-1]]
+    return None if isinstance(owner, dict) else get_type_hints(type(owner), include_extras=True)[rest[-1]]
 
 
 def is_whole(annotation: Any, given: dict[str, Any]) -> bool:
     """Whether an option of this type takes whole numbers only; a free argument does where both ends are written so."""
     if annotation is None:
         return isinstance(given["low"], int) and isinstance(given["high"], int)
-    is_union = get_origin(annotation) in (Union, UnionType)
-    members = get_args(annotation) if is_union else (annotation,)
+    members = set(plain_types(annotation))
     return int in members and float not in members
+
+
+def plain_types(annotation: Any) -> Iterator[Any]:
+    """The types that a value may have, without their ranges."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        yield from plain_types(arguments[0])
+    elif origin in (Union, UnionType):
+        for each in arguments:
+            yield from plain_types(each)
+    else:
+        yield annotation
 
 
 def trial_values(space: Space, chosen: dict[str, Any]) -> dict[str, Any]:

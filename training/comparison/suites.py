@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +21,12 @@ from ..settings.yaml_files import load_yaml, parse_yaml
 from .references import References, read_references
 
 Count = Annotated[int, Gt(0)]
+# Options of its runs that a suite settles by itself, and where.
+SETTLED = {
+    "env": "environments says where",
+    "steps": "environments says how many",
+    "seed": "seeds says which",
+}
 # How many, from 0 on, or which.
 Seeds = Count | Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)]
 
@@ -181,6 +188,8 @@ def _read_match(values: dict[str, Any], seeds: Seeds, where: str) -> Match:
         build(Contestant, {"agent": agent} if isinstance(agent, str) else agent, f"{where}agents[{index}].")
         for index, agent in enumerate(match.agents)
     )
+    for index, agent in enumerate(agents):
+        check_not_settled(agent.options, SETTLED, f"{where}agents[{index}].options.")
     labels = [agent.label for agent in agents]
     for label in labels:
         if labels.count(label) > 1:
@@ -240,6 +249,13 @@ def requested_config(run: PlannedRun) -> RunConfig:
     layers = merge(preset, given, settled, contestant.options, named)
     check_names(layers, run.source)
     return run_config(layers, f"{contestant.label} on {run.env}: ")
+
+
+def check_not_settled(options: Iterable[str], settled: Mapping[str, str], where: str) -> None:
+    """Raise `UsageError` where an option is given that would have no effect, since `settled` says it already."""
+    for name in options:
+        if name in settled:
+            raise UsageError(f"{where}{name}: {settled[name]}")
 
 
 def differences(run: PlannedRun, config: RunConfig, existing: RunConfig) -> list[str]:

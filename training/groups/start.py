@@ -77,7 +77,7 @@ def why_alone(config: RunConfig) -> str | None:
     if loop_of(config) is not AgentLoop:
         return f"{config.agent} has a training loop of its own"
     if find_component("agent", config.agent) not in TOGETHER:
-        return f"{config.agent} is not one of ours"
+        return f"{config.agent} is trained one run at a time"
     if config.memory != "none":
         return f"a memory ({config.memory}) acts and learns run by run"
     if config.encoder != "mlp":

@@ -42,7 +42,8 @@ def initialized(config: RunConfig, envs: Envs) -> tuple[Agent, Taken]:
     taken = take_parts(agent.parts(), source.agent.parts())
     if not taken.taken:
         # Of what stands on a torso that does not fit nothing need be said.
-        reasons = "; ".join(f"{name}: {why}" for name, why in taken.refused.items() if "torso." in name)
+        torsos = {name: why for name, why in taken.refused.items() if "torso." in name}
+        reasons = "; ".join(f"{name}: {why}" for name, why in (torsos or taken.refused).items())
         raise UsageError(f"--init-from {other}: nothing of {kept.agent} on {kept.env} fits ({reasons})")
     return agent, taken
 

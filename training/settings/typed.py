@@ -6,6 +6,7 @@ import dataclasses
 import re
 import reprlib
 import types
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import cache
 from typing import Annotated, Any, LiteralString, Union, get_args, get_origin, get_type_hints
@@ -110,6 +111,7 @@ _MUST_BE = {
     **dict.fromkeys(("tuple_type", "list_type"), "a list"),
     "dict_type": "a mapping",
     "string_type": "text",
+    "too_short": "not empty",
 }
 
 
@@ -124,9 +126,20 @@ def checked_value(hint: Any, value: Any, place: str) -> Any:
     except ValidationError as error:
         faults = error.errors(include_url=False)
     wanted = (_MUST_BE.get(fault["type"], fault["msg"]).format(**fault.get("ctx", {})) for fault in faults)
-    index = "".join(f"[{step}]" for step in faults[0]["loc"] if isinstance(step, int))
     got = reprlib.repr(faults[0]["input"])
-    raise UsageError(f"{place}{index}: must be {' or '.join(dict.fromkeys(wanted))}, got {got}")
+    place += _path_in(value, faults[0]["loc"])
+    raise UsageError(f"{place}: must be {' or '.join(dict.fromkeys(wanted))}, got {got}")
+
+
+def _path_in(value: Any, steps: Iterable[int | str]) -> str:
+    """Where in lists and mappings a fault is; pydantic's steps name branches of unions, too."""
+    path = ""
+    for step in steps:
+        if isinstance(value, dict) and step in value:
+            path, value = f"{path}.{step}", value[step]
+        elif isinstance(value, list | tuple) and isinstance(step, int):
+            path, value = f"{path}[{step}]", value[step]
+    return path
 
 
 @cache

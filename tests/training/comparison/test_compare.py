@@ -211,7 +211,20 @@ def test_a_part_of_a_suite_has_some_of_its_agents_by_what_they_are_called(tmp_pa
             "matches: [{agent: [ppo], environments: {A: 1}}]",
             "matches[0].agent: unknown key; did you mean 'agents'?",
         ),
-        ("matches: [{agents: [ppo], environments: {A: 0}}]", "must be > 0"),
+        (
+            "matches: [{agents: [ppo], environments: {A: 1, B: 0}}]",
+            "matches[0].environments.B: must be > 0, got 0",
+        ),
+        ("matches: [ppo]", "matches[0]: must be a mapping"),
+        ("matches: [{agents: [], environments: {A: 1}}]", "matches[0].agents: must be not empty, got []"),
+        (
+            "matches: [{agents: [{agent: ppo, options: {steps: 3000}}], environments: {A: 1}}]",
+            "matches[0].agents[0].options.steps: environments says how many",
+        ),
+        (
+            "references: {A: [0, .nan]}\nmatches: [{agents: [ppo], environments: {A: 1}}]",
+            "references.A: must be [return of random actions, return of a good agent], got [0, nan]",
+        ),
         ("matches: [{agents: [ppo, ppo], environments: {A: 1}}]", "two are called 'ppo'; give them a name"),
         (
             "seeds: [1, 2, 1]\nmatches: [{agents: [ppo], environments: {A: 1}}]",

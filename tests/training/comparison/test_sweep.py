@@ -60,9 +60,7 @@ def test_a_range_is_whole_where_the_option_is(space):
         "encoder.hidden": False,
     }
     space.write_text(SPACE.replace("low: 1, high: 3", "low: 1, high: 3.5"))
-    with pytest.raises(
-        UsageError, match=r"space\.agent\.epochs: takes whole numbers, got low 1 and high 3\.5"
-    ):
+    with pytest.raises(UsageError, match=r"space\.agent\.epochs: must be a whole number, got 3\.5"):
         read_space(space)
 
 
@@ -73,10 +71,17 @@ def test_a_range_is_whole_where_the_option_is(space):
         ("low: 1, high: 3", "low must be below high"),
         ("choices:", "did you mean 'space.encoder.hidden.choices'?"),
         ("steps", "step: unknown key; did you mean 'steps'?"),
+        ("low: 1, high: 3}", "space.agent.epochs: must be > 0, got 0"),
+        ("low: 1e-5, high: 1e-2", "space.agent.learning_rate"),
+        ("[16, 16]", "space.encoder.hidden[1]: must be > 0, got 0"),
+        ("  agent.epochs", "space.seed: trials have seeds from 0 on; give seeds, how many"),
+        ("num_envs: 2", "options.steps: the sweep's own steps are those of all trials"),
     ],
 )
 def test_what_is_wrong_with_a_space_is_one_line(wrong, message, space):
     right = {"agent.epochs": "agent.epoch", "low: 1, high: 3": "low: 3, high: 1", "choices:": "choice:"}
+    right |= {"low: 1, high: 3}": "choices: [1, 0]}", "low: 1e-5, high: 1e-2": "low: -1, high: 1"}
+    right |= {"[16, 16]": "[16, 0]", "  agent.epochs": "  seed", "num_envs: 2": "steps: 100"}
     space.write_text(SPACE.replace(wrong, right.get(wrong, "step")))
     with pytest.raises(UsageError, match=re.escape(message)):
         read_space(space)
