@@ -62,30 +62,30 @@ def test_a_run_from_python_is_the_run_of_the_command_line(train, tmp_path):
 NOT_WHOLE = "must be a whole number"
 
 
-@pytest.mark.parametrize(
-    ("call", "line"),
-    [
-        (lambda run: run.resume(steps=300.5), f"steps: {NOT_WHOLE}, got 300.5"),
-        (lambda run: run.resume(steps=0), "steps: must be > 0, got 0"),
-        (lambda run: run.resume(threads="many"), f"threads: {NOT_WHOLE}, got 'many'"),
-        (lambda run: run.resume(device="gpu"), "device: must be 'auto', 'cpu' or 'cuda', got 'gpu'"),
-        (lambda run: run.evaluate(episodes=2.5), f"episodes: {NOT_WHOLE}, got 2.5"),
-        (
-            lambda run: run.evaluate(1, device="gpu"),
-            "device: must be 'auto', 'cpu' or 'cuda', got 'gpu'",
-        ),
-        (lambda run: run.evaluate(1, seed=-1), "seed: must be >= 0, got -1"),
-        (lambda run: palaestra.compare(run, episodes=0), "episodes: must be > 0, got 0"),
-        (lambda run: palaestra.compare(run, workers=-1), "workers: must be >= 0, got -1"),
-        (lambda run: palaestra.compare(run, seeds=2), "seeds: must be a list, got 2"),
-        (lambda run: palaestra.load_world_model("m", device="gpu"), "device 'gpu' is unknown"),
-    ],
-)
-def test_a_wrong_keyword_is_one_line(train, call, line):
+WRONG_KEYWORDS = [
+    (lambda run: run.resume(steps=300.5), f"steps: {NOT_WHOLE}, got 300.5"),
+    (lambda run: run.resume(steps=0), "steps: must be > 0, got 0"),
+    (lambda run: run.resume(threads="many"), f"threads: {NOT_WHOLE}, got 'many'"),
+    (lambda run: run.resume(device="gpu"), "device: must be 'auto', 'cpu' or 'cuda', got 'gpu'"),
+    (lambda run: run.evaluate(episodes=2.5), f"episodes: {NOT_WHOLE}, got 2.5"),
+    (
+        lambda run: run.evaluate(1, device="gpu"),
+        "device: must be 'auto', 'cpu' or 'cuda', got 'gpu'",
+    ),
+    (lambda run: run.evaluate(1, seed=-1), "seed: must be >= 0, got -1"),
+    (lambda run: palaestra.compare(run, episodes=0), "episodes: must be > 0, got 0"),
+    (lambda run: palaestra.compare(run, workers=-1), "workers: must be >= 0, got -1"),
+    (lambda run: palaestra.compare(run, seeds=2), "seeds: must be a list, got 2"),
+    (lambda run: palaestra.load_world_model("m", device="gpu"), "device 'gpu' is unknown"),
+]
+
+
+def test_a_wrong_keyword_is_one_line_and_changes_nothing(train):
     run = train()
     before = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
-    with pytest.raises(palaestra.UsageError, match=re.escape(line)):
-        call(run)
+    for call, line in WRONG_KEYWORDS:
+        with pytest.raises(palaestra.UsageError, match=re.escape(line)):
+            call(run)
     assert {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()} == before
 
 
