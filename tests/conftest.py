@@ -1,15 +1,19 @@
 import pytest
 import torch
 
-from palaestra.training.run import start
+from palaestra.training.run import build, start
 from palaestra.training.settings.config import run_config
 from palaestra.training.settings.presets import merge
 
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """Small networks are slower with more, and last bits would depend on the machine."""
+    """Small networks are slower with more, large pictures too where another worker has the other cores, and last bits
+    would depend on the machine."""
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(build, "usable_cores", lambda: 1)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
