@@ -110,11 +110,10 @@ class Run:
         Raises:
             UsageError: nothing was saved yet, the folder names what is not trusted, or an object was not passed.
         """
-        episodes, max_steps = (
-            keyword("episodes", episodes, Count),
-            keyword("max_steps", max_steps, CountOrZero),
-        )
-        seed, device = keyword("seed", seed, CountOrZero | None), keyword("device", device, Device | None)
+        episodes = keyword("episodes", episodes, Count)
+        seed = keyword("seed", seed, CountOrZero | None)
+        device = keyword("device", device, Device | None)
+        max_steps = keyword("max_steps", max_steps, CountOrZero)
         film = None if video is None else Path(video)
         with within(self._passed, progress, self._trust):
             return evaluate_run(
@@ -152,10 +151,8 @@ class Run:
             )
         steps = keyword("steps", steps, Count | None)
         schedule_steps = keyword("schedule_steps", schedule_steps, CountOrZero | None)
-        device, threads = (
-            keyword("device", device, Device | None),
-            keyword("threads", threads, CountOrZero | None),
-        )
+        device = keyword("device", device, Device | None)
+        threads = keyword("threads", threads, CountOrZero | None)
         self._policy = None
         with noting_failures(self), within(self._passed, progress, self._trust):
             result = resume_run(self.folder, steps, schedule_steps, device, threads)
