@@ -105,7 +105,8 @@ class DQNConfig:
     """C51: largest return that the distribution can express."""
 
     def __post_init__(self) -> None:
-        check_schedules(self, "learning_rate", "epsilon", "priority_beta")
+        check_schedules(self, "learning_rate")
+        check_schedules(self, "epsilon", "priority_beta", maximum=1)
         if not self.value_min < self.value_max:
             raise ValueError(f"value_min: must be below value_max, got {self.value_min} and {self.value_max}")
         if self.gradient_steps == 0:

@@ -60,7 +60,8 @@ class PQNConfig:
     """Normalise each of them; this is what stands in for a target network."""
 
     def __post_init__(self) -> None:
-        check_schedules(self, "learning_rate", "epsilon")
+        check_schedules(self, "learning_rate")
+        check_schedules(self, "epsilon", maximum=1)
 
     def planned_updates(self, total_steps: int, num_envs: int) -> int:
         """Optimiser steps of a whole run."""

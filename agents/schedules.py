@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from functools import lru_cache
 from typing import NamedTuple
@@ -47,8 +48,8 @@ def _read_schedule(schedule: str) -> tuple[float, float, float]:
     return start, end, fraction
 
 
-def check_schedules(config: object, *names: str, minimum: float = 0.0) -> None:
-    """Raise a ValueError for a schedule field that cannot be read or goes below `minimum`."""
+def check_schedules(config: object, *names: str, minimum: float = 0.0, maximum: float = math.inf) -> None:
+    """Raise a ValueError for a schedule field that cannot be read, or goes below `minimum` or above `maximum`."""
     for name in names:
         for progress in (0.0, 1.0):
             try:
@@ -57,6 +58,8 @@ def check_schedules(config: object, *names: str, minimum: float = 0.0) -> None:
                 raise ValueError(f"{name}: {error}") from None
             if not value >= minimum:
                 raise ValueError(f"{name}: must stay >= {minimum:g}, got {getattr(config, name)}")
+            if value > maximum:
+                raise ValueError(f"{name}: must stay <= {maximum:g}, got {getattr(config, name)}")
 
 
 class Obstacle(NamedTuple):

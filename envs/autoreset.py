@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,8 @@ class BackendEnvs(Envs):
 
     A copy that fails, by raising, by returning NaN, or by killing its process, is an `EnvironmentFailedError`, after
     which nothing can be stepped any further. With `restart_failed` it is made anew instead: that step comes out with
-    reward 0, the observation before it, and `truncated`, and the next episode begins.
+    reward 0, the observation before it, and `truncated`, and the next episode begins; the broken one is none of the
+    finished `episodes`.
 
     With `max_steps`, an episode is cut off after so many: it is `truncated`, and the next one begins. A backend that
     resets by itself cannot be told to; there the episode goes on, and counts as the next one from here on.
@@ -99,8 +101,7 @@ class BackendEnvs(Envs):
     def reset(self) -> Any:
         """Begin episode 0 everywhere, the same ones each time; returns `obs [B, ...]`."""
         self._begin()
-        with KeepTorchSettings():
-            return self._begun(self._backend.start())
+        return self._begun(self._guarded(self._backend.start, "in reset"))
 
     def begin_next(self) -> Any:
         """Give up the running episodes and begin the next one everywhere; returns `obs [B, ...]`.
@@ -112,8 +113,7 @@ class BackendEnvs(Envs):
         self._ends = {}
         self._returns, self.first = np.zeros(self.num_envs), np.ones(self.num_envs, bool)
         self._starts = np.full(self.num_envs, self._clock)
-        with KeepTorchSettings():
-            return self._begun(self._backend.restart(self.first))
+        return self._begun(self._restart(self.first))
 
     def step(self, action: Any) -> EnvStep:
         """Execute actions `[B, ...]`, clipped to the bounds of a Box."""
@@ -122,15 +122,20 @@ class BackendEnvs(Envs):
             with KeepTorchSettings():
                 obs, reward, terminated, truncated, info = self._backend.step(action)
         except Exception as error:
-            # A vector environment of somebody else's; it does not say which copy it was.
-            position = f"vector step {self._clock + 1}, actions {reprlib.repr(action)}"
-            raise EnvironmentFailedError(f"the environments {failed(error)} ({position})") from error
+            raise self._all_failed(
+                error, f"vector step {self._clock + 1}, actions {reprlib.repr(action)}"
+            ) from error
         failures: list[Failure] = []
         if self._backend.failures or not self._is_sound(obs, reward):
             failures = self._failures_of_step(obs, reward)
             obs = self._repair(failures, before, action, obs, reward, terminated, truncated)
         next_obs, valid = obs, None
         if self._mode is SAME_STEP and np.count_nonzero(terminated | truncated):
+            if "final_obs" not in info:
+                raise EnvironmentFailedError(
+                    "the environments reset themselves in the step that ends an episode, and leave no 'final_obs' in "
+                    f"their info (vector step {self._clock + 1})"
+                )
             next_obs = self._with_final_obs(obs, terminated | truncated, info["final_obs"], action)
             for failure in self._failures_of_begin(next_obs, np.zeros(self.num_envs)):
                 raise self._stopped(failure._replace(in_reset=False), action)
@@ -154,12 +159,8 @@ class BackendEnvs(Envs):
             episodes = self._finish(done, terminated, failures, cut)
             if self._mode is DISABLED:
                 if self._draws:
-                    gone = {failure.env_index for failure in failures}
-                    self._ends = {
-                        e.env_index: self.render(e.env_index) for e in episodes if e.env_index not in gone
-                    }
-                with KeepTorchSettings():
-                    obs = self._begun(self._backend.restart(done))
+                    self._ends = {e.env_index: self.render(e.env_index) for e in episodes}
+                obs = self._begun(self._restart(done))
         if cut is not None and self._mode is not DISABLED:
             episodes += self._finish(cut & ~done, terminated, failures, cut)
         self.first = first
@@ -183,16 +184,19 @@ class BackendEnvs(Envs):
         # Row by row: mostly it is one, for which NumPy's calls cost more than a loop.
         seeds, returns = self._backend.seeds, self._returns
         starts = self._starts = self._starts.copy()
-        episodes = []
+        episodes, broken = [], {failure.env_index for failure in failures}
         for i in done.nonzero()[0].tolist():
             length, too_long = self._clock - int(starts[i]), cut is not None and bool(cut[i])
-            episodes.append(Episode(i, seeds[i], float(returns[i]), length, bool(terminated[i]), too_long))
+            if i not in broken:
+                episodes.append(
+                    Episode(i, seeds[i], float(returns[i]), length, bool(terminated[i]), too_long)
+                )
             returns[i] = 0.0
             # The row after a `NEXT_STEP` end belongs to no episode.
             starts[i] = self._clock + (self._mode is NEXT_STEP and not too_long)
         if self.restarts:
             sound = done.copy()
-            sound[[failure.env_index for failure in failures]] = False
+            sound[list(broken)] = False
             self._failed[sound] = 0
         return episodes
 
@@ -247,8 +251,23 @@ class BackendEnvs(Envs):
             for failure in failures:
                 self._replace(failure, None)
                 mask[failure.env_index] = True
-            obs = self._backend.restart(mask)
+            obs = self._restart(mask)
         return obs
+
+    def _restart(self, mask: np.ndarray) -> Any:
+        return self._guarded(lambda: self._backend.restart(mask), f"in reset, vector step {self._clock}")
+
+    def _guarded(self, begin: Callable[[], Any], position: str) -> Any:
+        """Begin episodes; whatever is raised there is the environments' failure."""
+        try:
+            with KeepTorchSettings():
+                return begin()
+        except Exception as error:
+            raise self._all_failed(error, position) from error
+
+    def _all_failed(self, error: Exception, position: str) -> EnvironmentFailedError:
+        """What to raise for a vector environment of somebody else's, which does not say which copy it was."""
+        return EnvironmentFailedError(f"the environments {failed(error)} ({position})")
 
     def _failures_of_begin(self, obs: Any, no_reward: np.ndarray) -> list[Failure]:
         if self._is_sound(obs, no_reward):

@@ -25,6 +25,11 @@ def check_spaces(env_id: str, observation_space: spaces.Space, action_space: spa
                     f"{', '.join(supported.__name__ for supported in SUPPORTED_SPACES)}: "
                     "transform or drop it with a wrapper"
                 )
+            if part.dtype is not None and part.dtype.itemsize > 8:
+                raise TypeError(
+                    f"environment '{env_id}' has {kind} of {part.dtype}{where}, which torch does not know: give the "
+                    "space another dtype, for example float64"
+                )
             nests = isinstance(part, spaces.Dict | spaces.Tuple)
             if nests or 0 in (part.shape or ()):
                 shown = str(part) if nests else f"shape {part.shape}"

@@ -217,7 +217,8 @@ class _Shifted:
         self.start = start
 
     def log_prob(self, action: Tensor) -> Tensor:
-        return self.inner.log_prob(action - self.start)
+        # Torch cannot subtract from unsigned numbers of more than a byte (2.13).
+        return self.inner.log_prob(action.long() - self.start)
 
     def entropy(self) -> Tensor:
         return self.inner.entropy()

@@ -62,9 +62,10 @@ def vector(space: spaces.Space, x: Tensor) -> Tensor:
     """Values `[N, ...]` of an unnested space as float vectors `[N, flat_size]`: choices one-hot, the rest as it is."""
     match space:
         case spaces.Discrete():
-            return _one_hot(x, int(space.start), int(space.n))
+            return _one_hot(x.long(), int(space.start), int(space.n))
         case spaces.MultiDiscrete():
-            columns = x.reshape(x.shape[0], -1).unbind(-1)
+            # Unsigned ones of more than a byte can neither be compared nor subtracted (torch 2.13).
+            columns = x.long().reshape(x.shape[0], -1).unbind(-1)
             starts, sizes = space.start.flatten().tolist(), space.nvec.flatten().tolist()
             return torch.cat([_one_hot(*choice) for choice in zip(columns, starts, sizes, strict=True)], -1)
     return x.reshape(x.shape[0], -1).float()

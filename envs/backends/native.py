@@ -64,7 +64,7 @@ class VectorBackend(Backend):
     def _keep(self, obs: Any) -> Any:
         # A copy: some vector environments write every step into the same arrays.
         if type(obs) is np.ndarray and obs.dtype == self.observation_space.dtype:
-            self.obs = obs.copy()
+            self.obs = with_shape(obs, self.obs.shape, "observations").copy()
         else:
             self.failures = []
             self.obs = checked_copy(self.observation_space, obs, self.failures)
@@ -80,9 +80,9 @@ class VectorBackend(Backend):
         obs, reward, terminated, truncated, info = self.env.step(action)
         return (
             self._keep(obs),
-            np.array(reward, np.float64),
-            np.array(terminated, bool),
-            np.array(truncated, bool),
+            with_shape(np.array(reward, np.float64), (self.num_envs,), "rewards"),
+            with_shape(np.array(terminated, bool), (self.num_envs,), "terminated"),
+            with_shape(np.array(truncated, bool), (self.num_envs,), "truncated"),
             info,
         )
 
@@ -98,19 +98,27 @@ class VectorBackend(Backend):
     def state_dict(self) -> dict[str, Any]:
         """A snapshot where that is everything; otherwise only how often it was started."""
         state: dict[str, Any] = {"starts": self.starts}
-        if self.exact_resume:
+        # It may have come to hold something else since it was made.
+        if self.exact_resume and can_snapshot(self.env):
             state |= {"snapshot": take_snapshot(self.env), "obs": tree_leaves(self.obs)}
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Set the snapshot back; without one begin new episodes."""
         self.starts = state["starts"]
-        if self.exact_resume:
-            restore_snapshot(self.env, state["snapshot"])
-            self.obs = tree_like(self.obs, (np.array(leaf) for leaf in state["obs"]))
-        else:
+        if "snapshot" not in state:
             self._start()
-        return self.exact_resume
+            return False
+        restore_snapshot(self.env, state["snapshot"])
+        self.obs = tree_like(self.obs, (np.array(leaf) for leaf in state["obs"]))
+        return True
+
+
+def with_shape(values: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray:
+    """The values; a `ValueError` where they have another shape."""
+    if values.shape != shape:
+        raise ValueError(f"the vector environment returned {what} of shape {values.shape}, not {shape}")
+    return values
 
 
 def checked_copy(space: spaces.Space, obs: Any, failures: list[Failure], key: str = "") -> Any:
@@ -127,6 +135,8 @@ def checked_copy(space: spaces.Space, obs: Any, failures: list[Failure], key: st
         case spaces.Tuple():
             return tuple(checked_copy(part, obs[i], failures, f"{key}[{i}]") for i, part in enumerate(space))
     values, dtype = np.array(obs), np.dtype(space.dtype)
+    assert space.shape is not None
+    with_shape(values, (*values.shape[:1], *space.shape), f"observations{key}")
     if values.dtype == dtype:
         return values
     if values.dtype.kind == dtype.kind == "f":

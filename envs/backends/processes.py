@@ -213,7 +213,10 @@ class AsyncBackend(Backend):
         """Picture of one environment."""
         worker = next(worker for worker in self.workers if index in worker.indices)
         send(worker.channel, b"v", index - worker.first)
-        frame: Any = receive(worker.channel)[1]
+        code, answer = receive(worker.channel)
+        if code == b"e":
+            raise answer
+        frame: Any = answer
         return frame
 
     def close(self) -> None:

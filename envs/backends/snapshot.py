@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import is_dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,21 @@ BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
 
 
 def can_snapshot(env: VectorEnv) -> bool:
-    """Whether nothing in `env` would be missing from its snapshot."""
-    return env.unwrapped is env and all(
-        _is_state(value) or isinstance(value, CONSTANT) or _is_frozen(value) or name == "metadata"
-        for name, value in vars(env).items()
+    """Whether nothing in `env` would be missing from its snapshot, as it is now."""
+    return (
+        env.unwrapped is env
+        and all(
+            _is_state(value) or isinstance(value, CONSTANT) or _is_frozen(value) or name == "metadata"
+            for name, value in vars(env).items()
+        )
+        and not _has_views(env)
     )
+
+
+def _has_views(env: VectorEnv) -> bool:
+    """Whether one array is a part of another, which it would not be any more where each is set back by itself."""
+    arrays = {id(value): value for value in vars(env).values() if isinstance(value, np.ndarray)}
+    return any(np.may_share_memory(one, other) for one, other in combinations(arrays.values(), 2))
 
 
 def _is_frozen(value: Any) -> bool:
@@ -36,10 +47,16 @@ def _is_state(value: Any) -> bool:
 
 
 def take_snapshot(env: VectorEnv) -> dict[str, Any]:
-    """Return the plain attributes of `env`, and the state of its generators."""
-    state: dict[str, Any] = {"attributes": {}, "generators": {}}
+    """Return the plain attributes of `env`, the state of its generators, and which names are one object."""
+    state: dict[str, Any] = {"attributes": {}, "generators": {}, "same": {}}
+    names: dict[int, str] = {}
     for name, value in vars(env).items():
-        if isinstance(value, np.random.Generator):
+        if (
+            isinstance(value, np.ndarray | np.random.Generator)
+            and (first := names.setdefault(id(value), name)) != name
+        ):
+            state["same"][name] = first
+        elif isinstance(value, np.random.Generator):
             state["generators"][name] = value.bit_generator.state
         elif isinstance(value, np.ndarray) and _is_state(value):
             state["attributes"][name] = value.copy()
@@ -62,3 +79,5 @@ def restore_snapshot(env: VectorEnv, state: dict[str, Any]) -> None:
         bit_generator = getattr(np.random, kind)()
         bit_generator.state = generator_state
         setattr(env, name, np.random.Generator(bit_generator))
+    for name, first in state.get("same", {}).items():  # checkpoints of before have it not
+        setattr(env, name, getattr(env, first))

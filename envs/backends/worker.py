@@ -93,39 +93,43 @@ def _serve(channel: socket.socket, copies: EnvCopies, board: Board) -> None:
         match code:
             case b"s":
                 infos, failures = _step(copies, board)
-                informative = any(infos)
-                report = (infos if informative else None, _portable_all(failures))
-                _reply(channel, report if informative or failures else None)
+                packed = _portable_infos(infos) if any(infos) else None
+                send(channel, b"k", (packed, _portable_all(failures)) if packed or failures else None)
             case b"b":
                 _reply_failures(
                     channel, [f for row, episode in content for f in _begin(copies, board, row, episode)]
                 )
             case b"r":  # make a copy anew
                 copies.replace(content)
-                _reply(channel, None)
+                send(channel, b"k")
             case b"l":
                 _reply_failures(
                     channel, [f for replayed in content for f in _replay(copies, board, *replayed)]
                 )
             case b"v":
-                _reply(channel, picture(copies.envs[content]))
+                _reply_picture(channel, copies, content)
             case b"x":
                 copies.close()
                 return
 
 
-def _reply_failures(channel: socket.socket, failures: list[Failure]) -> None:
-    _reply(channel, (None, _portable_all(failures)) if failures else None)
-
-
-def _reply(channel: socket.socket, content: Any) -> None:
+def _portable_infos(infos: list[dict[str, Any]]) -> bytes | None:
+    """Infos as bytes, so that one which cannot be read loses nothing else; None where they cannot be pickled."""
     try:
-        send(channel, b"k", content)
+        return pickle.dumps(infos, pickle.HIGHEST_PROTOCOL)
     except Exception:
-        if content is None or not isinstance(content, tuple):
-            raise
-        # An info that cannot be pickled stays here.
-        send(channel, b"k", (None, content[1]))
+        return None
+
+
+def _reply_failures(channel: socket.socket, failures: list[Failure]) -> None:
+    send(channel, b"k", (None, _portable_all(failures)) if failures else None)
+
+
+def _reply_picture(channel: socket.socket, copies: EnvCopies, row: int) -> None:
+    try:
+        send(channel, b"k", picture(copies.envs[row]))
+    except Exception as error:
+        send(channel, b"e", _portable(error))
 
 
 def _begin(copies: EnvCopies, board: Board, row: int, episode: int) -> list[Failure]:

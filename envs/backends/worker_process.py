@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -82,8 +83,13 @@ class WorkerProcess:
         Raises:
             TimeoutError, EOFError, ConnectionError: it hangs, or has ended.
         """
-        report = receive(self.channel)[1]
-        return report if report is not None else (None, [])
+        packed, failures = receive(self.channel)[1] or (None, [])
+        infos = None
+        if packed is not None:
+            # What can be pickled cannot always be read: exceptions with arguments of their own, for instance.
+            with contextlib.suppress(Exception):
+                infos = pickle.loads(packed)
+        return infos, failures
 
     def kill(self) -> None:
         """End the process, whatever it is doing."""

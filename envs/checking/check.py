@@ -199,7 +199,7 @@ def check_random_steps(env: gymnasium.Env, findings: Findings) -> float:
             findings.returned("reset", obs_problems(space, obs))
             length = 0
     try:
-        pickle.dumps(result[4])
+        pickle.loads(pickle.dumps(result[4]))
     except Exception:
         findings.warn(f"its info cannot be pickled: backend async leaves it out{findings.lines.at('step')}")
     check_ends(env, ends, steps, findings)

@@ -45,5 +45,8 @@ def test_schedules_of_a_config_are_checked_at_both_ends():
     for bad in (-1e-9, "linear(1, -0.1)", "linear(-1, 1)", float("nan")):
         with pytest.raises(ValueError, match="epsilon: must stay >= 0, got"):
             check_schedules(Config(epsilon=bad), "learning_rate", "epsilon")
+    for value in (2.0, "linear(3, 0.1)", "linear(0.1, 1.5)"):
+        with pytest.raises(ValueError, match="epsilon: must stay <= 1, got"):
+            check_schedules(Config(epsilon=value), "epsilon", maximum=1)
     with pytest.raises(ValueError, match=r"learning_rate: must stay >= 0\.1"):
         check_schedules(Config(), "learning_rate", minimum=0.1)

@@ -243,6 +243,42 @@ def test_snapshots_keep_generators_and_the_types_of_scalars():
             same(restored.step([0, 0]), step)
 
 
+class Twice(Counter):
+    """Has two names for one array and for one generator; with `part` also one for a part of it, once it is stepped."""
+
+    def __init__(self, part=False):
+        super().__init__()
+        self.part = part
+
+    def reset(self, *, seed=None, options=None):
+        obs = super().reset(seed=seed)
+        self.also, self.draws = self.count, self.np_random
+        return obs
+
+    def step(self, actions):
+        if self.part:
+            self.row = self.count[0]
+        self.also += self.draws.random((2, 1), np.float32)
+        return super().step(actions)
+
+
+def test_two_names_of_one_array_or_generator_stay_one():
+    original, restored = (BackendEnvs(VectorBackend(Twice(), seed)) for seed in (0, 9))
+    original.reset()
+    original.step([0, 0])
+    assert restored.load_state_dict(stored(original.state_dict()))
+    for _ in range(5):
+        same(restored.step([0, 0]), original.step([0, 0]))
+
+
+def test_an_array_that_is_a_part_of_another_begins_new_episodes():
+    original, restored = (BackendEnvs(VectorBackend(Twice(part=True), seed)) for seed in (0, 9))
+    original.reset()
+    original.step([0, 0])
+    assert not restored.load_state_dict(stored(original.state_dict()))
+    assert restored.first.all()
+
+
 def test_vector_environments_without_a_snapshot_begin_new_episodes():
     original = BackendEnvs(VectorBackend(Counter(helper=object()), seed=0))
     assert not original.exact_resume

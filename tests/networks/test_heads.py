@@ -44,6 +44,21 @@ def test_actions_have_the_shape_and_kind_of_the_space(space):
     assert log_prob.shape == (6,) and log_prob.isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64])
+def test_unsigned_actions_are_as_likely_as_signed_ones(dtype):
+    """Demonstrations have the type of their space."""
+    for space in (
+        spaces.MultiDiscrete([2, 3], start=[5, 1]),
+        spaces.Discrete(4, start=3),
+        spaces.Box(5, 9, (2,), dtype),
+    ):
+        head = policy_head(8, space)
+        policy = head.distribution(torch.from_numpy(outputs_of(head)))
+        action = head.choose(outputs_of(head), np.random.default_rng(0))
+        unsigned = torch.from_numpy(action.astype(dtype))
+        torch.testing.assert_close(policy.log_prob(unsigned), policy.log_prob(torch.from_numpy(action)))
+
+
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_time_axis_goes_first(space):
     """`[T, B]` outputs and actions give the same numbers as `[T * B]` ones."""

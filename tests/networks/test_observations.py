@@ -131,6 +131,8 @@ def test_other_numbers_are_not_scaled():
         spaces.Discrete(5, start=-2),
         spaces.MultiDiscrete([2, 3], start=[4, 0]),
         spaces.MultiDiscrete([[2, 3], [4, 1]]),
+        spaces.Discrete(5, dtype=np.uint64),
+        spaces.MultiDiscrete([2, 3], start=[4, 0], dtype=np.uint16),
         spaces.MultiBinary(4),
         spaces.Box(-1, 1, (2, 3)),
         spaces.Tuple([spaces.Discrete(2), spaces.Dict(a=pictures(3), b=spaces.Discrete(3))]),

@@ -22,6 +22,7 @@ from ...envs.vector import Envs, Episode
 from ...networks.pictures import is_picture, picture_layout, takes_nature
 from ...networks.stateful import Kept
 from ...networks.tree import tree_leaves
+from ...networks.vectors import leaf_spaces
 from ..run.build import choose_device
 from ..run.storage.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from ..settings.config import RunConfig
@@ -148,6 +149,11 @@ def unsuited(algorithm: type[Any], options: Any, envs: Envs) -> Iterator[str]:
             yield f"it takes discrete {what} that begin at 0, got {in_one_line(numbered)}"
     if isinstance(actions, spaces.MultiDiscrete) and actions.nvec.ndim > 1:
         yield f"it takes MultiDiscrete actions in one row, got {in_one_line(actions)}"
+    for part in leaf_spaces(space):
+        if part.shape == () and isinstance(part, spaces.Box):
+            yield f"it takes observations of at least one axis, got {in_one_line(part)}"
+        if isinstance(part, spaces.MultiDiscrete) and part.nvec.ndim > 1:
+            yield f"it takes MultiDiscrete observations in one row, got {in_one_line(part)}"
     if takes_masks(algorithm) and not (isinstance(space, spaces.Dict) and "action_mask" in space.spaces):
         yield "it needs observations that are a Dict with an action_mask; use sb3/ppo"
     if options.normalize_obs and not isinstance(space, spaces.Box):

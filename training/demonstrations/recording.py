@@ -146,10 +146,12 @@ def record_episodes(actor: Actor, spec: EnvSpec, episodes: int, explore: bool) -
             ends = (step.terminated, step.truncated, step.next_obs, step.valid, step.first)
             ended = recorder.add(step.obs, clip(step.action), step.reward, *ends)
             done = step.done if step.valid is None else step.done & step.valid
+            # Not those that a failing copy has broken off.
+            finished = {each.env_index: each.cut for each in over}
             for index, episode in zip(np.flatnonzero(done).tolist(), ended, strict=True):
-                if len(played[index]) < quota[index]:
+                if index in finished and len(played[index]) < quota[index]:
                     played[index].append(episode)
-                    cut += any(each.cut for each in over if each.env_index == index)
+                    cut += finished[index]
             if time.perf_counter() - started > quiet:
                 quiet *= 2
                 say(f"recording: {sum(map(len, played))} of {episodes} episodes ended")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ class Choice(nn.Module):
             self.register_buffer("center", torch.as_tensor(parts.actions.center))
             self.register_buffer("half_range", torch.as_tensor(parts.actions.half_range))
         for index, leaf in enumerate(leaf_spaces(action_space)):
-            if isinstance(leaf, spaces.Box):
+            if is_clipped(leaf):
                 kind = np.float64 if leaf.dtype == np.float64 else np.float32
                 for name, bound in (("low", leaf.low), ("high", leaf.high)):
                     self.register_buffer(f"{name}_{index}", torch.as_tensor(bound.astype(kind)))
@@ -92,10 +92,17 @@ class Choice(nn.Module):
 
     def _executed(self, index: int, space: spaces.Space, action: Tensor) -> Tensor:
         """Actions `[B, ...]` clipped to the bounds of a Box, in the type of their space."""
-        if isinstance(space, spaces.Box) and (np.isfinite(space.low).any() or np.isfinite(space.high).any()):
+        if is_clipped(space):
             low, high = getattr(self, f"low_{index}"), getattr(self, f"high_{index}")
             action = torch.minimum(torch.maximum(action.to(low.dtype), low), high)
         return action.to(torch_type(space.dtype))
+
+
+def is_clipped(space: spaces.Space) -> TypeGuard[spaces.Box]:
+    """Whether actions may lie outside a space: in a bounded Box, but of whole numbers, which are chosen."""
+    if not isinstance(space, spaces.Box) or space.dtype.kind != "f":
+        return False
+    return bool(np.isfinite(space.low).any() or np.isfinite(space.high).any())
 
 
 def values(head: QHead, features: Tensor) -> Tensor:

@@ -225,8 +225,7 @@ def test_a_failed_copy_is_restarted_and_the_others_do_not_notice(make, backend, 
             # The step at fault: nothing happened, and the episode is cut off there.
             np.testing.assert_array_equal(step.next_obs[1], before[1])
             assert (step.reward[1], step.terminated[1], step.truncated[1]) == (0, False, True)
-            (episode,) = step.episodes
-            assert (episode.env_index, episode.length, episode.terminated) == (1, 4, False)
+            assert step.episodes == []  # it has not come to its end
             assert step.first.tolist() == [False, True, False]
     assert envs.restarts == 1
     # The next episode is the one that follows by its seed.
@@ -242,6 +241,45 @@ def test_a_restart_is_reported(make):
     ):
         for _ in range(4):
             envs.step([0, 1, 2])
+
+
+class Whole(gymnasium.vector.VectorEnv):
+    """A vector environment of somebody else's, with a mistake."""
+
+    single_observation_space, single_action_space = spaces.Box(-1, 1, (2,), np.float32), spaces.Discrete(2)
+
+    def __init__(self, mistake, mode="SAME_STEP"):
+        self.num_envs, self.mistake = 3, mistake
+        self.metadata = {"autoreset_mode": gymnasium.vector.AutoresetMode[mode]}
+        self.resets = 0
+
+    def reset(self, *, seed=None, options=None):
+        self.resets += 1
+        if self.mistake == "reset" or (self.mistake == "later" and self.resets > 1):
+            raise ValueError("out of worlds")
+        return np.zeros((3, 3 if self.mistake == "obs" else 2), np.float32), {}
+
+    def step(self, actions):
+        reward = np.zeros((3, 1) if self.mistake == "reward" else 3)
+        return np.zeros((3, 2), np.float32), reward, np.ones(3, bool), np.zeros(3, bool), {}
+
+
+@pytest.mark.parametrize(
+    ("mistake", "mode", "said"),
+    [
+        ("reset", "SAME_STEP", "failed: ValueError: out of worlds (in reset)"),
+        ("later", "DISABLED", "failed: ValueError: out of worlds (in reset, vector step 1)"),
+        ("obs", "SAME_STEP", "returned observations of shape (3, 3), not (3, 2) (in reset)"),
+        ("reward", "NEXT_STEP", "returned rewards of shape (3, 1), not (3,) (vector step 1"),
+        ("end", "SAME_STEP", "leave no 'final_obs' in their info (vector step 1)"),
+    ],
+)
+def test_a_vector_environment_of_somebody_elses_fails_in_one_line(mistake, mode, said):
+    envs = BackendEnvs(VectorBackend(Whole(mistake, mode), 0))
+    with pytest.raises(EnvironmentFailedError, match=re.escape(said)) as failure:
+        envs.reset()
+        envs.step(np.zeros(3, int))
+    assert "\n" not in str(failure.value)
 
 
 @pytest.mark.filterwarnings("ignore:environment 1 .*; restarted:RuntimeWarning")
@@ -321,7 +359,8 @@ def test_a_reset_that_takes_its_process_down_is_skipped(make):
             np.testing.assert_array_equal(one[[0, 2]], other[[0, 2]])
         seeds += [episode.seed for episode in step.episodes if episode.env_index == 1]
     assert envs.restarts == 1
-    assert seeds == [episode_seed(7, 1, 0), episode_seed(7, 1, 2)]
+    # The last reward of episode 0 went down with the process.
+    assert seeds == [episode_seed(7, 1, 2)]
 
 
 @pytest.mark.filterwarnings("ignore:environment 1 .*; restarted:RuntimeWarning")

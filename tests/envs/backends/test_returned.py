@@ -182,6 +182,26 @@ def test_what_a_copy_says_in_its_info_keeps_its_type_beside_the_others(backend):
     envs.close()
 
 
+class TwoArgumentsError(Exception):
+    """Can be pickled, and not read again."""
+
+    def __init__(self, one, other):
+        super().__init__(f"{one} {other}")
+
+
+@pytest.mark.parametrize("backend", ["sync", "async"])
+def test_an_info_that_cannot_be_read_elsewhere_stops_nothing(backend):
+    def make(index):
+        return Returns(then=(PLAIN, 1.0, False, False, {"error": TwoArgumentsError(1, 2)}))
+
+    envs = BackendEnvs(
+        SyncBackend(make, 1, 0) if backend == "sync" else AsyncBackend(make, 1, 0, workers=1, timeout=30)
+    )
+    envs.reset()
+    assert envs.step(np.zeros(1, int)).reward[0] == 1.0
+    envs.close()
+
+
 class UnsayableError(Exception):
     def __str__(self):
         raise RuntimeError("no")

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from palaestra.envs.make import EnvSpec
+from palaestra.training.demonstrations.recording import record_episodes
 from palaestra.training.run.evaluate import evaluate, interquartile_mean, quotas
 
 
@@ -48,6 +49,31 @@ def test_short_episodes_are_not_favoured():
     assert len(evaluation.returns) == 1000
     assert np.mean(evaluation.returns) == pytest.approx(3.5, abs=3 * np.std([1, 2, 3, 4, 5, 6]) / 1000**0.5)
     assert evaluation.returns == evaluation.lengths
+
+
+class Flaky(Countdown):
+    """Episodes of 2 steps, about half of which break in the second one."""
+
+    def reset(self, *, seed=None, options=None):
+        obs, info = super().reset(seed=seed)
+        self.broken, self.left = self.left % 2, 2
+        return obs, info
+
+    def step(self, action):
+        if self.broken and self.left == 1:
+            raise ValueError("a sensor is lost")
+        return super().step(action)
+
+
+@pytest.mark.filterwarnings(r"ignore:environment \d+ failed.*restarted:RuntimeWarning")
+def test_episodes_that_break_are_not_counted():
+    gym.register("Flaky-v0", entry_point=Flaky)
+    spec = EnvSpec("Flaky-v0", 1, seed=3, on_error="restart")
+    evaluation = evaluate(Idle(), spec, 40)
+    recorded, cut = record_episodes(Idle(), spec, 20, explore=False)
+    del gym.registry["Flaky-v0"]
+    assert evaluation.returns == evaluation.lengths == [2] * 40
+    assert [episode.length for episode in recorded.episodes] == [2] * 20 and cut == 0
 
 
 def test_the_same_seed_gives_the_same_episodes():
