@@ -127,7 +127,7 @@ class JointVectorBackend(VectorBackend, JointBackend):
             for name, axis in self.axes.items():
                 attributes[name] = whole[name][..., rows].copy() if axis else whole[name][rows].copy()
             generator = self.generators.each[index].bit_generator.state
-            snapshot = {"attributes": attributes, "generators": {"_np_random": generator}}
+            snapshot = {"attributes": attributes, "generators": {"_np_random": generator}, "same": {}}
             obs = [leaf[rows] for leaf in tree_leaves(self.obs)]
             states.append({"starts": self.starts, "snapshot": snapshot, "obs": obs})
         return states
@@ -144,7 +144,7 @@ class JointVectorBackend(VectorBackend, JointBackend):
         self.load_state_dict(
             {
                 "starts": states[0]["starts"],
-                "snapshot": {"attributes": attributes, "generators": {}},
+                "snapshot": {"attributes": attributes, "generators": {}, "same": {}},
                 "obs": _joined([state["obs"] for state in states]),
             }
         )

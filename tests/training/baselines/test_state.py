@@ -217,7 +217,8 @@ def test_a_signal_loses_no_more_than_a_rollout_or_what_follows_the_last_checkpoi
 
 
 @pytest.mark.parametrize(
-    ("kind", "algorithm"), [("ppo, normalised", "PPO"), ("maskable ppo, the same", "MaskablePPO")]
+    ("kind", "algorithm"),
+    [("ppo, normalised", "PPO"), ("maskable ppo, pictures that it transposes", "MaskablePPO")],
 )
 def test_where_episodes_cannot_be_restored_the_model_is_told_of_new_ones(kind, algorithm, monkeypatch):
     config = config_of(*KINDS[kind])
