@@ -106,7 +106,8 @@ class VectorBackend(Backend):
     def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Set the snapshot back; without one begin new episodes."""
         self.starts = state["starts"]
-        if "snapshot" not in state:
+        # Checkpoints of before may hold one of what cannot be set back.
+        if not self.exact_resume or "snapshot" not in state:
             self._start()
             return False
         restore_snapshot(self.env, state["snapshot"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .keywords import Count, CountOrZero, keyword, several
+from .keywords import keyword, several
 from .passed import Passed
 from .run_object import Run
 from .training.comparison.comparison import make_launcher, run_comparison
@@ -19,6 +19,7 @@ from .training.run.listing import describe_run
 from .training.run.signals import StoppedError
 from .training.settings.seeds import FINAL_SEED
 from .training.settings.trust import may_name, named_in
+from .training.settings.typed import Count, CountOrZero
 from .training.settings.usage import UsageError
 from .within import within
 

@@ -6,10 +6,9 @@ import dataclasses
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-from annotated_types import Ge, Gt
 
 from .training.settings.config import BLOCKS, RunConfig, run_config
 from .training.settings.presets import find_preset, merge, nested
@@ -20,9 +19,6 @@ from .training.settings.usage import UsageError, nearest
 from .training.settings.yaml_files import dump_yaml
 from .within import BLOCKS as BLOCK_KEYWORDS
 
-# What several functions take.
-Count = Annotated[int, Gt(0)]
-CountOrZero = Annotated[int, Ge(0)]
 Device = Literal["auto", "cpu", "cuda"]
 
 # Keywords of `train` that are no options of a run.

@@ -9,7 +9,7 @@ from typing import Any
 
 from .envs.backends.failure import EnvironmentFailedError
 from .envs.outside import short_name
-from .keywords import Count, CountOrZero, Device, keyword
+from .keywords import Device, keyword
 from .passed import Passed
 from .table import Table
 from .training.run.listing import describe_run
@@ -21,6 +21,7 @@ from .training.run.session import Result
 from .training.run.storage.folder import CYCLE_FILE
 from .training.settings.config import CONFIG_FILE, load_plain_config, to_dict
 from .training.settings.trust import command_for
+from .training.settings.typed import Count, CountOrZero
 from .training.settings.usage import UsageError, typed_command
 from .training.settings.yaml_files import load_yaml
 from .training.tracking.evaluations_file import read_evaluations

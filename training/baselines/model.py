@@ -164,10 +164,7 @@ def unsuited(algorithm: type[Any], options: Any, envs: Envs) -> Iterator[str]:
 
 def begins_at_zero(space: spaces.Space) -> bool:
     """Whether the numbers of discrete spaces begin at 0: Stable-Baselines3 takes others for their places."""
-    if isinstance(space, spaces.Dict | spaces.Tuple):
-        parts = space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces
-        return all(begins_at_zero(part) for part in parts)
-    return not np.any(getattr(space, "start", 0))
+    return not any(np.any(getattr(part, "start", 0)) for part in leaf_spaces(space))
 
 
 def takes_masks(algorithm: type[Any]) -> bool:

@@ -8,13 +8,13 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from annotated_types import Gt, MinLen
+from annotated_types import MinLen
 
 from ...envs.registry import find_environment
 from ..settings.config import BLOCKS, RunConfig, run_config
 from ..settings.presets import find_preset, merge, nested
 from ..settings.trust import check_names
-from ..settings.typed import build, checked_value
+from ..settings.typed import Count, build, checked_value
 from ..settings.usage import as_usage_errors
 from ..settings.yaml_files import load_yaml
 from .suites import check_not_settled
@@ -22,7 +22,6 @@ from .suites import check_not_settled
 if TYPE_CHECKING:
     import optuna
 
-Count = Annotated[int, Gt(0)]
 # Options of its runs that a sweep settles by itself, and where.
 SETTLED = {
     "env": "the sweep's own env is that of all trials",

@@ -9,18 +9,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Ge, MinLen
 
 from ..settings.components import find_component
 from ..settings.config import CHOSEN, TELLING, RunConfig, run_config, to_dict
 from ..settings.presets import find_preset, merge, read_config
 from ..settings.trust import check_names
-from ..settings.typed import build, flat
+from ..settings.typed import Count, build, flat
 from ..settings.usage import UsageError, nearest
 from ..settings.yaml_files import load_yaml, parse_yaml
 from .references import References, read_references
 
-Count = Annotated[int, Gt(0)]
 # Options of its runs that a suite settles by itself, and where.
 SETTLED = {
     "env": "environments says where",

@@ -11,10 +11,15 @@ from fractions import Fraction
 from functools import cache
 from typing import Annotated, Any, LiteralString, Union, get_args, get_origin, get_type_hints
 
+from annotated_types import Ge, Gt
 from pydantic import BeforeValidator, ConfigDict, StrictBool, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from .usage import UsageError, nearest
+
+# What many options are.
+Count = Annotated[int, Gt(0)]
+CountOrZero = Annotated[int, Ge(0)]
 
 _COUNT = re.compile(r"([+-]?(?:\d[\d_]*(?:\.\d+)?|\.\d+)(?:e[+-]?\d{1,2})?)([kM]?)", re.IGNORECASE)
 

@@ -9,12 +9,12 @@ from annotated_types import Ge, Gt
 
 from ...settings.arguments import TrustSwitch as TrustSwitch
 from ...settings.arguments import parse
+from ...settings.typed import CountOrZero as CountOrZero
 from ...settings.typed import option_name
 from ...settings.usage import UsageError
 
 JsonSwitch = Annotated[bool, tyro.conf.arg(help="Print one JSON object.")]
 Count = Annotated[int, Ge(1)]
-CountOrZero = Annotated[int, Ge(0)]
 Counts = Annotated[tuple[int, ...], Gt(0)]
 Positive = Annotated[float, Gt(0)]
 
