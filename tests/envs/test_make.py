@@ -198,6 +198,17 @@ def test_unsupported_actions(register):
     assert "has actions of type Text;" in message(EnvSpec("Odd-v0"), TypeError)
 
 
+def test_types_that_torch_does_not_know(register):
+    """Unless a machine's long double is a double."""
+    if np.dtype(np.longdouble).itemsize == 8:
+        pytest.skip("long double is double here")
+    wide = spaces.Box(-1, 1, (2,), np.longdouble)
+    register("Wide-v0", lambda: Space(spaces.Dict(a=spaces.Discrete(2), b=wide)))
+    text = message(EnvSpec("Wide-v0"), TypeError)
+    assert f"has observations of {wide.dtype} at ['b'], which torch does not know" in text
+    assert text.endswith("give the space another dtype, for example float64")
+
+
 @pytest.mark.parametrize(
     "space",
     [

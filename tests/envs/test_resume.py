@@ -291,6 +291,16 @@ def test_vector_environments_without_a_snapshot_begin_new_episodes():
     assert not (restored.obs == obs).any()
 
 
+def test_a_snapshot_of_what_cannot_be_set_back_any_more_begins_new_episodes():
+    """Checkpoints of before hold snapshots of environments that are no longer taken for plain ones."""
+    original = BackendEnvs(VectorBackend(Counter(), seed=0))
+    obs = original.reset()
+    original.step([0, 0])
+    restored = BackendEnvs(VectorBackend(Counter(helper=object()), seed=0))
+    assert not restored.load_state_dict(stored(original.state_dict()))
+    assert restored.first.all() and not (restored.obs == obs).any()
+
+
 @pytest.mark.parametrize("backend", ["sync", "async"])
 def test_an_episode_too_long_to_be_replayed_begins_anew(backend, monkeypatch):
     """Pendulum's actions of 4 bytes, 2 copies: 128 rows are more than 512 bytes allow, so one copy is given up."""

@@ -75,9 +75,19 @@ class Spaces(gymnasium.Env):
             spaces.MultiDiscrete([[2, 3], [4, 2]]),
             "takes MultiDiscrete actions in one row, got MultiDiscrete([[2 3] [4 2]])",
         ),
+        (
+            spaces.MultiDiscrete([[2, 3], [4, 2]]),
+            None,
+            "takes MultiDiscrete observations in one row, got MultiDiscrete([[2 3] [4 2]])",
+        ),
+        (
+            spaces.Dict(a=spaces.Box(0, 1, (2,)), b=spaces.Box(0, 1, ())),
+            None,
+            "takes observations of at least one axis, got Box(0.0, 1.0, (), float32)",
+        ),
         (spaces.Discrete(4), None, None),
     ],
-    ids=["discrete", "multidiscrete", "nested", "matrix of actions", "begins at 0"],
+    ids=["discrete", "multidiscrete", "nested", "matrix of actions", "matrix", "scalar", "begins at 0"],
 )
 def test_spaces_that_it_would_read_wrongly_are_one_line(space, actions, said):
     envs = BackendEnvs(SyncBackend(lambda i: Spaces(space, actions), 1, seed=0))
