@@ -132,7 +132,8 @@ def matrix_page(cells: list[Cell]) -> str:
         lines += [f"## {task}", ""]
         if group[0].env in references:
             low, high = references[group[0].env]
-            lines += [f"Random actions get {low:g}, a good agent {high:g}.", ""]
+            usual = "" if task == group[0].env else " in the environment without arguments"
+            lines += [f"Random actions get {low:g}, a good agent {high:g}{usual}.", ""]
         lines += [*table(group), "", "```", *(cell.command for cell in ordered(group)), "```", ""]
     return "\n".join(lines).rstrip() + "\n"
 

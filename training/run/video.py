@@ -30,7 +30,7 @@ def record_video(agent: Actor, spec: EnvSpec, path: Path, copies: int = 1, gif: 
         spec: In which environment.
         path: Where to; its folder is made.
         copies: How many play, in a grid; those that have ended stand still until the last one has.
-        gif: Whether to write a small GIF, too, of the first 20 seconds.
+        gif: Whether to write a small GIF, too, of the first 20 seconds: every picture, or some of them and the last.
 
     Returns:
         The files.
@@ -39,7 +39,7 @@ def record_video(agent: Actor, spec: EnvSpec, path: Path, copies: int = 1, gif: 
 
     envs = envs_to_draw(replace(spec, num_envs=copies, render_mode="rgb_array"))
     fps = envs.frames_per_second
-    every = max(1, round(fps / GIF_FRAMES_PER_SECOND))
+    every, most = max(1, round(fps / GIF_FRAMES_PER_SECOND)), GIF_SECONDS * GIF_FRAMES_PER_SECOND
     small: list[np.ndarray] = []
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -50,8 +50,11 @@ def record_video(agent: Actor, spec: EnvSpec, path: Path, copies: int = 1, gif: 
                 frame = shrunk(grid(pictures), MAX_SIDE)
                 # yuv420p, which players expect, needs even sides.
                 film.append_data(frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2])
-                if gif and t % every == 0 and len(small) < GIF_SECONDS * GIF_FRAMES_PER_SECOND:
+                if gif and t % every == 0 and len(small) < most:
                     small.append(shrunk(frame, GIF_SIDE))
+            # How the episode ends belongs to it.
+            if gif and t % every != 0 and len(small) < most:
+                small.append(shrunk(frame, GIF_SIDE))
     except BaseException:
         path.unlink(missing_ok=True)
         raise

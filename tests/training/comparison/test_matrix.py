@@ -55,7 +55,7 @@ def test_runs_that_differ_in_seeds_are_a_cell(tmp_path, capsys):
     }
     assert "## palaestra/Recall-v0 delay=1" in text and "| agent | encoder | none | 2 frames | lstm |" in text
     assert f"{sum(cells['lstm'].scores.values()) / 2:.2f} (2) |" in text
-    assert "Random actions get 0.5, a good agent 1." in text
+    assert "Random actions get 0.5, a good agent 1 in the environment without arguments." in text
     for cell in cells.values():
         assert cell.command in text and cell.command.startswith(
             "palaestra train ppo --env palaestra/Recall-v0"

@@ -3,7 +3,16 @@ import numpy as np
 import pytest
 
 from palaestra.envs.make import EnvSpec
+from palaestra.training.run import video
 from palaestra.training.run.video import BORDER, grid, of_size, record_video, shrunk
+
+CELL = 20
+
+
+def place(frame):
+    """The bluest of the corridor's eight cells."""
+    middles = frame[10, 10 : 8 * CELL : CELL].astype(int)
+    return int(np.argmax(middles[:, 2] - middles[:, 0]))
 
 
 class Right:
@@ -48,15 +57,22 @@ def test_a_film_of_one_episode_of_each_copy(tmp_path, copies):
     frames = imageio.imread(film)
     # From cell 1 to cell 7 in six steps: seven states, and none of them twice.
     assert len(frames) == 7
-    cell = 20
-    places = [
-        int(np.argmax(frame[10, 10 : 8 * cell : cell, 2] - frame[10, 10 : 8 * cell : cell, 0].astype(int)))
-        for frame in frames
-    ]
-    assert places == [1, 2, 3, 4, 5, 6, 7]
+    assert [place(frame) for frame in frames] == [1, 2, 3, 4, 5, 6, 7]
     columns, rows = (1, 1) if copies == 1 else (1, 3)
-    assert frames.shape[1:] == (rows * (cell + BORDER) - BORDER, columns * (8 * cell + BORDER) - BORDER, 3)
+    assert frames.shape[1:] == (rows * (CELL + BORDER) - BORDER, columns * (8 * CELL + BORDER) - BORDER, 3)
     assert len(imageio.imread(picture, index=None)) == 7
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+@pytest.mark.parametrize(("seconds", "shown"), [(20, [1, 5, 7]), (0.8, [1, 5])], ids=["whole", "beginning"])
+def test_a_small_gif_ends_as_the_episode_does(seconds, shown, tmp_path, monkeypatch):
+    """Of 7 pictures, 10 a second, every fourth and the last one; of a long episode only its beginning."""
+    monkeypatch.setattr(video, "GIF_FRAMES_PER_SECOND", 2.5)
+    monkeypatch.setattr(video, "GIF_SECONDS", seconds)
+    spec = EnvSpec("palaestra/Corridor-v0", kwargs={"size": 8})
+    _, picture = record_video(Right(), spec, tmp_path / "film.mp4", gif=True)
+    frames = imageio.imread(picture, index=None)
+    assert [place(frame) for frame in frames] == shown
 
 
 def test_environments_without_pictures(tmp_path):
