@@ -3,7 +3,7 @@ import torch
 
 from palaestra.training.run import build, start
 from palaestra.training.settings.config import run_config
-from palaestra.training.settings.presets import merge
+from palaestra.training.settings.layers import merge
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -11,7 +11,8 @@ from palaestra.envs.registry import find_environment
 from palaestra.training.run.build import build_agent, env_spec, resolve
 from palaestra.training.run.collect import Collector
 from palaestra.training.settings.config import run_config
-from palaestra.training.settings.presets import find_preset, merge
+from palaestra.training.settings.layers import merge
+from palaestra.training.settings.presets import find_preset
 from palaestra.training.settings.usage import UsageError
 from palaestra.training.settings.yaml_files import load_yaml
 

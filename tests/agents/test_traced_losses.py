@@ -4,7 +4,7 @@ import pytest
 
 from palaestra.training.run.start import start_run
 from palaestra.training.settings.config import run_config
-from palaestra.training.settings.presets import merge
+from palaestra.training.settings.layers import merge
 
 SMALL = {
     "steps": 300,

@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .training.settings.config import BLOCKS, RunConfig, run_config
-from .training.settings.presets import find_preset, merge, nested
-from .training.settings.train_options import for_components, options_not_taken, read_given
+from .training.settings.config import BLOCKS, RunConfig, names_of, run_config
+from .training.settings.layers import merge_options, nested
+from .training.settings.presets import find_preset
+from .training.settings.train_options import check_written_for, options_not_taken, read_given
 from .training.settings.trust import check_names
 from .training.settings.typed import checked_value
 from .training.settings.usage import UsageError, nearest
@@ -56,18 +57,13 @@ def config_of(
     env = str(values.get("env") or file.get("env") or "")
     if not env:
         raise UsageError("which environment? give env, for example env='CartPole-v1'")
-    names: dict[str, str] = {
-        block: values[block]["name"] for block in BLOCKS if values.get(block, {}).get("name")
-    }
-    preset = for_components(find_preset(agent, preset_env or env), names)
-    file = for_components(file, names)
+    preset = find_preset(agent, preset_env or env)
     if config is not None:
-        check_names(merge(file, values), "config" if isinstance(config, Mapping) else str(config))
+        where = "config" if isinstance(config, Mapping) else str(config)
+        check_names(merge_options(file, values), where)
         # Checked alone, so that a mistake is reported with the place where it stands.
-        run_config(
-            merge(preset, file, {"env": env}), "config: " if isinstance(config, Mapping) else f"{config}: "
-        )
-    return run_config(merge(preset, file, values, {"env": env}), "--")
+        run_config(merge_options(preset, file, names_of(values), {"env": env}), f"{where}: ")
+    return run_config(merge_options(preset, file, values, {"env": env}), "--")
 
 
 def read_file(agent: str, config: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
@@ -75,7 +71,9 @@ def read_file(agent: str, config: str | Path | Mapping[str, Any] | None) -> dict
     if config is None:
         return {}
     if isinstance(config, Mapping):
-        return nested({str(name): plain_value(value) for name, value in config.items()})
+        given = nested({str(name): plain_value(value) for name, value in config.items()})
+        check_written_for(agent, given, "config: ")
+        return given
     return read_given(agent, str(config))
 
 

@@ -11,7 +11,8 @@ from ..run.build import build_agent, env_spec
 from ..run.collect import Collector
 from ..settings.components import component_names, find_component
 from ..settings.config import RunConfig, run_config
-from ..settings.presets import find_preset, merge
+from ..settings.layers import merge_options
+from ..settings.presets import find_preset
 
 COPIES = 2
 STEPS = 3
@@ -48,7 +49,7 @@ def default_config(agent: str, spec: EnvSpec) -> RunConfig:
         "device": "cpu",
         "compile": "off",
     }
-    return run_config(merge(find_preset(agent, spec.id), asked))
+    return run_config(merge_options(find_preset(agent, spec.id), asked))
 
 
 def try_agent(config: RunConfig) -> str | None:

@@ -22,9 +22,10 @@ from ..settings.config import (
     to_dict,
 )
 from ..settings.default_encoder import default_encoder
-from ..settings.presets import find_preset, merge
+from ..settings.layers import merge_options
+from ..settings.presets import find_preset
 from ..settings.providers import provider_of
-from ..settings.train_options import assignment_words, for_components
+from ..settings.train_options import assignment_words
 from ..settings.typed import flat
 from ..settings.usage import UsageError, typed_command
 from ..tracking.progress import say
@@ -98,7 +99,7 @@ def command_of(config: RunConfig) -> list[str]:
         if named.get(block) != getattr(config, block):
             words += [f"--{block}", getattr(config, block)]
     chosen: dict[str, str] = {block: getattr(config, block) for block in BLOCKS}
-    defaults = plain_config(merge(for_components(preset, chosen), {"env": config.env}))
+    defaults = plain_config(merge_options(preset, chosen, {"env": config.env}))
     asked, found = (flat(to_dict(each)) for each in (defaults, config))
     for name, value in found.items():
         if name.endswith(".name") or name in ("env", *LEFT_OUT) or name.partition(".")[0] == "env_kwargs":

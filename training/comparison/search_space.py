@@ -12,7 +12,8 @@ from annotated_types import MinLen
 
 from ...envs.registry import find_environment
 from ..settings.config import BLOCKS, RunConfig, run_config
-from ..settings.presets import find_preset, merge, nested
+from ..settings.layers import merge_options, nested
+from ..settings.presets import find_preset
 from ..settings.trust import check_names
 from ..settings.typed import Count, build, checked_value
 from ..settings.usage import as_usage_errors
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 # Options of its runs that a sweep settles by itself, and where.
 SETTLED = {
+    "agent": "the sweep's own agent is that of all trials",
     "env": "the sweep's own env is that of all trials",
     "steps": "the sweep's own steps are those of all trials",
     "seed": "trials have seeds from 0 on; give seeds, how many",
@@ -116,20 +118,20 @@ def read_space(path: Path) -> tuple[Space, dict[str, SearchedOption]]:
     ranges: dict[str, Range] = {
         name: build(Range, values, where, f"space.{name}.") for name, values in space.space.items()
     }
-    chosen = nested({name: each.example for name, each in ranges.items()})
+    examples = {name: each.example for name, each in ranges.items()}
     for name, each in ranges.items():
         for choice in each.choices:
             check_names(nested({name: choice}), path)
     check_not_settled(ranges, SETTLED, f"{where}space.")
     check_not_settled(space.options, SETTLED, f"{where}options.")
-    values = trial_values(space, chosen)
+    values = trial_values(space, nested(examples))
     check_names(values, path)
     config = run_config(values, where)
     searched = {}
     for name, each in ranges.items():
         if name in BLOCKS:
-            for choice in each.choices:
-                run_config(trial_values(space, {name: choice}), where)
+            for choice in each.choices:  # with what else is searched, which each of them must take
+                run_config(trial_values(space, nested(examples | {name: choice})), where)
         elif (annotation := option_type(config, name)) is not None:
             for value in each.choices or each.ends:
                 checked_value(annotation, value, f"{where}space.{name}")
@@ -177,4 +179,4 @@ def plain_types(annotation: Any) -> Iterator[Any]:
 def trial_values(space: Space, chosen: dict[str, Any]) -> dict[str, Any]:
     """A trial's options in the layout of a run's config."""
     fixed = {"agent": {"name": space.agent}, "env": space.env, "steps": space.steps}
-    return merge(find_preset(space.agent, space.env), {"threads": 1}, space.options, chosen, fixed)
+    return merge_options(find_preset(space.agent, space.env), {"threads": 1}, space.options, chosen, fixed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +13,9 @@ from annotated_types import Ge, MinLen
 
 from ..settings.components import find_component
 from ..settings.config import CHOSEN, TELLING, RunConfig, run_config, to_dict
-from ..settings.presets import find_preset, merge, read_config
+from ..settings.layers import merge_options
+from ..settings.presets import find_preset
+from ..settings.train_options import read_given
 from ..settings.trust import check_names
 from ..settings.typed import Count, build, flat
 from ..settings.usage import UsageError, nearest
@@ -22,6 +24,7 @@ from .references import References, read_references
 
 # Options of its runs that a suite settles by itself, and where.
 SETTLED = {
+    "agent": "a contestant's agent stands beside its options",
     "env": "environments says where",
     "steps": "environments says how many",
     "seed": "seeds says which",
@@ -240,21 +243,26 @@ def requested_config(run: PlannedRun) -> RunConfig:
     contestant = run.contestant
     check_names({"agent": contestant.agent, "env": run.env}, run.source)
     find_component("agent", contestant.agent)
-    given = read_config(contestant.agent, contestant.config) if contestant.config else {}
+    given = read_given(contestant.agent, contestant.config) if contestant.config else {}
     preset = find_preset(contestant.agent, run.env)
     named = {"agent": {"name": contestant.agent}, "env": run.env, "steps": run.steps, "seed": run.seed}
     # One thread each: runs share the machine, and results do not depend on how many there are at once.
     settled = {"threads": 1, "track": "none"}
-    layers = merge(preset, given, settled, contestant.options, named)
+    layers = merge_options(preset, given, settled, contestant.options, named)
     check_names(layers, run.source)
     return run_config(layers, f"{contestant.label} on {run.env}: ")
 
 
-def check_not_settled(options: Iterable[str], settled: Mapping[str, str], where: str) -> None:
-    """Raise `UsageError` where an option is given that would have no effect, since `settled` says it already."""
-    for name in options:
-        if name in settled:
-            raise UsageError(f"{where}{name}: {settled[name]}")
+def check_not_settled(options: Mapping[str, Any], settled: Mapping[str, str], where: str) -> None:
+    """Raise `UsageError` where an option is given that would have no effect, since `settled` says it already.
+
+    An agent may have options, but no other name.
+    """
+    for name, value in options.items():
+        if name == "agent" and isinstance(value, dict) and "name" not in value:
+            continue
+        if name.removesuffix(".name") in settled:
+            raise UsageError(f"{where}{name}: {settled[name.removesuffix('.name')]}")
 
 
 def differences(run: PlannedRun, config: RunConfig, existing: RunConfig) -> list[str]:

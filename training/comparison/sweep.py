@@ -15,7 +15,7 @@ from ..run.listing import describe_run, evaluations
 from ..run.signals import StoppedError, handled_signals
 from ..run.storage.lock import only_mine
 from ..settings.config import RunConfig, load_plain_config
-from ..settings.presets import nested
+from ..settings.layers import nested
 from ..settings.trust import trusts_everything
 from ..settings.usage import UsageError, typed_command
 from ..settings.yaml_files import dump_yaml, save_yaml

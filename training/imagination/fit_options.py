@@ -10,7 +10,7 @@ import tyro
 
 from ..settings.arguments import TrustSwitch, option_value, option_words, parse
 from ..settings.components import find_component
-from ..settings.presets import merge
+from ..settings.layers import merge_options
 from ..settings.train_options import field_docs, parse_assignments
 from ..settings.trust import check_names
 from ..settings.typed import shallow_dict
@@ -33,8 +33,10 @@ def read_fit_options(arguments: list[str]) -> tuple[WorldModelConfig, Path]:
         if name := option_value(arguments, block):
             named[block] = {"name": name}
     if config_file:
-        check_names(merge(given, named), config_file)
-    default = world_model_config(merge(given, named), f"{config_file}: " if config_file else "")
+        check_names(merge_options(given, named, blocks=PARTS), config_file)
+    default = world_model_config(
+        merge_options(given, named, blocks=PARTS), f"{config_file}: " if config_file else ""
+    )
     components = [find_component(kind, getattr(default, kind)) for kind in PARTS.values()]
     parsed = shallow_dict(
         parse(_options_class(config_class(*components), default), arguments, "world-model fit")

@@ -174,10 +174,10 @@ def _default(item: dataclasses.Field) -> dict[str, Any]:
     return {} if item.default is dataclasses.MISSING else {"default": item.default}
 
 
-def names_of(values: dict[str, Any]) -> dict[str, str]:
+def names_of(values: dict[str, Any], blocks: Iterable[str] = BLOCKS) -> dict[str, str]:
     """Return the names of blocks in a mapping, in `agent: {name: ...}` or as `agent: ...`."""
     names: dict[str, str] = {}
-    for block in BLOCKS:
+    for block in blocks:
         value = values.get(block)
         name = value.get("name") if isinstance(value, dict) else value
         if name is not None:

@@ -1,4 +1,4 @@
-"""Options that ship with the package, and how layers of options are merged."""
+"""Options that ship with the package."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from .layers import nested
 from .providers import provider_of
 from .usage import UsageError, nearest
 from .yaml_files import load_yaml, parse_yaml
@@ -48,24 +49,3 @@ def _read_preset(path: str) -> dict[str, Any] | None:
         return None  # no path of ours, and none that leads out of our folder
     entry = files("palaestra.configs").joinpath(path)
     return parse_yaml(entry.read_text(encoding="utf-8"), f"configs/{path}") if entry.is_file() else None
-
-
-def merge(*layers: dict[str, Any]) -> dict[str, Any]:
-    """Merge nested mappings; later ones win."""
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-            merged[key] = merge(merged[key], value) if both else value
-    return merged
-
-
-def nested(values: dict[str, Any]) -> dict[str, Any]:
-    """`{"agent.learning-rate": 1}`, named as on the command line, as `{"agent": {"learning_rate": 1}}`."""
-    layers = []
-    for name, value in values.items():
-        first, *parts = name.replace("-", "_").split(".") if isinstance(name, str) else [name]
-        for part in reversed(parts):
-            value = {part: value}
-        layers.append({first: value})
-    return merge(*layers)

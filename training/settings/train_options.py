@@ -16,8 +16,9 @@ from .absolute_names import absolute_component
 from .arguments import TrustSwitch, gathered, option_value, option_words, parse
 from .components import find_component
 from .config import BLOCKS, USUAL, RunConfig, names_of, run_config, run_config_class, to_dict
+from .layers import merge_options
 from .own_loop import OwnLoopOptions
-from .presets import find_preset, merge, read_config
+from .presets import find_preset, read_config
 from .trust import check_names
 from .typed import shallow_dict
 from .usage import UsageError, nearest
@@ -52,20 +53,19 @@ def read_train_options(agent: str, arguments: list[str]) -> tuple[RunConfig, Pat
         raise UsageError("which environment? give --env, for example --env CartPole-v1")
     env = absolute_name(str(env or "CartPole-v1"))
 
-    names = {"agent": agent}
-    names |= {
+    named: dict[str, Any] = {"agent": agent} | {
         block: absolute_component(block, name)
         for block in ("encoder", *USUAL)
         if (name := option_value(arguments, block))
     }
-    preset = for_components(find_preset(agent, env), names)
-    given = for_components(given, names)
     if config_file:
-        check_names(given, config_file)
+        check_names(merge_options(given, named), config_file)
     # Checked one by one, so that a mistake is reported with the place where it stands.
-    run_config(merge(preset, {"env": env}), f"preset {agent}/{env}: ")
+    preset = find_preset(agent, env)
+    run_config(merge_options(preset, named, {"env": env}), f"preset {agent}/{env}: ")
     default = run_config(
-        merge(preset, given, observation_options(env, arguments)), f"{config_file}: " if config_file else ""
+        merge_options(preset, given, named, observation_options(env, arguments)),
+        f"{config_file}: " if config_file else "",
     )
 
     components = [find_component(kind, getattr(default, kind)) for kind in BLOCKS]
@@ -90,12 +90,15 @@ def read_given(agent: str, config_file: str) -> dict[str, Any]:
         UsageError: it is nothing that can be read, or written for another agent.
     """
     given = read_config(agent, config_file)
+    check_written_for(agent, given, f"--config {config_file}: ")
+    return given
+
+
+def check_written_for(agent: str, given: dict[str, Any], where: str) -> None:
+    """Raise `UsageError` where options name another agent."""
     written = names_of(given).get("agent", agent)
     if written != agent:
-        raise UsageError(
-            f"--config {config_file}: written for agent {written}, not for {agent}; take its agent block out"
-        )
-    return given
+        raise UsageError(f"{where}written for agent {written}, not for {agent}; take its agent block out")
 
 
 def options_not_taken(agent: str) -> frozenset[str]:
@@ -119,17 +122,6 @@ def observation_options(env: str, arguments: list[str]) -> dict[str, Any]:
             raise UsageError(f"--backend: unknown choice {backend!r}; {known}")
         options["backend"] = backend
     return options
-
-
-def for_components(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """Give every block its component's name; options that were written for another component fall away."""
-    written = names_of(values)
-    merged = dict(values)
-    for block, name in names.items():
-        given = values.get(block)
-        options = given if isinstance(given, dict) and written.get(block, name) == name else {}
-        merged[block] = {**options, "name": name}
-    return merged
 
 
 def _options_class(config_class: type[Any], default: RunConfig, hidden: frozenset[str]) -> type[Any]:

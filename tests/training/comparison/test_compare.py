@@ -222,6 +222,14 @@ def test_a_part_of_a_suite_has_some_of_its_agents_by_what_they_are_called(tmp_pa
             "matches[0].agents[0].options.steps: environments says how many",
         ),
         (
+            "matches: [{agents: [{agent: ppo, options: {agent: dqn}}], environments: {A: 1}}]",
+            "matches[0].agents[0].options.agent: a contestant's agent stands beside its options",
+        ),
+        (
+            "matches: [{agents: [{agent: ppo, options: {agent: {name: dqn}}}], environments: {A: 1}}]",
+            "matches[0].agents[0].options.agent: a contestant's agent stands beside its options",
+        ),
+        (
             "references: {A: [0, .nan]}\nmatches: [{agents: [ppo], environments: {A: 1}}]",
             "references.A: must be [return of random actions, return of a good agent], got [0, nan]",
         ),

@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from palaestra.training.cli.main import run as palaestra
-from palaestra.training.comparison.search_space import read_space
+from palaestra.training.comparison.search_space import read_space, trial_values
 from palaestra.training.comparison.sweep import Sweep, planned_step
-from palaestra.training.settings.config import load_config
-from palaestra.training.settings.presets import nested
+from palaestra.training.settings.config import load_config, run_config
+from palaestra.training.settings.layers import nested
 from palaestra.training.settings.usage import UsageError
 
 pytest.importorskip("optuna")
@@ -85,6 +85,35 @@ def test_what_is_wrong_with_a_space_is_one_line(wrong, message, space):
     space.write_text(SPACE.replace(wrong, right.get(wrong, "step")))
     with pytest.raises(UsageError, match=re.escape(message)):
         read_space(space)
+
+
+@pytest.mark.parametrize("name", ["agent", "agent.name"])
+def test_another_agent_is_another_sweep(name, space):
+    space.write_text(SPACE + f"  {name}: {{choices: [ppo, reinforce]}}\n")
+    with pytest.raises(UsageError, match=rf"space\.{name}: the sweep's own agent is that of all trials"):
+        read_space(space)
+
+
+def test_components_are_searched_with_their_options(tmp_path):
+    """In an environment whose preset has a memory, too."""
+    file = tmp_path / "space.yaml"
+    text = (
+        "agent: ppo\nenv: palaestra/RepeatPrevious-v0\nsteps: 100\nspace:\n  memory: {choices: [gru, lstm]}\n"
+    )
+    file.write_text(text + "  memory.hidden: {choices: [8, 24]}\n")
+    space, searched = read_space(file)
+    assert list(searched) == ["memory", "memory.hidden"]
+    for name, hidden in (("gru", 8), ("lstm", 24)):
+        config = run_config(trial_values(space, nested({"memory": name, "memory.hidden": hidden})))
+        assert (config.memory, config.memory_config.hidden) == (name, hidden)
+    file.write_text(text + "options: {memory: {hidden: 16}}\n")
+    space, _ = read_space(file)
+    config = run_config(trial_values(space, {"memory": "lstm"}))
+    assert (config.memory, config.memory_config.hidden) == ("lstm", 16)
+    # What one of the choices does not take is said before the first trial.
+    file.write_text(text.replace("gru,", "none,") + "  memory.hidden: {choices: [8, 24]}\n")
+    with pytest.raises(UsageError, match=r"memory\.hidden: unknown key"):
+        read_space(file)
 
 
 def test_an_unknown_environment_and_a_logarithm_of_nothing_are_refused(space):

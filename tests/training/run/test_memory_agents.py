@@ -10,7 +10,7 @@ from palaestra.training.run.build import build_agent, env_spec, evaluation_spec
 from palaestra.training.run.collect import Collector
 from palaestra.training.run.evaluate import evaluate
 from palaestra.training.settings.config import run_config
-from palaestra.training.settings.presets import merge
+from palaestra.training.settings.layers import merge
 
 REPLAY = {"learning_starts": 40, "batch_size": 16, "train_every": 8, "sequence_length": 8, "burn_in": 2}
 AGENTS = {

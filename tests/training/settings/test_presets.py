@@ -1,13 +1,7 @@
 import pytest
 
-from palaestra.training.settings.presets import find_preset, merge, read_config
+from palaestra.training.settings.presets import find_preset, read_config
 from palaestra.training.settings.usage import UsageError
-
-
-def test_merge_goes_deep_and_leaves_its_arguments_alone():
-    low, high = {"a": {"x": 1, "y": 2}, "b": 1, "c": {"z": 1}}, {"a": {"y": 3}, "b": {"n": 1}, "c": 2}
-    assert merge(low, high) == {"a": {"x": 1, "y": 3}, "b": {"n": 1}, "c": 2}
-    assert low["a"] == {"x": 1, "y": 2} and high["a"] == {"y": 3}
 
 
 def test_presets_are_found_by_agent_and_environment():
