@@ -17,6 +17,7 @@ from .metrics_file import read_metrics
 from .progress import say
 from .tracker import Tracker, first_line
 from .wandb_login import wandb_login, wandb_mode
+from .wandb_sent import SentRows
 
 # Seconds that W&B may take to answer at the start, and to upload what is left at the end; and how much longer before
 # its process is killed.
@@ -29,9 +30,9 @@ SHARE = 0.01
 class WandbTracker(Tracker):
     """Mirrors the metrics file to a Weights & Biases run.
 
-    The run folder holds the W&B run's id (`wandb_id.txt`) and what was sent (`wandb_sent.txt`: the last row's
-    step, and which of that step's rows it is). Rows up to there are never sent again; later ones of the file,
-    from a session without W&B, are sent first. So a resumed run neither doubles nor lacks points.
+    The run folder holds the W&B run's id (`wandb_id.txt`) and what it has (`wandb_sent.txt`). Rows up to there are
+    never sent again; later ones of the file, from a session without W&B or one that was killed, are sent first. So a
+    resumed run neither doubles nor lacks points.
     """
 
     def __init__(self, run_dir: Path, *, env: str, agent: str, seed: int, config: dict[str, Any]):
@@ -55,10 +56,10 @@ class WandbTracker(Tracker):
             id=id_file.read_text().strip(),
             resume="allow" if resumed else None,
         )
-        self._sent_file = run_dir / "wandb_sent.txt"
-        self._sent_file.touch()
-        step, nth = self._sent_file.read_text().split() or ("-1", "0")
-        self._sent = (int(step), int(nth))
+        # Nothing is sent while W&B is disabled.
+        self._sent = None if self._run.disabled else SentRows(run_dir)
+        if self._sent is not None:
+            self._sent.begin(Path(self._run.dir).parent)
         self._row = (-1, 0)
         self._waiting: deque[tuple[dict[str, float], tuple[int, int]]] = deque()
         self._spent, self._opened = 0.0, time.perf_counter()
@@ -70,17 +71,16 @@ class WandbTracker(Tracker):
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Send a row, unless it was sent before the run was resumed; later, if sending has taken too long so far."""
         self._row = (step, self._row[1] + 1 if step == self._row[0] else 1)
-        if self._row > self._sent:
+        if self._sent is not None and self._row > self._sent.last:
             self._waiting.append((metrics, self._row))
         self._send(lambda: self._spent <= SHARE * (time.perf_counter() - self._opened))
 
     def _send(self, may: Callable[[], bool]) -> None:
-        while self._waiting and may():
+        while self._sent is not None and self._waiting and may():
             began = time.perf_counter()
-            metrics, self._sent = self._waiting.popleft()
-            self._run.log({**metrics, "step": self._sent[0]})
-            with self._sent_file.open("r+b") as file:  # never empty, should a kill come now
-                file.write(b"%15d %5d\n" % self._sent)
+            metrics, row = self._waiting.popleft()
+            self._run.log({**metrics, "step": row[0]})
+            self._sent.advance(row)
             self._spent += time.perf_counter() - began
 
     def video(self, path: Path, name: str, step: int) -> None:
@@ -114,6 +114,8 @@ class WandbTracker(Tracker):
         """Send and upload what is left, for half a minute at most; all of it stays on disk for `wandb sync`."""
         self._send(lambda: True)
         finish_wandb(self._run, exit_code)
+        if self._sent is not None:
+            self._sent.end()
 
 
 def start_wandb(**arguments: Any) -> Any:

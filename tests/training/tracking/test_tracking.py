@@ -324,6 +324,12 @@ def test_wandb_can_be_disabled(run_dir, wandb, monkeypatch, capsys):
     tracker.close()
     assert len(read_metrics(run_dir)) == 3 and not (run_dir / "wandb").exists()
     assert capsys.readouterr().err == ""
+    # W&B has none of it, so a session that is not disabled sends it.
+    wandb.teardown()
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    open_tracker(run_dir, "wandb", **RUN, resume_step=3).close()
+    (run,) = read_runs(run_dir)
+    assert points(run) == [(0, 0.0), (1, 1.5), (2, 3.0)]
 
 
 @pytest.fixture
