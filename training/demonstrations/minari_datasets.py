@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import shutil
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -16,8 +17,11 @@ from ...networks.tree import tree_map
 from ...world_models.datasets import EpisodeDataset, RecordedEpisode
 from ..settings.usage import UsageError, nearest
 from ..tracking.progress import say
+from ..tracking.tracker import first_line
 
 PREFIX = "minari:"
+# Gymnasium's word for episodes without a limit, as an argument; in a spec that is None.
+NO_LIMIT = -1
 
 
 def check_minari(what: str) -> None:
@@ -104,6 +108,7 @@ def write_minari(
     """
     import minari
     from minari.data_collector import EpisodeBuffer
+    from minari.storage import get_dataset_path
 
     buffers = []
     for episode in episodes.episodes:
@@ -121,22 +126,27 @@ def write_minari(
     with warnings.catch_warnings():
         # That no author is named, which is the user's to say.
         warnings.simplefilter("ignore")
-        minari.create_dataset_from_buffers(
-            name,
-            buffers,
-            env=env_spec,
-            action_space=action_space,
-            observation_space=observation_space,
-            algorithm_name=agent,
-            description=description,
-            jpeg_encoding=False,
-        )
+        try:
+            minari.create_dataset_from_buffers(
+                name,
+                buffers,
+                env=env_spec,
+                action_space=action_space,
+                observation_space=observation_space,
+                algorithm_name=agent,
+                description=description,
+                jpeg_encoding=False,
+            )
+        except Exception as error:
+            # What is left of it would take the name, and not be read.
+            shutil.rmtree(get_dataset_path(name), ignore_errors=True)
+            raise UsageError(f"--minari {name}: {first_line(error)}") from error
 
 
 def with_arguments(spec: EnvSpec, arguments: dict[str, Any]) -> EnvSpec:
     """A copy of a spec whose environment is made with these arguments."""
     own = copy.deepcopy(spec)
-    limit = arguments.get("max_episode_steps")
+    limit = arguments.get("max_episode_steps") or own.max_episode_steps
     own.kwargs |= {key: value for key, value in arguments.items() if key != "max_episode_steps"}
-    own.max_episode_steps = limit or own.max_episode_steps
+    own.max_episode_steps = None if limit == NO_LIMIT else limit
     return own

@@ -104,7 +104,10 @@ def spaces_of(run: LoadedRun) -> dict[str, str]:
 
 
 def plain_spec(config: RunConfig, observation_space: spaces.Space) -> RegisteredSpec | None:
-    """How Gymnasium alone makes the environment, or None where it would have other observations."""
+    """How Gymnasium alone makes the environment, or None where it would have other observations.
+
+    None also where a spec cannot be written down, since the environment is made by a function.
+    """
     if (
         config.env_options.wrappers
         or config.frame_stack > 1
@@ -113,6 +116,10 @@ def plain_spec(config: RunConfig, observation_space: spaces.Space) -> Registered
     ):
         return None
     found = with_arguments(find_environment(config.env), dict(config.env_kwargs))
+    try:
+        found.to_json()
+    except (ValueError, TypeError):
+        return None
     plain = EnvSpec(config.env, 1, seed=0, kwargs=dict(config.env_kwargs), backend="sync")
     with closing(make_envs(plain)) as envs:
         return found if envs.observation_space == observation_space else None

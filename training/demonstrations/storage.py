@@ -13,6 +13,8 @@ import numpy as np
 from gymnasium import spaces
 
 from ...envs.actions import ActionError, action_clipper
+from ...envs.wrappers.previous import action_encoder
+from ...networks.masks import ActionMask, mask_space
 from ...networks.tree import UnfitValueError, cast, copy_in_order, tree_leaves, tree_like, tree_map
 from ...networks.vectors import leaf_observations, leaf_spaces
 from ...world_models.datasets import EpisodeDataset, RecordedEpisode, single_precision
@@ -80,7 +82,8 @@ def fitted(
     """An episode as an agent for these spaces would have seen it.
 
     Raises:
-        UsageError: its observations or actions are others, its arrays have not the same length, or it holds NaN.
+        UsageError: its observations or actions are others, its arrays have not the same length, it holds NaN, or an
+            action that its mask forbids.
     """
     length = len(episode.reward)
     if length == 0:
@@ -99,7 +102,24 @@ def fitted(
     numbers = [*tree_leaves(obs), episode.reward]
     if not all(np.isfinite(leaf).all() for leaf in numbers if leaf.dtype.kind == "f"):
         raise UsageError(f"{where}: it holds NaN or infinity")
+    _check_allowed(obs, action, observation_space, action_space, where)
     return episode._replace(obs=obs, action=action)
+
+
+def _check_allowed(
+    obs: Any, action: Any, observation_space: spaces.Space, action_space: spaces.Space, where: str
+) -> None:
+    """Raise `UsageError` where an action was forbidden: an agent would never choose it, and not learn it either."""
+    mask = mask_space(observation_space)
+    allowed = None if mask is None else ActionMask(mask, action_space)(obs)
+    if allowed is None:
+        return
+    taken = action_encoder(action_space)(action) != 0
+    forbidden = (taken & ~allowed[: len(taken)]).any(1)
+    if forbidden.any():
+        step = int(forbidden.argmax())
+        shown = tree_map(lambda leaf: leaf[step].tolist(), action)
+        raise UsageError(f"{where}: action {shown} of step {step} is forbidden by its action_mask")
 
 
 def _typed(leaf: np.ndarray, space: spaces.Space) -> np.ndarray:

@@ -20,11 +20,11 @@ BATCH = "the first axis of every input and output, of any length: copies of the 
 MEANINGS = {
     "observation": "what the environment gives, in its type; an input with a key takes that part of the observation",
     "action_mask": "1 where an action is allowed now, 0 where it is not; as the environment gives it",
+    "previous_reward": "the reward of the last step, one number for each copy; 0 where first is true",
     "first": "true where the observation opens an episode: there the states are begun anew by the policy itself",
     "state": "initial_state in the first call, then the output of the last call whose input has this name",
     "action": "what the environment executes, in its units, type and bounds; parts with a key make up a dict or tuple",
 }
-PREVIOUS = "previous_reward is the reward of the last step, one number for each copy; 0 where first is true"
 POSITIONS = "inputs are positional, in this order; outputs are a tuple, in this order"
 NOT_NUMBERS = "observations must be finite: what is chosen for NaN differs from runtime to runtime"
 
@@ -35,8 +35,6 @@ def contract(
     """What stands in policy.json."""
     roles = {port.role for port in (*policy.inputs, *policy.outputs)}
     notes = [MEANINGS[role] for role in MEANINGS if role in roles]
-    if policy.observed.shows_previous:
-        notes.append(PREVIOUS)
     notes += [NOT_NUMBERS] if format == "onnx" else [NOT_NUMBERS, POSITIONS]
     if policy.choice.sampled:
         notes.append("actions are sampled by random operations inside, which nothing has seeded")

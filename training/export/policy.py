@@ -26,7 +26,7 @@ class Port:
 
     name: str
     role: str
-    """observation, state, first, action_mask or action."""
+    """observation, state, first, action_mask, previous_reward or action."""
     shape: tuple[int, ...]
     """Of one copy: batches have one more axis in front."""
     dtype: np.dtype
@@ -75,7 +75,7 @@ class ExportedPolicy(nn.Module):
             for path, leaf in zip(leaf_paths(raw), leaf_spaces(raw), strict=True)
         ]
         if self.observed.shows_previous:
-            inputs.append(Port(REWARD, "observation", (1,), np.dtype(np.float32), REWARD))
+            inputs.append(Port(REWARD, REWARD, (1,), np.dtype(np.float32)))
         if self.carried:
             inputs.append(Port("first", "first", (), np.dtype(bool)))
         inputs += [Port(name, "state", shape, dtype) for name, shape, dtype in self.carried]

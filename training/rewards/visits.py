@@ -76,10 +76,10 @@ def leaf_hash(
     """
     if not isinstance(space, VECTOR_SPACES):
         raise TypeError(f"observations {' '.join(str(space).split())} cannot be counted")
-    if hash == "simhash" or (hash == "auto" and is_picture(space)):
-        projection = named_generator(seed, "simhash").standard_normal(
-            (int(np.prod(space.shape or (1,))), bits)
-        )
+    size = int(np.prod(space.shape or ()))
+    # Less their mean, one number is always 0 and two differ in their sign alone.
+    if size > 2 and (hash == "simhash" or (hash == "auto" and is_picture(space))):
+        projection = named_generator(seed, "simhash").standard_normal((size, bits))
         matrix = projection.astype(np.float32)
         return lambda obs: simhash(obs, matrix)
     if np.issubdtype(space.dtype, np.floating):

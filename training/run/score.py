@@ -13,7 +13,9 @@ from typing import Any
 
 from ...envs.make import make_envs
 from ...envs.vector import Episode
-from ..settings.usage import UsageError, as_usage_errors, typed_command
+from ..settings.config import load_config, to_dict
+from ..settings.trust import command_for
+from ..settings.usage import UsageError, as_usage_errors
 from .build import evaluation_spec
 from .evaluate import evaluate, play
 from .loaded import load_run
@@ -45,7 +47,7 @@ def evaluate_run(
     report |= evaluation.summary() | {"steps_trained": run.step}
     if video is not None:
         with as_usage_errors():
-            files = film_run(run.agent, run.step, spec, video, video_copies, gif)
+            files = film_run(run.agent, run.step, spec, video, video_copies, gif, explore)
         report |= {"video": str(files[0])} | ({"gif": str(files[1])} if gif else {})
     return report
 
@@ -63,7 +65,8 @@ def watch_run(
     Raises:
         UsageError: there is no window to be had here, or the environment has none.
     """
-    check_display(run_dir)
+    instead = command_for(to_dict(load_config(run_dir)), "evaluate", run_dir, "--video", "videos")
+    check_display(instead)
     run = load_run(run_dir, device=device)
     spec = evaluation_spec(run.config, seed)
     # Pools and native vector environments have no windows: copies of their own kind have.
@@ -72,17 +75,14 @@ def watch_run(
         if envs.observation_space != run.observation_space:
             raise UsageError(
                 f"{run.config.env} shows something else in a window than what {run_dir} was trained on; film it: "
-                + typed_command("evaluate", run_dir, "--video", "videos")
+                + instead
             )
         play(run.agent, envs, [episodes], explore=explore, ended=ended, quiet=math.inf)
 
 
-def check_display(run_dir: Path) -> None:
-    """Raise `UsageError` where no window can be opened, as over SSH."""
+def check_display(instead: str) -> None:
+    """Raise `UsageError` where no window can be opened, as over SSH; it says what to type instead."""
     on_x11 = sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
     # A driver of SDL's that the user names may draw to anything.
     if on_x11 and "SDL_VIDEODRIVER" not in os.environ:
-        raise UsageError(
-            "there is no display here to open a window on; film instead: "
-            + typed_command("evaluate", run_dir, "--video", "videos")
-        )
+        raise UsageError(f"there is no display here to open a window on; film instead: {instead}")

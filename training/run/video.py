@@ -22,15 +22,18 @@ BORDER = 4
 GIF_SIDE, GIF_FRAMES_PER_SECOND, GIF_SECONDS = 320, 15, 20
 
 
-def record_video(agent: Actor, spec: EnvSpec, path: Path, copies: int = 1, gif: bool = False) -> list[Path]:
+def record_video(
+    agent: Actor, spec: EnvSpec, path: Path, copies: int = 1, gif: bool = False, explore: bool = False
+) -> list[Path]:
     """Write one episode of each of `copies` to an mp4 file, and beside it a GIF if asked for.
 
     Args:
-        agent: Who plays; its best actions.
+        agent: Who plays.
         spec: In which environment.
         path: Where to; its folder is made.
         copies: How many play, in a grid; those that have ended stand still until the last one has.
         gif: Whether to write a small GIF, too, of the first 20 seconds: every picture, or some of them and the last.
+        explore: Whether it acts as in training; by default it takes its best actions.
 
     Returns:
         The files.
@@ -39,14 +42,15 @@ def record_video(agent: Actor, spec: EnvSpec, path: Path, copies: int = 1, gif: 
 
     envs = envs_to_draw(replace(spec, num_envs=copies, render_mode="rgb_array"))
     fps = envs.frames_per_second
-    every, most = max(1, round(fps / GIF_FRAMES_PER_SECOND)), GIF_SECONDS * GIF_FRAMES_PER_SECOND
+    every = max(1, round(fps / GIF_FRAMES_PER_SECOND))
+    most = max(1, round(GIF_SECONDS * fps / every))
     small: list[np.ndarray] = []
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         # Written as they come: an episode may be too long to be held.
         writer: Any = imageio.get_writer(path, fps=fps, codec="libx264", macro_block_size=2)
         with writer as film:
-            for t, pictures in enumerate(play_and_draw(agent, envs)):
+            for t, pictures in enumerate(play_and_draw(agent, envs, explore)):
                 frame = shrunk(grid(pictures), MAX_SIDE)
                 # yuv420p, which players expect, needs even sides.
                 film.append_data(frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2])
@@ -68,10 +72,16 @@ def record_video(agent: Actor, spec: EnvSpec, path: Path, copies: int = 1, gif: 
 
 
 def film_run(
-    agent: Actor, step: int, spec: EnvSpec, folder: Path, copies: int = 1, gif: bool = False
+    agent: Actor,
+    step: int,
+    spec: EnvSpec,
+    folder: Path,
+    copies: int = 1,
+    gif: bool = False,
+    explore: bool = False,
 ) -> list[Path]:
     """Film an episode of what was learned in `step` steps; returns the files, named by them."""
-    return record_video(agent, spec, folder / f"step-{step:09d}.mp4", copies, gif)
+    return record_video(agent, spec, folder / f"step-{step:09d}.mp4", copies, gif, explore)
 
 
 def check_video(spec: EnvSpec) -> None:
@@ -106,7 +116,7 @@ def envs_to_draw(spec: EnvSpec) -> Envs:
     return envs
 
 
-def play_and_draw(agent: Actor, envs: Envs) -> Iterator[list[np.ndarray]]:
+def play_and_draw(agent: Actor, envs: Envs, explore: bool) -> Iterator[list[np.ndarray]]:
     """Play one episode of every copy; yields the pictures `[height, width, 3]` of all copies.
 
     They are those of every state, of the last ones too, which show how the episodes ended.
@@ -119,7 +129,7 @@ def play_and_draw(agent: Actor, envs: Envs) -> Iterator[list[np.ndarray]]:
         yield pictures
         if not playing.any():
             return
-        action, state = agent.act(obs, state, first, explore=False)
+        action, state = agent.act(obs, state, first, explore)
         step = envs.step(action)
         obs, first = step.obs, step.first
         pictures = [

@@ -61,11 +61,10 @@ def model_card(card: Card) -> str:
         lines += [f"[A film of an episode]({card.film})", ""]
     lines += ["## Use it", "", "```", "pip install palaestra"]
     values = to_dict(config)
-    lines += [
-        command_for(values, "evaluate", "FOLDER", "--episodes", summary["episodes"], "--seed", card.seed)
-    ]
-    lines += [command_for(values, "watch", "FOLDER"), "```", ""]
-    lines += ["```python", "import palaestra", "", 'policy = palaestra.load_policy("FOLDER")']
+    play = command_for(values, "evaluate", "FOLDER", "--episodes", summary["episodes"], "--seed", card.seed)
+    trust = ", trust=True" if play.endswith("--trust") else ""
+    lines += [play, command_for(values, "watch", "FOLDER"), "```", ""]
+    lines += ["```python", "import palaestra", "", f'policy = palaestra.load_policy("FOLDER"{trust})']
     lines += ["action, state = policy.predict(obs)", "```", ""]
     if card.policy is not None:
         lines += [

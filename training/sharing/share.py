@@ -24,7 +24,7 @@ from ..run.storage.checkpoint import save_checkpoint
 from ..run.storage.folder import CYCLE_FILE, check_links, new_folder
 from ..run.storage.packing import Part
 from ..run.video import check_video, film_run
-from ..settings.config import RunConfig, save_config
+from ..settings.config import RunConfig, load_config, save_config
 from ..settings.providers import provider_of
 from ..settings.usage import RunFailedError, UsageError
 from ..tracking.evaluations_file import EVALUATIONS_FILE
@@ -57,10 +57,7 @@ def share_run(run_dir: Path, out: Path, episodes: int, video: bool = True, expor
         spec = evaluation_spec(run.config)
         say(f"playing {episodes} episodes")
         evaluation = evaluate(run.agent, spec, episodes)
-        dream = run.config.dream
-        if dream.model is not None:  # by its name: nobody else has the folder
-            dream = replace(dream, model=Path(dream.model).name)
-        save_config(out, replace(run.config, dream=dream, project="", entity="", group="", notes=""))
+        save_config(out, to_share(load_config(run_dir)))
         copy_learned(run_dir, out, run)
         for name in (METRICS_FILE, EVALUATIONS_FILE, SUMMARY_FILE, CYCLE_FILE):
             if (run_dir / name).is_file():
@@ -71,6 +68,14 @@ def share_run(run_dir: Path, out: Path, episodes: int, video: bool = True, expor
         results = evaluation.to_dict() | {"seed": spec.seed, "steps_trained": run.step}
         (out / SHARED_FILE).write_text(json.dumps(results, indent=2) + "\n")
         return write_card(out, run, load_cycle(run_dir), evaluation, spec.seed, film, policy)
+
+
+def to_share(config: RunConfig) -> RunConfig:
+    """A run's config as it was asked for, without what only its maker has."""
+    dream = config.dream
+    if dream.model is not None:  # by its name: nobody else has the folder
+        dream = replace(dream, model=Path(dream.model).name)
+    return replace(config, dream=dream, project="", entity="", group="", notes="")
 
 
 def check_complete(run_dir: Path, config: RunConfig) -> None:

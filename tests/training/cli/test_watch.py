@@ -53,3 +53,17 @@ def test_without_a_display_it_says_how_to_film(train, monkeypatch, capsys):
     error = capsys.readouterr().err
     assert f"palaestra evaluate {run_dir} --video videos" in error
     assert len(error.strip().splitlines()) == 1
+
+
+def test_what_to_type_instead_of_a_window_has_trust_where_that_is_needed(
+    train, monkeypatch, capsys, tmp_path
+):
+    file = tmp_path / "mine.py"
+    file.write_text("from gymnasium.envs.classic_control import CartPoleEnv as Mine\n")
+    run_dir = train(f"{file}:Mine", "--env-kwargs", "max_episode_steps=20")
+    capsys.readouterr()
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert run(["watch", run_dir, "--trust"]) == 2
+    assert f"palaestra evaluate {run_dir} --video videos --trust" in capsys.readouterr().err

@@ -8,8 +8,11 @@ import pytest
 from gymnasium import spaces
 
 from palaestra.training.cli.main import run
+from palaestra.training.demonstrations.storage import fitted
 from palaestra.training.settings.arguments import gathered
+from palaestra.training.settings.usage import UsageError
 from palaestra.training.tracking.metrics_file import read_metrics
+from palaestra.world_models.datasets import RecordedEpisode
 
 PROBE = "palaestra/ProbeActionObservation-v0"
 SHORT = ["--evaluate-episodes", "5", "--track", "none"]
@@ -95,6 +98,23 @@ def test_masks_nested_spaces_pictures_and_memories_are_cloned(env, options, tmp_
         gymnasium.registry.update(before)
     losses = [row["loss/policy"] for row in read_metrics(tmp_path / "clone") if "loss/policy" in row]
     assert np.isfinite(losses).all()
+
+
+def test_actions_that_a_mask_forbids_are_refused():
+    """Nobody who obeys it could learn them. The number beside the choice is always allowed."""
+    mask = np.array([[1, 0, 1], [0, 1, 1], [1, 1, 1]], np.int8)
+    obs = {"x": np.zeros((3, 2), np.float32), "action_mask": {"kind": mask}}
+
+    def episode(*kinds):
+        action = {"kind": np.array(kinds), "where": np.full((2, 1), 0.5, np.float32)}
+        return RecordedEpisode(obs, action, np.ones(2, np.float32), True)
+
+    spaces_of = Masked.observation_space, Masked.action_space
+    assert fitted(episode(2, 1), *spaces_of, "--data demo, episode 0").terminated
+    with pytest.raises(
+        UsageError, match=r"episode 0: action {'kind': 0, 'where': \[0\.5\]} of step 1 is forbidden"
+    ):
+        fitted(episode(0, 0), *spaces_of, "--data demo, episode 0")
 
 
 @pytest.mark.parametrize(

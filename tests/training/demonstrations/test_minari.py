@@ -135,6 +135,41 @@ def test_dicts_tuples_and_pictures_come_back_exactly():
             np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.parametrize(
+    ("env", "kwargs", "spec"),
+    [
+        ("palaestra/Recall-v0", {}, None),
+        ("CartPole-v1", {"max_episode_steps": -1}, "CartPole-v1"),
+    ],
+    ids=["made by a function", "without a limit"],
+)
+def test_environments_that_a_spec_can_hardly_say(env, kwargs, spec, small_config, tmp_path):
+    """One that a function makes cannot be written down; -1 is no limit as an argument, and no number in a spec."""
+    start_run(small_config(steps=400, env=env, env_kwargs=kwargs), tmp_path / "run")
+    record_run(tmp_path / "run", 2, tmp_path / "demo", max_steps=30, minari="mine/odd-v0")
+    dataset = minari.load_dataset("mine/odd-v0")
+    assert dataset.total_episodes == 2
+    assert (dataset.env_spec.id if dataset.env_spec else None) == spec
+    if spec is not None:
+        assert dataset.env_spec.max_episode_steps is None
+
+
+def test_a_dataset_that_cannot_be_written_leaves_its_name_free(datasets, small_config, tmp_path, monkeypatch):
+    start_run(small_config(steps=400), tmp_path / "run")
+
+    def fail(name, *_, **__):
+        (datasets / name / "data").mkdir(parents=True)
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as context:
+        context.setattr(minari, "create_dataset_from_buffers", fail)
+        with pytest.raises(UsageError, match=r"^--minari mine/x-v0: .*the disk is full"):
+            record_run(tmp_path / "run", 2, tmp_path / "demo", minari="mine/x-v0")
+    # What was played is not lost.
+    assert len(read_folder(tmp_path / "demo")) == 2
+    record_run(tmp_path / "run", 2, tmp_path / "again", minari="mine/x-v0")
+
+
 def test_names_that_are_none_are_named(datasets):
     with pytest.raises(UsageError, match=r"--minari cartpole: expected NAMESPACE/NAME-vN"):
         check_new_name("cartpole")

@@ -26,12 +26,13 @@ TASKS = {
     "CartPoleNoVel, LSTM": {"env": NO_VEL, "memory": "lstm"},
     "CartPoleNoVel, GRU": {"env": NO_VEL, "memory": "gru"},
     "CartPoleNoVel, transformer": {"env": NO_VEL, "memory": "transformer"},
+    "Pendulum, what was done before": {"env": "Pendulum-v1", "show_previous": True},
     "Catch": {"env": "palaestra/Catch-v0", "encoder": "cnn"},
     "CartPolePixels": {"env": "palaestra/CartPolePixels-v0", "encoder": "cnn"},
 }
 # Evaluated and saved at the end.
 ONCE = {"steps": 256, "evaluate_every": 256, "checkpoint_every": 256}
-FAST = ("CartPoleNoVel, transformer", "Catch")
+FAST = ("CartPoleNoVel, transformer", "Pendulum, what was done before", "Catch")
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in TASKS if name not in FAST]
 
 
@@ -65,6 +66,21 @@ def play_ours(policy, env, seed):
     return total
 
 
+class Previous(gymnasium.Wrapper):
+    """Shows our policy the last action and reward; the exported one keeps the action by itself."""
+
+    def shown(self, obs, action, reward):
+        return {"obs": obs, "previous_action": action, "previous_reward": np.array([reward], np.float32)}
+
+    def reset(self, **options):
+        obs, info = self.env.reset(**options)
+        return self.shown(obs, np.zeros(self.action_space.shape, np.float32), 0.0), info
+
+    def step(self, action):
+        obs, reward, *ended = self.env.step(action)
+        return self.shown(obs, action, reward), reward, *ended
+
+
 @pytest.mark.parametrize("name", [*FAST, *SLOW])
 def test_the_player_reaches_the_same_return(name, small_config, tmp_path):
     folder = tmp_path / "exported"
@@ -74,7 +90,7 @@ def test_the_player_reaches_the_same_return(name, small_config, tmp_path):
     policy, returns, actions = load_policy(tmp_path / "run"), [], []
     for playing in (
         lambda env, seed: play(folder, env, seed),
-        lambda env, seed: play_ours(policy, env, seed),
+        lambda env, seed: play_ours(policy, Previous(env) if "before" in name else env, seed),
     ):
         env = Recorded(gymnasium.make(TASKS[name]["env"]))
         for seed in (0, 1, 2):
@@ -85,6 +101,18 @@ def test_the_player_reaches_the_same_return(name, small_config, tmp_path):
         assert actions[seed].shape == actions[seed + 3].shape
         np.testing.assert_allclose(actions[seed], actions[seed + 3], atol=1e-4)
     np.testing.assert_allclose(returns[:3], returns[3:], rtol=1e-4)
+
+
+def test_it_finds_parts_however_deep_they_lie():
+    names = {}
+    exec(compile(player()[1], str(PAGE), "exec"), names)
+    obs = {"a": ({"b": 1}, 2)}
+    assert [names["part_of"](obs, key) for key in (None, "a", ["a", 1], ["a", 0, "b"])] == [
+        obs,
+        obs["a"],
+        2,
+        1,
+    ]
 
 
 def test_the_player_is_short_and_knows_nothing_of_us():

@@ -27,6 +27,21 @@ def test_projections_keep_their_signs():
     ).all()
 
 
+@pytest.mark.parametrize(
+    ("space", "obs"),
+    [
+        (spaces.Discrete(3), [0, 1, 2]),
+        (spaces.Box(-9, 9, ()), [0.0, 1.0, 2.0]),
+        (spaces.Box(-9, 9, (2,)), [[0.0, 1.0], [0.0, 2.0], [1.0, 2.0]]),
+    ],
+    ids=["a choice", "a number", "two numbers"],
+)
+def test_one_or_two_numbers_are_never_projected(space, obs):
+    """Less their mean, all of them would be one or two cells."""
+    visits = Visits(space, "simhash", 0.1, 32, seed=0)
+    assert visits.add(np.array(obs, space.dtype)).tolist() == [1, 1, 1]
+
+
 def test_visits_are_counted():
     visits = Visits(VECTOR, "auto", 0.1, 32, seed=0)
     here, there = np.zeros(3, np.float32), np.full(3, 0.5, np.float32)

@@ -66,13 +66,25 @@ def test_a_film_of_one_episode_of_each_copy(tmp_path, copies):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize(("seconds", "shown"), [(20, [1, 5, 7]), (0.8, [1, 5])], ids=["whole", "beginning"])
 def test_a_small_gif_ends_as_the_episode_does(seconds, shown, tmp_path, monkeypatch):
-    """Of 7 pictures, 10 a second, every fourth and the last one; of a long episode only its beginning."""
+    """Of 7 pictures, 10 a second, every fourth and the last one; of one of more than 0.8 seconds the first two."""
     monkeypatch.setattr(video, "GIF_FRAMES_PER_SECOND", 2.5)
     monkeypatch.setattr(video, "GIF_SECONDS", seconds)
     spec = EnvSpec("palaestra/Corridor-v0", kwargs={"size": 8})
     _, picture = record_video(Right(), spec, tmp_path / "film.mp4", gif=True)
     frames = imageio.imread(picture, index=None)
     assert [place(frame) for frame in frames] == shown
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+@pytest.mark.parametrize(("explore", "cells"), [(False, 7), (True, 101)])
+def test_films_show_best_actions_or_those_of_training(explore, cells, tmp_path):
+    class LeftInTraining(Right):
+        def act(self, obs, state, first, explore=True):
+            return np.full(len(obs), 0 if explore else 1, np.int64), state
+
+    spec = EnvSpec("palaestra/Corridor-v0", kwargs={"size": 8})
+    (film,) = record_video(LeftInTraining(), spec, tmp_path / "film.mp4", explore=explore)
+    assert len(imageio.imread(film)) == cells
 
 
 def test_environments_without_pictures(tmp_path):

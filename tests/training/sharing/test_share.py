@@ -239,6 +239,27 @@ def test_a_folder_that_is_taken_is_left_alone(train, tmp_path, capsys):
     assert "is not empty" in capsys.readouterr().err and files_of(out) == {"thesis.txt"}
 
 
+def test_facts_of_a_machine_are_not_shared(train, tmp_path):
+    """Whoever gets the folder has another one."""
+    out = tmp_path / "out"
+    assert share(train("ppo", "--env", "CartPole-v1", *SHORT), out, "--no-video", "--no-export") == 0
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    assert (config["device"], config["threads"]) == ("auto", 0)
+
+
+def test_a_card_says_where_trust_is_needed(train, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("from gymnasium.envs.classic_control import CartPoleEnv as Mine\n")
+    run_dir, out = (
+        train("ppo", "--env", f"{file}:Mine", *SHORT, "--env-kwargs", "max_episode_steps=20"),
+        tmp_path / "out",
+    )
+    assert share(run_dir, out, "--no-video", "--no-export", "--trust") == 0
+    card = (out / "README.md").read_text()
+    assert "palaestra watch FOLDER --trust" in card
+    assert 'palaestra.load_policy("FOLDER", trust=True)' in card
+
+
 def test_code_from_outside_is_not_run_without_trust(train, tmp_path, capsys):
     out = tmp_path / "out"
     assert share(train("ppo", "--env", "CartPole-v1", *SHORT), out, "--no-video") == 0
