@@ -7,6 +7,9 @@ from typing import Any
 
 from .config import BLOCKS, names_of
 
+# Blocks of options that are called otherwise on the command line: --env is the environment, --env.timeout an option.
+AS_TYPED = {"env": "env_options"}
+
 
 def merge(*layers: dict[str, Any]) -> dict[str, Any]:
     """Merge nested mappings; later ones win."""
@@ -50,6 +53,7 @@ def nested(values: dict[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         first, *parts = name.replace("-", "_").split(".") if isinstance(name, str) else [name]
         if parts:
+            first = AS_TYPED.get(first, first)
             opened.add(first)
         for part in reversed(parts):
             value = {part: value}

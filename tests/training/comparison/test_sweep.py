@@ -110,6 +110,11 @@ def test_components_are_searched_with_their_options(tmp_path):
     space, _ = read_space(file)
     config = run_config(trial_values(space, {"memory": "lstm"}))
     assert (config.memory, config.memory_config.hidden) == ("lstm", 16)
+    file.write_text(text + "  env.on_error: {choices: [stop, restart]}\n  env.timeout: {low: 1, high: 9}\n")
+    space, searched = read_space(file)
+    assert not searched["env.timeout"].whole
+    chosen = nested({"memory": "gru", "env.on_error": "restart", "env.timeout": 3.0})
+    assert run_config(trial_values(space, chosen)).env_options.on_error == "restart"
     # What one of the choices does not take is said before the first trial.
     file.write_text(text.replace("gru,", "none,") + "  memory.hidden: {choices: [8, 24]}\n")
     with pytest.raises(UsageError, match=r"memory\.hidden: unknown key"):

@@ -47,6 +47,9 @@ def test_names_as_on_the_command_line():
     both = {"memory": {"name": "lstm", "hidden": 16}}
     assert nested({"memory": "lstm", "memory.hidden": 16}) == both
     assert nested({"memory.hidden": 16, "memory": "lstm"}) == both
+    # --env is the environment, --env.timeout one of its options.
+    options = {"env": "CartPole-v1", "env_options": {"timeout": 5}}
+    assert nested({"env": "CartPole-v1", "env.timeout": 5}) == options
 
 
 def test_a_name_and_an_option_of_its_block_in_one_file(tmp_path):
