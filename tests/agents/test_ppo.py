@@ -103,6 +103,67 @@ def test_loss_and_gradient_equal_those_of_stable_baselines3(env_id, tmp_path, mo
             torch.testing.assert_close(right.grad, left.grad, rtol=1e-4, atol=1e-5)
 
 
+class Kept(gym.Wrapper):
+    """Keeps what the environment returned."""
+
+    def reset(self, **options):
+        obs, info = self.env.reset(**options)
+        self.obs, self.first = obs, True
+        return obs, info
+
+    def step(self, action):
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        self.steps.append((self.obs, reward, terminated, truncated, obs, self.first))
+        self.obs, self.first = obs, False
+        return obs, reward, terminated, truncated, info
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_two_whole_updates_equal_those_of_stable_baselines3(tmp_path, monkeypatch):
+    """Bootstraps of time limits and of ends, advantages, clipped gradients, Adam: the weights are the same after it.
+
+    Each minibatch is the whole rollout, so that no order of its steps matters.
+    """
+    monkeypatch.chdir(tmp_path)
+    sb3 = pytest.importorskip("stable_baselines3")
+    env = Kept(gym.make("Hopper-v5", max_episode_steps=9))
+    shared = {"batch_size": 96, "gamma": 0.98, "gae_lambda": 0.9, "learning_rate": 1e-3, "max_grad_norm": 0.6}
+    algorithm = sb3.PPO(
+        *("MlpPolicy", env),
+        **shared,
+        **{"n_steps": 96, "n_epochs": 6, "ent_coef": 0.01, "vf_coef": 0.7, "seed": 3, "device": "cpu"},
+    )
+    agent = make_agent(
+        *(env.action_space, env.observation_space),
+        **shared,
+        **{"rollout_length": 96, "epochs": 6, "entropy_coefficient": 0.01, "value_coefficient": 0.7},
+    )
+    copy_from_sb3(algorithm.policy, agent)
+    ends = np.zeros(2, int)
+    for _ in range(2):
+        env.steps = []
+        algorithm.learn(96, reset_num_timesteps=False)
+        for (obs, reward, terminated, truncated, successor, first), action in zip(
+            env.steps, algorithm.rollout_buffer.actions, strict=True
+        ):
+            flags = (np.array([flag]) for flag in (terminated, truncated))
+            memory = np.zeros((1, 0), np.float32)
+            row = (obs[None].astype(np.float32), action[None], np.array([reward]), *flags)
+            agent.learn(
+                Transition(*row, successor[None].astype(np.float32), np.array([first]), memory, memory)
+            )
+            ends += terminated, truncated and not terminated
+    assert (ends > 0).all()
+    theirs, ours = make_agent(env.action_space, env.observation_space), agent
+    copy_from_sb3(algorithm.policy, theirs)
+    for (name, left), right in zip(
+        theirs.networks.named_parameters(), ours.networks.parameters(), strict=True
+    ):
+        torch.testing.assert_close(
+            right, left, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
 # -- By hand -----------------------------------------------------------------------------------------------------
 
 
