@@ -12,10 +12,10 @@ from annotated_types import MinLen
 
 from ...envs.registry import find_environment
 from ..settings.config import BLOCKS, RunConfig, run_config
-from ..settings.layers import AS_TYPED, merge_options, nested
+from ..settings.layers import merge_options, nested
 from ..settings.presets import find_preset
 from ..settings.trust import check_names
-from ..settings.typed import Count, build, checked_value
+from ..settings.typed import Count, build, checked_value, option_path
 from ..settings.usage import as_usage_errors
 from ..settings.yaml_files import load_yaml
 from .suites import check_not_settled
@@ -145,10 +145,8 @@ def read_space(path: Path) -> tuple[Space, dict[str, SearchedOption]]:
 
 def option_type(config: RunConfig, name: str) -> Any:
     """Annotation of the option `name`, such as `agent.gamma`; None where it is a free argument (`env_kwargs.size`)."""
-    first, *rest = name.replace("-", "_").split(".")
+    first, *rest = option_path(name)
     owner: Any = config
-    if rest:
-        first = AS_TYPED.get(first, first)
     if first in BLOCKS and rest:
         owner = getattr(config, BLOCKS[first])  # type: ignore[index]
     else:

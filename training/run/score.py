@@ -65,9 +65,10 @@ def watch_run(
     Raises:
         UsageError: there is no window to be had here, or the environment has none.
     """
-    instead = command_for(to_dict(load_config(run_dir)), "evaluate", run_dir, "--video", "videos")
+    kept = load_config(run_dir)
+    instead = command_for(to_dict(kept), "evaluate", run_dir, "--video", "videos")
     check_display(instead)
-    run = load_run(run_dir, device=device)
+    run = load_run(run_dir, kept, device)
     spec = evaluation_spec(run.config, seed)
     # Pools and native vector environments have no windows: copies of their own kind have.
     window = replace(spec, backend="sync", render_mode="human")

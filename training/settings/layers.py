@@ -6,9 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .config import BLOCKS, names_of
-
-# Blocks of options that are called otherwise on the command line: --env is the environment, --env.timeout an option.
-AS_TYPED = {"env": "env_options"}
+from .typed import option_path
 
 
 def merge(*layers: dict[str, Any]) -> dict[str, Any]:
@@ -48,19 +46,15 @@ def nested(values: dict[str, Any]) -> dict[str, Any]:
 
     Beside options of a block, `memory: gru` is the block's name.
     """
-    layers: list[dict[str, Any]] = []
-    opened: set[str] = set()
-    for name, value in values.items():
-        first, *parts = name.replace("-", "_").split(".") if isinstance(name, str) else [name]
-        if parts:
-            first = AS_TYPED.get(first, first)
-            opened.add(first)
-        for part in reversed(parts):
+    paths = [
+        (option_path(name) if isinstance(name, str) else [name], value) for name, value in values.items()
+    ]
+    opened = {path[0] for path, _ in paths if len(path) > 1}
+    layers = []
+    for (first, *rest), value in paths:
+        if first in opened and not rest and isinstance(value, str):
+            rest = ["name"]
+        for part in reversed(rest):
             value = {part: value}
         layers.append({first: value})
-    named = [
-        {key: {"name": value} if key in opened and isinstance(value, str) else value}
-        for layer in layers
-        for key, value in layer.items()
-    ]
-    return merge(*named)
+    return merge(*layers)

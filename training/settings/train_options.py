@@ -20,7 +20,7 @@ from .layers import merge_options
 from .own_loop import OwnLoopOptions
 from .presets import find_preset, read_config
 from .trust import check_names
-from .typed import shallow_dict
+from .typed import AS_TYPED, shallow_dict
 from .usage import UsageError, nearest
 from .yaml_files import parse_yaml, yaml_word
 
@@ -126,7 +126,7 @@ def observation_options(env: str, arguments: list[str]) -> dict[str, Any]:
 
 def _options_class(config_class: type[Any], default: RunConfig, hidden: frozenset[str]) -> type[Any]:
     """Return a dataclass for the option parser: a run's config without its agent, and where to write."""
-    renamed = {target: block for block, target in BLOCKS.items()} | {"env_options": "env"}
+    renamed = {target: block for block, target in BLOCKS.items()} | AS_TYPED
     fields: list[tuple[str, Any, Any]] = []
     docs = field_docs(RunConfig)
     for item in dataclasses.fields(config_class):

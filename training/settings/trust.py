@@ -126,12 +126,18 @@ def command_for(values: dict[str, Any], *words: object) -> str:
         verb = "resume" if words[1] == "--resume" else "evaluate"
         given = ", ".join(f"{keyword}={name}" for keyword, name in keywords)
         return f"palaestra.load({folder!r}, {given}).{verb}()"
+    return typed_command(*words, *(["--trust"] if needs_trust(values) else []))
+
+
+def needs_trust(values: dict[str, Any]) -> bool:
+    """Whether a config of these values names what must be trusted; objects that a program passed are passed again."""
     token = _TRUST.set(_NOTHING)
     try:
-        outside = not all(may_name(kind, name) for kind, name in named_in(values))
+        return not all(
+            may_name(kind, name) for kind, name in named_in(values) if not name.startswith(FROM_PYTHON)
+        )
     finally:
         _TRUST.reset(token)
-    return typed_command(*words, *(["--trust"] if outside else []))
 
 
 def named_in(values: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -21,6 +21,9 @@ from .usage import UsageError, nearest
 Count = Annotated[int, Gt(0)]
 CountOrZero = Annotated[int, Ge(0)]
 
+# Fields of blocks that are called otherwise on the command line: --env is the environment, --env.timeout an option.
+AS_TYPED = {"env_options": "env"}
+
 _COUNT = re.compile(r"([+-]?(?:\d[\d_]*(?:\.\d+)?|\.\d+)(?:e[+-]?\d{1,2})?)([kM]?)", re.IGNORECASE)
 
 
@@ -94,7 +97,18 @@ def _place(where: str, path: str) -> str:
 
 def option_name(path: str) -> str:
     """A field's path as it is typed on the command line, behind `--`."""
-    return path.replace("env_options.", "env.").replace("_", "-")
+    first, *rest = path.split(".")
+    if rest:
+        first = AS_TYPED.get(first, first)
+    return ".".join([first, *rest]).replace("_", "-")
+
+
+def option_path(name: str) -> list[str]:
+    """The fields that an option's name on the command line leads through: the inverse of `option_name`."""
+    first, *rest = name.replace("-", "_").split(".")
+    if rest:
+        first = next((field for field, typed in AS_TYPED.items() if typed == first), first)
+    return [first, *rest]
 
 
 def _is_required(item: dataclasses.Field) -> bool:

@@ -9,7 +9,7 @@ import yaml
 
 from ..imagination.dyna_options import CycleConfig, cycle_words
 from ..settings.config import CONFIG_FILE, RunConfig, to_dict
-from ..settings.trust import command_for
+from ..settings.trust import command_for, needs_trust
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def model_card(card: Card) -> str:
     lines += ["## Use it", "", "```", "pip install palaestra"]
     values = to_dict(config)
     play = command_for(values, "evaluate", "FOLDER", "--episodes", summary["episodes"], "--seed", card.seed)
-    trust = ", trust=True" if play.endswith("--trust") else ""
+    trust = ", trust=True" if needs_trust(values) else ""
     lines += [play, command_for(values, "watch", "FOLDER"), "```", ""]
     lines += ["```python", "import palaestra", "", f'policy = palaestra.load_policy("FOLDER"{trust})']
     lines += ["action, state = policy.predict(obs)", "```", ""]

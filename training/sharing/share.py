@@ -51,13 +51,14 @@ def share_run(run_dir: Path, out: Path, episodes: int, video: bool = True, expor
         UsageError: it is no run, it needs a folder that is not part of it, or something lies at `out` already.
     """
     check_links(run_dir)
-    run = load_run(run_dir)
-    check_complete(run_dir, run.config)
+    kept = load_config(run_dir)
+    run = load_run(run_dir, kept)
+    check_complete(run_dir, kept)
     with new_folder(out):
         spec = evaluation_spec(run.config)
         say(f"playing {episodes} episodes")
         evaluation = evaluate(run.agent, spec, episodes)
-        save_config(out, to_share(load_config(run_dir)))
+        save_config(out, to_share(kept))
         copy_learned(run_dir, out, run)
         for name in (METRICS_FILE, EVALUATIONS_FILE, SUMMARY_FILE, CYCLE_FILE):
             if (run_dir / name).is_file():

@@ -17,7 +17,7 @@ from .metrics_file import read_metrics
 from .progress import say
 from .tracker import Tracker, first_line
 from .wandb_login import wandb_login, wandb_mode
-from .wandb_sent import SentRows
+from .wandb_sent import Row, SentRows
 
 # Seconds that W&B may take to answer at the start, and to upload what is left at the end; and how much longer before
 # its process is killed.
@@ -61,7 +61,7 @@ class WandbTracker(Tracker):
         if self._sent is not None:
             self._sent.begin(Path(self._run.dir).parent)
         self._row = (-1, 0)
-        self._waiting: deque[tuple[dict[str, float], tuple[int, int]]] = deque()
+        self._waiting: deque[tuple[dict[str, float], Row]] = deque()
         self._spent, self._opened = 0.0, time.perf_counter()
         for row in read_metrics(run_dir):
             self.log(row, int(row["step"]))

@@ -4,6 +4,7 @@ from palaestra.keywords import config_of
 from palaestra.training.imagination.fit_options import read_fit_options
 from palaestra.training.settings.layers import merge, merge_options, nested
 from palaestra.training.settings.train_options import read_train_options
+from palaestra.training.settings.typed import option_name, option_path
 from palaestra.training.settings.usage import UsageError
 
 
@@ -47,6 +48,8 @@ def test_names_as_on_the_command_line():
     both = {"memory": {"name": "lstm", "hidden": 16}}
     assert nested({"memory": "lstm", "memory.hidden": 16}) == both
     assert nested({"memory.hidden": 16, "memory": "lstm"}) == both
+    assert option_name("env_options.on_error") == "env.on-error"
+    assert option_path("env.on-error") == ["env_options", "on_error"] and option_path("env") == ["env"]
     # --env is the environment, --env.timeout one of its options.
     options = {"env": "CartPole-v1", "env_options": {"timeout": 5}}
     assert nested({"env": "CartPole-v1", "env.timeout": 5}) == options
