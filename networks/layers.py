@@ -53,11 +53,15 @@ def orthogonal(layer: Layer, gain: float) -> Layer:
     return layer
 
 
-def mlp(sizes: tuple[int, ...], activation: Activation) -> nn.Sequential:
-    """Linear layers `sizes[0] -> sizes[1] -> ...`, an activation after each, orthogonal with gain sqrt(2)."""
+def mlp(sizes: tuple[int, ...], activation: Activation, orthogonal_init: bool = True) -> nn.Sequential:
+    """Linear layers `sizes[0] -> sizes[1] -> ...`, an activation after each.
+
+    Their weights are orthogonal with gain sqrt(2), or PyTorch's own, which are less than half as large.
+    """
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
-        layers += [orthogonal(nn.Linear(inputs, outputs), 2**0.5), ACTIVATIONS[activation]()]
+        layer = nn.Linear(inputs, outputs)
+        layers += [orthogonal(layer, 2**0.5) if orthogonal_init else layer, ACTIVATIONS[activation]()]
     return nn.Sequential(*layers)
 
 

@@ -24,6 +24,8 @@ class MLPConfig:
     """Width of each hidden layer."""
     activation: Activation = "tanh"
     """Non-linearity after each layer."""
+    orthogonal_init: bool = True
+    """Begin with orthogonal weights of gain sqrt(2); otherwise with PyTorch's own, which are smaller."""
     normalize: bool = False
     """Shift and scale observations by their running mean and standard deviation."""
 
@@ -47,7 +49,7 @@ class MLP(Encoder):
         inputs = sum(map(flat_size, leaf_spaces(space)))
         self.vector = torch_flatten(space)
         self.normalize: nn.Module = RunningNormalizer((inputs,)) if config.normalize else nn.Identity()
-        self.layers = mlp((inputs, *config.hidden), config.activation)
+        self.layers = mlp((inputs, *config.hidden), config.activation, config.orthogonal_init)
         self.size = (inputs, *config.hidden)[-1]
 
     def forward(self, obs: Any) -> Tensor:

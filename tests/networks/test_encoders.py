@@ -273,6 +273,16 @@ def test_nested_vectors_are_one_vector():
     assert features.tolist() == [[[0, 1, 0, 0.5, -0.5]]] and not torso.shared_by_default
 
 
+def test_the_initial_weights_of_vectors_can_be_chosen():
+    space = spaces.Box(-1, 1, (64,))
+    weights = [
+        MLP(space, MLPConfig(orthogonal_init=chosen)).layers[0].weight.detach() for chosen in (True, False)
+    ]
+    # Rows of length sqrt(2), or of 64 weights that are uniform from -1/8 to 1/8.
+    lengths = [float(weight.norm(dim=1).mean()) for weight in weights]
+    assert lengths == [pytest.approx(2**0.5), pytest.approx(3**-0.5, rel=0.05)]
+
+
 def test_what_cannot_be_seen_beside_a_picture_is_refused():
     space = spaces.Dict(camera=pictures(12, 12, 3), words=spaces.Text(5))
     with pytest.raises(TypeError, match="encoder 'cnn' takes pictures"):

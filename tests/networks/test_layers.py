@@ -30,6 +30,16 @@ def test_mlp_without_hidden_layers_is_the_identity():
     assert torch.equal(mlp((4,), "tanh")(x), x)
 
 
+def test_weights_begin_orthogonal_or_as_pytorch_has_them():
+    with initialized(0):
+        own = nn.Linear(8, 6)
+    with initialized(0):
+        layer = mlp((8, 6), "tanh", orthogonal_init=False)[0]
+    assert torch.equal(layer.weight, own.weight) and torch.equal(layer.bias, own.bias)
+    layer = mlp((8, 6), "tanh")[0]
+    torch.testing.assert_close(layer.weight @ layer.weight.T, 2 * torch.eye(6), rtol=0, atol=1e-5)
+
+
 def test_initial_weights_follow_from_the_seed_whatever_other_threads_do():
     def draw(_):
         drawn = []
