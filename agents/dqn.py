@@ -58,7 +58,8 @@ class DQNConfig:
     sequence_length: Annotated[int, Gt(0)] = 16
     """With a memory: steps of a window, which begins with the memory that was stored beside it."""
     burn_in: Annotated[int, Ge(0)] = 8
-    """With a memory: steps before a window that only bring the stored memory up to date."""
+    """With a memory: steps before a window that bring the stored memory up to date; gradients reach back through
+    them."""
     learning_starts: Annotated[int, Ge(0)] = 1000
     """Steps of uniformly random actions before learning."""
     train_every: Annotated[int, Gt(0)] = 4

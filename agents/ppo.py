@@ -290,7 +290,8 @@ class PPO(Agent):
     def _evaluate(self, rollout: Rollout, sequence: Sequence) -> tuple[Tensor, np.ndarray, np.ndarray]:
         """Log-probability, value and successor's value `[T, B]` of every step, in one pass.
 
-        The parameters have not changed since the rollout began, so nothing of this was needed while acting.
+        The parameters have not changed since the rollout began, so nothing of this was needed while acting. Running
+        statistics of observations have: the policy that acted saw them as they were a rollout before.
         """
         policy, value = self._policy_and_value(sequence.obs, sequence.state[0], sequence.first)
         obs, state = to_tensors(rollout.successors(), self.device)

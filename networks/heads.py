@@ -90,7 +90,8 @@ class MultiCategoricalHead(PolicyHead):
     def __init__(self, size: int | None, space: spaces.MultiDiscrete, gain: float):
         self.sizes = [int(n) for n in space.nvec.ravel()]
         super().__init__(size, sum(self.sizes), gain)
-        self.start = np.asarray(space.start)
+        # As the choices are: with unsigned ones NumPy would make floats, and torch refuses (2.13).
+        self.start = np.asarray(space.start).astype(np.int64)
 
     def distribution(self, outputs: Tensor) -> Policy:
         """Independent categoricals."""
@@ -183,7 +184,7 @@ class ProductHead(PolicyHead):
         self.heads: tuple[PolicyHead, ...] = tuple(heads)
         self.space = space
         self.shapes = [leaf.shape or () for leaf in leaves]
-        self.starts = [np.asarray(getattr(leaf, "start", 0)) for leaf in leaves]
+        self.starts = [np.asarray(getattr(leaf, "start", 0)).astype(np.int64) for leaf in leaves]
         self.widths = [head.outputs for head in heads]
         self.sizes = [math.prod(shape) for shape in self.shapes]
 

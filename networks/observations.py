@@ -40,6 +40,7 @@ class Planes(nn.Module):
             )
         assert isinstance(space, spaces.Box)
         self.axes = len(space.shape)
+        self.channel_axis = config.channel_axis
         self.scale = 1 / (config.scale or bound(space))
         layout = picture_layout(space.shape, config.channel_axis)
         self.channels_last = layout.channels_last

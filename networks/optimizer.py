@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .compiled.step import LossFunction, Step, compile_step, functional_step, not_compiled
+from .compiled.step import LossFunction, NotCompiledError, Step, compile_step, functional_step
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -143,18 +143,13 @@ class FlatAdam:
         self, loss: LossFunction, batch: tuple[Any, ...], scales: Tensor
     ) -> dict[str, Tensor] | None:
         """The step as one compiled function; None, and nothing has changed, where it cannot be compiled."""
-        state = (self.vector, self.mean, self.square)
-        if loss in self._compiled:
-            return self._compiled[loss](*state, scales, batch)
-        before = [x.clone() for x in state]
-        try:
+        if loss not in self._compiled:
             self._compiled[loss] = self.make_step(loss)
-            return self._compiled[loss](*state, scales, batch)
-        except Exception as error:  # compilers fail in many ways, and training need not
-            for x, value in zip(state, before, strict=True):
-                x.copy_(value)
+        try:
+            return self._compiled[loss](self.vector, self.mean, self.square, scales, batch)
+        except NotCompiledError as error:
             self.compile = False
-            warnings.warn(not_compiled(error), RuntimeWarning, stacklevel=3)
+            warnings.warn(str(error), RuntimeWarning, stacklevel=3)
             return None
 
     def _count_step(self, learning_rate: float) -> Tensor:

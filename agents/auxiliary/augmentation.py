@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ...networks.pictures import is_picture, picture_layout
+from ...networks.pictures import ChannelAxis, is_picture, picture_layout
 from ...networks.vectors import from_leaves, leaf_observations, leaf_spaces
 
 # Of 84 pixels, the 4 of DrQ (Yarats et al. 2021, arXiv:2004.13649).
@@ -17,15 +17,23 @@ SHIFT_SHARE = 0.05
 class Augmentation:
     """Changes observations of a space at random; each part of a nested one by itself.
 
-    Pictures are moved by up to `shift` pixels each way, and their borders are repeated. Of everything else a share
+    Pictures, read as the encoder does (`channel_axis`), are moved by up to `shift` pixels each way, and their borders
+    are repeated. Of everything else a share
     `masking` of the numbers is replaced by those of another row (the values are then still possible ones, whatever
     their unit: Bahri et al. 2022, arXiv:2106.15147), and floats get normal `noise`, in units of their deviation.
     """
 
-    def __init__(self, space: spaces.Space, shift: int | None, noise: float, masking: float):
+    def __init__(
+        self,
+        space: spaces.Space,
+        shift: int | None,
+        noise: float,
+        masking: float,
+        channel_axis: ChannelAxis = "auto",
+    ):
         self.space = space
         self.leaves = leaf_spaces(space)
-        self.shift, self.noise, self.masking = shift, noise, masking
+        self.shift, self.noise, self.masking, self.channel_axis = shift, noise, masking, channel_axis
 
     def __call__(self, obs: Any, generator: np.random.Generator) -> Any:
         """Changed copies of observations `[N, ...]`."""
@@ -38,7 +46,7 @@ class Augmentation:
 
     def _shifted(self, space: spaces.Space, x: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         shape = x.shape[1:]
-        layout = picture_layout(shape)
+        layout = picture_layout(shape, self.channel_axis)
         shift = self.shift
         if shift is None:
             shift = round(SHIFT_SHARE * min(layout.height, layout.width))

@@ -19,6 +19,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from ...networks.encoder import Encoder
+from ...networks.observations import Planes
 from ...networks.optimizer import FlatAdam, LearnsBeside
 from ...networks.tree import tree_map
 from ...networks.vectors import flat_size, leaf_spaces, numpy_flatten
@@ -139,7 +140,9 @@ class Auxiliary(nn.Module, LearnsBeside):
         self.config = config
         self.beside_pace = config.weight
         self.steps = steps
-        self.augment = Augmentation(obs_space, config.shift, config.noise, config.masking)
+        planes = [part for part in encoder.modules() if isinstance(part, Planes)]
+        channel_axis = planes[0].channel_axis if planes else "auto"
+        self.augment = Augmentation(obs_space, config.shift, config.noise, config.masking, channel_axis)
         # In a tuple, so that it is not a part twice.
         self._encoder = (encoder,)
 

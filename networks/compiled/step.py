@@ -30,6 +30,10 @@ Step = Callable[[Tensor, Tensor, Tensor, Tensor, tuple[Any, ...]], dict[str, Ten
 _tracing = threading.Lock()
 
 
+class NotCompiledError(Exception):
+    """There is no compiler, or it has failed; the message is a line for the user."""
+
+
 def functional_step(modules: nn.Module, loss: LossFunction, update: Update) -> Step:
     """Return the step as a function of the vector, so that the compiler takes gradients and update as one graph."""
     shapes = {name: parameter.shape for name, parameter in modules.named_parameters()}
@@ -112,6 +116,8 @@ def _names(everything: nn.Module, modules: nn.Module) -> dict[str, torch.Size]:
 def compile_step(step: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
     """Compile a step, which happens in its first call with tensors of their shapes.
 
+    Where that fails, the call raises `NotCompiledError`, and all tensors are what they were.
+
     What it reads besides its arguments has to stay where it is: tensors are read anew in each call, numbers are not.
     """
     compiled: dict[tuple[Any, ...], Callable[[list[Tensor]], dict[str, Tensor]]] = {}
@@ -121,9 +127,19 @@ def compile_step(step: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[s
         key: list[Any] = []
         _flatten(arguments, tensors, key)
         shapes = tuple(key)
-        if shapes not in compiled:
-            compiled[shapes] = _compiled(step, arguments, tensors)
-        return compiled[shapes](tensors)
+        if shapes in compiled:
+            return compiled[shapes](tensors)
+        before = [x.clone() for x in tensors]
+        try:
+            function = _compiled(step, arguments, tensors)
+            metrics = function(tensors)
+        except Exception as error:  # compilers fail in many ways
+            for x, value in zip(tensors, before, strict=True):
+                if not torch.equal(x, value):
+                    x.copy_(value)
+            raise NotCompiledError(not_compiled(error)) from error
+        compiled[shapes] = function
+        return metrics
 
     return call
 

@@ -59,6 +59,18 @@ def test_unsigned_actions_are_as_likely_as_signed_ones(dtype):
         torch.testing.assert_close(policy.log_prob(unsigned), policy.log_prob(torch.from_numpy(action)))
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64])
+def test_choices_of_unsigned_spaces_may_begin_anywhere(dtype):
+    leaf = spaces.MultiDiscrete([2, 3], dtype=dtype, start=[5, 1])
+    for space in (leaf, spaces.Tuple([leaf, spaces.Discrete(2)])):
+        head = policy_head(8, space)
+        policy = head.distribution(torch.from_numpy(outputs_of(head)))
+        action = head.choose(outputs_of(head), np.random.default_rng(0))
+        first = action[0] if isinstance(action, tuple) else action
+        assert first.dtype == np.int64 and (first >= [5, 1]).all() and (first < [7, 4]).all()
+        assert policy.log_prob(torch.from_numpy(head.stored(action))).isfinite().all()
+
+
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_time_axis_goes_first(space):
     """`[T, B]` outputs and actions give the same numbers as `[T * B]` ones."""

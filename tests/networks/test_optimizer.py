@@ -150,6 +150,33 @@ def test_without_a_compiler_steps_go_on_and_are_the_same(monkeypatch, missing):
     assert torch.equal(theirs.mean, ours.mean) and torch.equal(theirs.square, ours.square)
 
 
+def test_a_compiler_that_fails_for_a_later_shape_does_not_end_the_run(monkeypatch):
+    """The last minibatch may be smaller, and the disk full by then."""
+    compiled = []
+
+    def once(graph, inputs, options):
+        if compiled:
+            raise RuntimeError("No space left on device")
+        compiled.append(graph)
+        return graph
+
+    monkeypatch.setattr(torch._inductor, "compile", once)
+    plain, module = network(), network()
+    module.load_state_dict(plain.state_dict())
+    theirs, ours = FlatAdam(plain), FlatAdam(module, compile=True)
+    loss, same = loss_of(plain), loss_of(module)
+    (batch,) = batches(1)
+    for part in (batch, tuple(x[:3] for x in batch)):
+        theirs.step(loss, part, 1e-2)
+    ours.step(same, batch, 1e-2)
+    with pytest.warns(
+        RuntimeWarning, match="^updates are not compiled, .*: RuntimeError: No space left on device$"
+    ):
+        ours.step(same, tuple(x[:3] for x in batch), 1e-2)
+    assert compiled and not ours.compile and ours.count == 2
+    torch.testing.assert_close(ours.vector, theirs.vector)
+
+
 def test_first_step_by_hand():
     """After one step the moments' corrections cancel: every parameter moves by rate * g / (|g| + epsilon)."""
     layer = nn.Linear(2, 1, bias=False)

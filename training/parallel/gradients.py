@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...networks.compiled.step import LossFunction, compile_step, functional_step, not_compiled
+from ...networks.compiled.step import LossFunction, NotCompiledError, compile_step, functional_step
 from ...networks.optimizer import FlatAdam
 from ...networks.tree import tree_map
 from .team import Team
@@ -90,13 +90,13 @@ class SharedStep:
         """What a function returns, compiled in its first call; None without a compiler."""
         if not optimizer.compile:
             return None
+        if key not in self.compiled:
+            self.compiled[key] = compile_step(make())
         try:
-            if key not in self.compiled:
-                self.compiled[key] = compile_step(make())
             return self.compiled[key](*given)
-        except Exception as error:  # compilers fail in many ways, and training need not
+        except NotCompiledError as error:
             optimizer.compile = False
-            warnings.warn(not_compiled(error), RuntimeWarning, stacklevel=2)
+            warnings.warn(str(error), RuntimeWarning, stacklevel=2)
             return None
 
 

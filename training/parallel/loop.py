@@ -12,7 +12,7 @@ from ...envs.make import make_envs
 from ...networks.optimizer import FlatAdam
 from ...networks.stateful import Kept
 from ..run.build import build_agent, set_threads, training_spec
-from ..run.clocks import Clock, Meter, MetricsLog
+from ..run.clocks import Clock, Meter, MetricsLog, cpu_seconds
 from ..run.evaluate import Actor
 from ..run.loop import learn, run_parts
 from ..run.session import Checkpoints, Result, Session
@@ -36,7 +36,7 @@ class TeamClock(Clock):
     """Counts the steps of all processes, each of which makes as many."""
 
     def __init__(self, ranks: int):
-        # All of them work as much as this one does.
+        # All of them work as much as this one does, but for evaluations.
         super().__init__(cpu_share=ranks)
         self.ranks = ranks
 
@@ -58,10 +58,12 @@ class TeamSession(Session):
         if self.rank > 0:
             return
         agreed, self.signals = self.signals, self.caught
+        begun = cpu_seconds()
         try:
             super().evaluate(actor)
         finally:
             self.signals = agreed
+            self.clock.count_once(cpu_seconds() - begun)
 
     def evaluate_if_missed(self, actor: Actor) -> None:
         """Evaluate where a run goes on from a checkpoint that was written just before an evaluation."""

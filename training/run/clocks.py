@@ -56,6 +56,11 @@ class Clock:
         """CPU seconds of training, earlier sessions included; None where they are not known."""
         return None if self.cpu is None else self.cpu + self.cpu_share * (cpu_seconds() - self._cpu_started)
 
+    def count_once(self, cpu: float) -> None:
+        """Count CPU seconds of this session as they are: no other process has worked as long meanwhile."""
+        if self.cpu is not None:
+            self.cpu -= (self.cpu_share - 1) * cpu
+
     def advance(self, steps: int) -> int:
         """Count steps; returns the step before."""
         before, self.step = self.step, self.step + steps

@@ -5,6 +5,9 @@ import pytest
 from gymnasium import spaces
 
 from palaestra.agents.auxiliary.augmentation import Augmentation
+from palaestra.agents.auxiliary.auxiliary import RecentSteps
+from palaestra.agents.auxiliary.predict import Predict, PredictConfig
+from palaestra.networks.encoders.cnn import CNN, CNNConfig
 
 
 @pytest.mark.parametrize(
@@ -75,3 +78,13 @@ def test_the_same_generator_gives_the_same_views():
     one, same, other = (Augmentation(space, None, 0.1, 0.1)(obs, np.random.default_rng(s)) for s in (0, 0, 1))
     assert (one == same).all() and (one != other).any()
     assert obs[:, 0].tolist() == list(range(8))
+
+
+def test_pictures_are_shifted_as_the_encoder_reads_them():
+    """12 planes of 12 x 16, which would be taken for 16 planes of 12 x 12: each is one number, so none may change."""
+    space = spaces.Box(0, 255, (12, 12, 16), np.uint8)
+    encoder = CNN(space, CNNConfig(channel_axis="first"))
+    auxiliary = Predict(encoder, space, RecentSteps(spaces.Discrete(2), 8, 0), PredictConfig())
+    obs = np.broadcast_to(np.arange(12, dtype=np.uint8)[:, None, None], (5, *space.shape)).copy()
+    auxiliary.augment.masking = 0
+    assert np.array_equal(auxiliary.augment(obs, np.random.default_rng(0)), obs)
