@@ -12,7 +12,7 @@ from typing import Any
 from .keywords import keyword, several
 from .passed import Passed
 from .run_object import Run
-from .training.comparison.comparison import make_launcher, run_comparison
+from .training.comparison.comparison import EPISODES, make_launcher, run_comparison
 from .training.comparison.jobs import Job, score_of, write_score
 from .training.comparison.suites import Part
 from .training.run.listing import describe_run
@@ -48,7 +48,7 @@ def compare(
     agents: str | Sequence[str] = (),
     seeds: Sequence[int] = (),
     out: str | Path | None = None,
-    episodes: int = 100,
+    episodes: int | None = None,
     workers: int = 0,
     wandb: bool = False,
     trust: bool = False,
@@ -62,7 +62,7 @@ def compare(
         agents: only these agents of a suite (or this one), as its report calls them; by default all.
         seeds: seeds instead of a suite's.
         out: folder of the report; by default comparisons/runs, or comparisons/SUITE.
-        episodes: evaluation episodes of each run, the same seeds for all; suites say their own.
+        episodes: evaluation episodes of each run, the same seeds for all; by default 100. Suites say their own.
         workers: processes at a time; 0 is one a core. Runs with objects of this program are evaluated here.
         wandb: put tables and charts into a W&B run, too.
         trust: import what folders name even where it is neither ours nor installed.
@@ -74,12 +74,12 @@ def compare(
     Raises:
         UsageError: there is nothing to compare, a run has not finished, or two of an agent differ in their options.
     """
-    episodes, workers = keyword("episodes", episodes, Count), keyword("workers", workers, CountOrZero)
+    episodes, workers = keyword("episodes", episodes, Count | None), keyword("workers", workers, CountOrZero)
     numbers = keyword("seeds", list(seeds) if isinstance(seeds, Iterable) else seeds, tuple[CountOrZero, ...])
     targets: list[Run | str | Path] = [runs] if isinstance(runs, Run | str | Path) else list(runs)
     for target in targets:
         if isinstance(target, Run):
-            score(target, episodes, progress)
+            score(target, episodes or EPISODES, progress)
     names = [_shown(target.folder) if isinstance(target, Run) else str(target) for target in targets]
     with within(Passed(), progress, trust):
         try:

@@ -41,8 +41,8 @@ class CompareOptions:
     """CPUs that Ray keeps for a task; a run has one thread whatever they are."""
     gpus_per_run: float = 0.0
     """GPUs that Ray keeps for a task; 0.25 lets four share one."""
-    episodes: Count = 100
-    """Evaluation episodes of each run, where folders are compared; suites say their own."""
+    episodes: Count | None = None
+    """Evaluation episodes of each run, where folders are compared: by default 100; suites say their own."""
     wandb: bool = False
     """Put tables, charts and files into a W&B run, too, and into a Report where there is a network."""
     trust: TrustSwitch = False

@@ -73,6 +73,7 @@ def table(runs: list[FinishedRun]) -> list[dict[str, Any]]:
                 "iqm": rounded(estimate(pooled_interquartile_mean, {env: values})),
                 "runs": values.tolist(),
                 "commands": group[0].commands,
+                "options": group[0].options,
             }
         )
     return rows
@@ -92,7 +93,7 @@ def curve(run: FinishedRun) -> dict[str, Any]:
     """Evaluations of a run."""
     steps, returns = zip(*run.curve, strict=True)
     head = {"contestant": run.contestant, "environment": run.env, "seed": run.seed}
-    return head | {"steps": list(steps), "returns": list(returns)}
+    return head | {"steps": list(steps), "returns": list(returns), "cut": run.cut}
 
 
 def counted(runs: list[FinishedRun]) -> list[FinishedRun]:

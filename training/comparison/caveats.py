@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from ..settings.typed import flat
 from .meetings import Grouped, shared
-from .results import FinishedRun, Pair
+from .results import FinishedRun, Pair, as_json
 from .statistics import RUNS_FOR_INTERVAL, RUNS_FOR_TRUST, RUNS_FOR_VERDICT
+
+# Options that make a task what it is.
+TASK = ("env_kwargs", "env_options.wrappers", "env_options.clip_reward", "evaluate_max_steps")
 
 
 def notes(runs: list[FinishedRun], pairs: list[Pair], scores: Grouped, scaled: Grouped) -> list[str]:
@@ -35,11 +41,48 @@ def notes(runs: list[FinishedRun], pairs: list[Pair], scores: Grouped, scaled: G
     }
     if uneven:
         found.append(f"Not everybody had the same number of steps in {', '.join(sorted(uneven))}.")
+    found += [*unlike_tasks(runs, pairs, scores), *cut_off(runs)]
     left_out = {run.env for run in runs} - {env for by_env in scaled.values() for env in by_env}
     if left_out:
         found.append(
             f"No reference scores for {', '.join(sorted(left_out))}: left out of what is normalised."
         )
+    return found
+
+
+def unlike_tasks(runs: list[FinishedRun], pairs: list[Pair], scores: Grouped) -> list[str]:
+    """Who met although they were not asked to do the same."""
+    tasks: dict[Pair, dict[str, Any] | None] = {(run.contestant, run.env): task_of(run) for run in runs}
+    found = []
+    for first, second in pairs:
+        for env in shared(first, second, scores):
+            one, other = tasks[first, env], tasks[second, env]
+            if one is None or other is None:
+                continue
+            if unlike := sorted(name for name in one | other if one.get(name) != other.get(name)):
+                found.append(
+                    f"{first} and {second} did not have the same task in {env}, but another {' and '.join(unlike)}."
+                )
+    return found
+
+
+def task_of(run: FinishedRun) -> dict[str, Any] | None:
+    """Options that say what a run was asked to do, and not how it learned that; None where they are not known."""
+    if run.options is None:
+        return None
+    return {name: value for name, value in flat(as_json(run.options)).items() if name.startswith(TASK)}
+
+
+def cut_off(runs: list[FinishedRun]) -> list[str]:
+    """Whose final evaluations were not of whole episodes."""
+    found = []
+    for contestant, env in dict.fromkeys((run.contestant, run.env) for run in runs):
+        group = [run for run in runs if (run.contestant, run.env) == (contestant, env)]
+        if cut := sum(run.cut for run in group):
+            played = sum(run.episodes for run in group)
+            found.append(
+                f"{cut} of {played} final episodes of {contestant} in {env} were cut off by evaluate_max_steps."
+            )
     return found
 
 

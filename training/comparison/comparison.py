@@ -26,6 +26,8 @@ from .scoring import natural_pairings, pairings, run_suite, score_runs
 from .suites import WHOLE, Part, part_of, read_suite, suite_names
 
 AT_WORK = "comparison is at work"
+# Evaluation episodes of a run, where nothing says how many.
+EPISODES = 100
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def run_comparison(
     targets: Sequence[str],
     launcher: Launcher,
     out: Path | None,
-    episodes: int,
+    episodes: int | None,
     wandb: bool,
     part: Part = WHOLE,
 ) -> Compared:
@@ -54,7 +56,7 @@ def run_comparison(
         targets: one suite, folders of runs, or `comparison.json` files.
         launcher: what trains and scores runs.
         out: folder of runs and report; by default `comparisons/NAME`.
-        episodes: evaluation episodes of each run, where folders are compared.
+        episodes: evaluation episodes of each run, where folders are compared; 100 by default.
         wandb: whether a W&B run shows the findings, too.
         part: what of the suite is wanted.
 
@@ -69,15 +71,20 @@ def run_comparison(
     paths = [Path(target) for target in targets]
     if part != WHOLE and all(path.is_dir() or path.suffix == ".json" for path in paths):
         raise UsageError(f"--envs, --agents and --seeds choose from a suite; {targets[0]} is none")
+    folders = all(path.is_dir() for path in paths)
+    if episodes is not None and not folders:
+        raise UsageError(
+            f"--episodes is for folders of runs; {targets[0]} says itself how many its scores are means of"
+        )
     if all(path.suffix == ".json" for path in paths):
         merged = merge_results({str(path): read_results(path) for path in paths})
         if not merged.pairs:  # each has one agent alone, and no suite says whom it meets
             merged = replace(merged, pairs=natural_pairings(merged.runs))
         with working_in(out, "merged") as folder:
             return write_findings(merged, folder, [], wandb)
-    if all(path.is_dir() for path in paths):
+    if folders:
         with working_in(out, "runs") as folder:
-            finished = score_runs(paths, episodes, launcher, say)
+            finished = score_runs(paths, episodes or EPISODES, launcher, say)
             name = " and ".join(targets)
             return write_findings(Results(name, finished, natural_pairings(finished)), folder, [], wandb)
     if len(paths) > 1:

@@ -17,7 +17,7 @@ def read_references(entries: dict[str, Any], where: str) -> References:
     """Read return of random actions and of a good agent by environment.
 
     Raises:
-        UsageError: a value is not two different numbers.
+        UsageError: a value is not two numbers of which the second is larger.
     """
     for env, pair in entries.items():
         if not (
@@ -25,7 +25,7 @@ def read_references(entries: dict[str, Any], where: str) -> References:
             and len(pair) == 2
             and all(isinstance(value, int | float) and not isinstance(value, bool) for value in pair)
             and all(map(math.isfinite, pair))
-            and pair[0] != pair[1]
+            and pair[0] < pair[1]
         ):
             raise UsageError(
                 f"{where}{env}: must be [return of random actions, return of a good agent], got {pair!r}"

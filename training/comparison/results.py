@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 
 from ..run.listing import EVALUATIONS_FILE, SUMMARY_FILE, RunInfo, evaluations
+from ..settings.config import TELLING, RunConfig, load_plain_config, to_dict
+from ..settings.typed import flat
 from ..settings.usage import UsageError, typed_command
 from ..tracking.metrics_file import read_metrics
 from ..tracking.provenance import made_with
 from .references import References
 from .suites import place_of
 
+# What may differ between runs of one agent: where they went, and how they were stepped and computed.
+NOT_OPTIONS = TELLING | {"seed", "checkpoint_every", "backend", "device", "compile", "threads"}
+PLACES = {"data", "init_from", "dream.model", "show_model_memory"}
 # Names of two that are compared.
 Pair = tuple[str, str]
 
@@ -47,6 +52,10 @@ class FinishedRun:
     """CPU seconds at each evaluation; None where a version before these were counted has trained it."""
     cpu_seconds: float | None = None
     """Those of the whole run."""
+    cut: int = 0
+    """Episodes of the final evaluation that were cut off by evaluate_max_steps."""
+    options: dict[str, Any] | None = None
+    """What makes it a run of its agent, in the layout of config.yaml; None where an older version has kept none."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,7 @@ def finished_run(
         raise UsageError(f"{folder} has no {EVALUATIONS_FILE}, so that nobody knows how it has learned")
     steps = [step for step, _ in reached]
     summary = json.loads((folder / SUMMARY_FILE).read_text())
+    cpu = summary.get("cpu_seconds")
     return FinishedRun(
         contestant=contestant,
         agent=info.agent,
@@ -82,21 +92,32 @@ def finished_run(
         score=score["return_mean"],
         episodes=int(score["episodes"]),
         curve=reached,
-        curve_seconds=spent_until(folder, steps, "time/total") or [0.0] * len(steps),
+        curve_seconds=spent_until(folder, steps, "time/total", (info.steps, summary["seconds"])),
         seconds=float(summary["seconds"]),
         commands=[typed_command(*words) for words in commands],
         made_with=made_with(folder),
-        curve_cpu=spent_until(folder, steps, "time/cpu"),
-        cpu_seconds=summary.get("cpu_seconds"),
+        curve_cpu=None if cpu is None else spent_until(folder, steps, "time/cpu", (info.steps, cpu)),
+        cpu_seconds=cpu,
+        cut=int(score.get("cut", 0)),
+        options=options_of(load_plain_config(folder)),
     )
 
 
-def spent_until(run_dir: Path, steps: list[int], metric: str) -> list[float] | None:
-    """Seconds, evaluations included, when training came to these steps; None where no row has them."""
-    rows = [row for row in read_metrics(run_dir) if metric in row]
-    if not rows:
-        return None
-    return np.interp(steps, [row["step"] for row in rows], [row[metric] for row in rows]).tolist()
+def options_of(config: RunConfig) -> dict[str, Any]:
+    """What runs of one agent have in common."""
+    return {name: value for name, value in to_dict(config).items() if name not in NOT_OPTIONS}
+
+
+def spent_until(run_dir: Path, steps: list[int], metric: str, whole: tuple[int, float]) -> list[float]:
+    """Seconds, evaluations included, when training came to these steps; `whole` are steps and seconds of the run.
+
+    Between rows of metrics, which may be rare, they grow with the steps.
+    """
+    rows = {0: 0.0, whole[0]: whole[1]} | {
+        row["step"]: row[metric] for row in read_metrics(run_dir) if metric in row
+    }
+    known = sorted(rows.items())
+    return np.interp(steps, [step for step, _ in known], [seconds for _, seconds in known]).tolist()
 
 
 def read_results(path: Path) -> Results:
@@ -158,7 +179,22 @@ def _run(
         curve=list(zip(curve["steps"], curve["returns"], strict=True)),
         commands=row["commands"],
         made_with=found["made_with"],
+        cut=curve.get("cut", 0),
+        options=row.get("options"),
         **spent,
+    )
+
+
+def as_json(values: dict[str, Any]) -> dict[str, Any]:
+    """Values as they are read back from a file: tuples are lists."""
+    return json.loads(json.dumps(values))
+
+
+def differing(first: dict[str, Any], second: dict[str, Any]) -> str | None:
+    """The first option of two sets that is not the same; files and folders may lie elsewhere on another machine."""
+    one, other = flat(as_json(first)), flat(as_json(second))
+    return next(
+        (name for name in one | other if name not in PLACES and one.get(name) != other.get(name)), None
     )
 
 
@@ -166,12 +202,14 @@ def merge_results(parts: dict[str, Results]) -> Results:
     """Put comparisons together as if all had been run in one.
 
     Raises:
-        UsageError: they were scored differently, call different agents the same, or have a run in common.
+        UsageError: they were scored differently, call different agents, or one with other options, the same, or have
+            a run in common.
     """
     if len({run.episodes for part in parts.values() for run in part.runs}) > 1:
         raise UsageError(f"{' and '.join(parts)} were scored over different numbers of episodes")
     where: dict[tuple[str, str, int], str] = {}
     agents: dict[tuple[str, str], tuple[str, int, str]] = {}
+    options: dict[tuple[str, str], tuple[dict[str, Any] | None, str]] = {}
     for path, part in parts.items():
         for run in part.runs:
             named = f"{run.contestant} on {run.env}"
@@ -180,6 +218,9 @@ def merge_results(parts: dict[str, Results]) -> Results:
                 raise UsageError(
                     f"{named} is {agent} for {steps:,} steps in {first}, {run.agent} for {run.steps:,} in {path}"
                 )
+            asked, other = options.setdefault((run.contestant, run.env), (run.options, path))
+            if run.options is not None and asked is not None and (name := differing(asked, run.options)):
+                raise UsageError(f"{named} has another {name} in {other} than in {path}")
             twin = where.setdefault((run.contestant, run.env, run.seed), path)
             if twin != path:
                 raise UsageError(f"{named} with seed {run.seed} is in both {twin} and {path}: name one")

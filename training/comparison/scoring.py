@@ -11,18 +11,15 @@ from ..groups.start import why_alone
 from ..run.build import env_spec, resolve
 from ..run.listing import RunInfo, describe_run, find_runs
 from ..run.storage.folder import CYCLE_FILE
-from ..settings.config import TELLING, check_config, load_plain_config, save_config, to_dict
+from ..settings.config import check_config, load_plain_config, save_config
 from ..settings.usage import UsageError, as_usage_errors, typed_command
 from ..settings.yaml_files import load_yaml
 from .jobs import Job, Outcome, score_of
 from .launchers import Launcher
-from .results import FinishedRun, Pair, finished_run
+from .results import FinishedRun, Pair, finished_run, options_of
 from .suites import PlannedRun, Suite, differences, plan, requested_config, slug
 
 Say = Callable[[str], None]
-# What may differ between runs of one agent: where they went, and how they were stepped and computed.
-NOT_OPTIONS = TELLING | {"seed", "checkpoint_every", "backend", "device", "compile", "threads"}
-
 # What is to be done about runs of one agent that differ, by the option in which they do.
 NAMES = "write a suite that gives them names"
 SEPARATELY = dict.fromkeys((CYCLE_FILE, "dream"), "compare runs that dream by themselves")
@@ -114,8 +111,7 @@ def check_alike(infos: dict[str, RunInfo]) -> None:
                 f"{path} has not finished; go on with: {typed_command('train', '--resume', path)}"
             )
         twin = seeds.setdefault((info.agent, info.env, info.seed), path)
-        config = to_dict(load_plain_config(Path(path)))
-        values = {name: value for name, value in config.items() if name not in NOT_OPTIONS}
+        values = options_of(load_plain_config(Path(path)))
         # Rounds of real and dreamt steps are an option of a run that stands in a file of its own.
         cycle = Path(path) / CYCLE_FILE
         values[CYCLE_FILE] = load_yaml(cycle) if cycle.exists() else None

@@ -217,7 +217,12 @@ def plan(suite: Suite, out: Path) -> list[PlannedRun]:
                 for contestant in match.agents:
                     folder = out / "runs" / place_of(env, contestant.label, steps, seed)
                     run = PlannedRun(contestant, env, steps, seed, folder, suite.source)
-                    if runs.setdefault(folder, run).contestant != contestant:
+                    known = runs.setdefault(folder, run)
+                    if known.env != env:
+                        raise UsageError(
+                            f"{suite.name}: {known.env} and {env} would share a folder; give each its own suite"
+                        )
+                    if known.contestant != contestant:
                         raise UsageError(
                             f"{suite.name}: two contestants are called {contestant.label!r}, with other options"
                         )

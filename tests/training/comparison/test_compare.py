@@ -138,6 +138,35 @@ def test_shipped_suites_ask_for_runs_that_can_be_configured(tmp_path):
                 seen.add((run.contestant.label, run.env))
 
 
+@pytest.mark.filterwarnings("ignore")  # SWIG's, where Box2D is imported
+@pytest.mark.parametrize("name", suite_names())
+def test_all_sides_of_a_shipped_suite_have_the_same_task(name, tmp_path):
+    runs = {
+        (run.env, run.contestant.label): requested_config(run) for run in plan(read_suite(name), tmp_path)
+    }
+    for env in {env for env, _ in runs}:
+        sides = [config for (where, _), config in runs.items() if where == env]
+        tasks = [
+            (
+                each.env_kwargs,
+                each.env_options.wrappers,
+                each.env_options.clip_reward,
+                each.evaluate_max_steps,
+            )
+            for each in sides
+        ]
+        assert all(task == tasks[0] for task in tasks), env
+        # What plays Atari in C++ also prepares its pictures.
+        assert len({each.backend == "ale" for each in sides}) == 1, env
+
+
+def test_environments_that_would_share_a_folder_are_refused(tmp_path):
+    path = tmp_path / "two.yaml"
+    path.write_text("matches: [{agents: [ppo], environments: {My/Env-v0: 1k, My_Env-v0: 1k}}]")
+    with pytest.raises(UsageError, match="My/Env-v0 and My_Env-v0 would share a folder"):
+        plan(read_suite(str(path)), tmp_path)
+
+
 def test_a_contestant_of_two_matches_runs_once(tmp_path):
     path = tmp_path / "twice.yaml"
     match = "{agents: [ppo, %s], environments: {CartPole-v1: 1k}}"
@@ -246,6 +275,10 @@ def test_a_part_of_a_suite_has_some_of_its_agents_by_what_they_are_called(tmp_pa
             "references: {A: [0, 0]}\nmatches: [{agents: [ppo], environments: {A: 1}}]",
             "references.A: must be [return of random actions, return of a good agent], got [0, 0]",
         ),
+        (
+            "references: {A: [100, 10]}\nmatches: [{agents: [ppo], environments: {A: 1}}]",
+            "references.A: must be [return of random actions, return of a good agent], got [100, 10]",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_suite_is_one_line(text, message, tmp_path):
@@ -280,6 +313,8 @@ def test_an_agent_has_one_number_of_steps_in_an_environment(tmp_path):
         (["quick", "--agents", "pp"], "quick has no agent 'pp'; did you mean 'ppo'"),
         (["quick", "--seeds", "5-3"], "--seeds 5-3: give a number of seeds"),
         ([".", "--seeds", "3"], "--envs, --agents and --seeds choose from a suite; . is none"),
+        (["quick", "--episodes", "3"], "--episodes is for folders of runs; quick says itself how many"),
+        (["a.json", "--episodes", "3"], "--episodes is for folders of runs; a.json says itself how many"),
     ],
 )
 def test_a_wrong_request_is_one_line(words, message, capsys):
@@ -402,6 +437,7 @@ def test_finished_runs_are_compared_without_a_suite(tmp_path, in_process, capsys
     assert compare(tmp_path / "runs", "--out", out, "--episodes", "3") == 0
     comparison = json.loads((out / "comparison.json").read_text())
     assert [len(row["runs"]) for row in comparison["table"]] == [2, 1]
+    assert [row["options"]["agent"]["name"] for row in comparison["table"]] == ["ppo", "pqn"]
     assert "pairs" in comparison and comparison["pairs"][0]["first"] == "ppo"
     start_run(small_config(seed=1, steps=600), tmp_path / "runs" / "twin")
     assert compare(tmp_path / "runs", "--out", out, "--episodes", "3") == 2

@@ -9,7 +9,13 @@ from palaestra.training.cli import main as cli
 from palaestra.training.comparison.analysis import analyze
 from palaestra.training.comparison.report import report
 from palaestra.training.comparison.report.tables import tables
-from palaestra.training.comparison.results import FinishedRun, Results, merge_results, read_results
+from palaestra.training.comparison.results import (
+    FinishedRun,
+    Results,
+    merge_results,
+    read_results,
+    spent_until,
+)
 
 ENVS = ("CartPole-v1", "Acrobot-v1")
 
@@ -147,6 +153,16 @@ def test_what_does_not_fit_together_is_one_line(write, tmp_path, capsys):
     assert "ppo on CartPole-v1 is ppo for 1,000 steps in" in error(
         "longer", replace(results(()), runs=longer)
     )
+    # Runs of the first have no options, as before these were kept; those of each other must be the same.
+    values = {"num_envs": 8, "agent": {"name": "ppo", "gamma": 0.99}, "dream": {"model": "here"}, "tag": ()}
+    write("known", with_options(results((2, 3)), values))
+    moved = {**values, "dream": {"model": "there"}, "agent": {"name": "ppo", "gamma": 0.9}}
+    parts = [
+        str(tmp_path / "known" / "comparison.json"),
+        str(write("other", with_options(results((4, 5)), moved))),
+    ]
+    assert cli.run(["compare", *parts, "--out", str(tmp_path / "out")]) == 2
+    assert "ppo on CartPole-v1 has another agent.gamma in" in capsys.readouterr().err
     other_scale = replace(results((2, 3)), references={"Acrobot-v1": (-500.0, 0.0)})
     assert "Acrobot-v1 is scored from (-500.0, 500.0) in" in error("scale", other_scale)
     missing, wrong = tmp_path / "nothing.json", tmp_path / "wrong.json"
@@ -168,6 +184,42 @@ def test_what_does_not_fit_together_is_one_line(write, tmp_path, capsys):
     assert "it has no runs" in capsys.readouterr().err
     assert cli.run(["compare", first, "quick"]) == 2
     assert "give one suite, folders only, or comparison.json files only" in capsys.readouterr().err
+
+
+def with_options(found, values):
+    return replace(found, runs=[replace(each, options=values) for each in found.runs])
+
+
+def test_parts_with_the_same_options_are_put_together_wherever_their_files_lie(write, tmp_path):
+    parts = [
+        write(place, with_options(results(seeds), {"agent": {"name": "ppo"}, "data": (place,)}))
+        for place, seeds in (("here", (0, 1)), ("there", (2, 3)))
+    ]
+    merged = merge_results({str(path): read_results(path) for path in parts})
+    assert {each.options["data"][0] for each in merged.runs} == {"here", "there"}
+    with_old = merge_results({"a": read_results(parts[0]), "b": results((4, 5))})
+    assert len(with_old.runs) == 16
+
+
+def test_who_had_another_task_or_cut_episodes_is_noted():
+    found = results(range(4), envs=("CartPole-v1",))
+    tasks = {"ppo": {"env_kwargs": {"length": 9}, "gamma": 1.0}, "sb3/ppo": {"env_kwargs": {}, "gamma": 0.9}}
+    runs = [replace(each, options=tasks[each.contestant], cut=each.seed) for each in found.runs]
+    notes = analyze(replace(found, runs=runs))["notes"]
+    assert (
+        "ppo and sb3/ppo did not have the same task in CartPole-v1, but another env_kwargs.length." in notes
+    )
+    # Seeds 0 to 3 have as many.
+    assert "6 of 400 final episodes of ppo in CartPole-v1 were cut off by evaluate_max_steps." in notes
+    assert not any(word in note for note in analyze(found)["notes"] for word in ("task", "cut off"))
+
+
+def test_seconds_until_an_evaluation_follow_from_the_whole_where_rows_are_rare(tmp_path):
+    rows = tmp_path / "metrics.jsonl"
+    rows.write_text("")
+    assert spent_until(tmp_path, [250, 1000], "time/total", (1000, 8.0)) == [2.0, 8.0]
+    rows.write_text(json.dumps({"step": 500, "time/total": 6.0}) + "\n")
+    assert spent_until(tmp_path, [250, 500, 750], "time/total", (1000, 8.0)) == [3.0, 6.0, 7.0]
 
 
 def test_agents_alone_meet_where_no_suite_says_whom_they_meet(write, tmp_path):

@@ -61,12 +61,14 @@ def draw_charts(findings: dict[str, Any], out: Path) -> list[Chart]:
         ),
         (
             "Who learns in less time?",
-            f"The same evaluations against seconds of training on this machine. {band}",
+            "The same evaluations against seconds of training on this machine; seeds trained together are each "
+            f"charged all of them. {band}",
             ((f"curves_time_{slug(team[0])}", learning_curves(findings, team, "seconds")) for team in teams),
         ),
         (
             "How many seconds until it is learned?",
-            "Seconds of training until an evaluation first reaches a normalised score of 0.9, median over runs.",
+            "Seconds of training until an evaluation first reaches a normalised score of 0.9, median over runs; seeds "
+            "trained together are each charged all of them.",
             one("efficiency_seconds", efficiency(findings, "seconds")),
         ),
     ]

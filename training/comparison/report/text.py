@@ -41,9 +41,11 @@ def made(findings: dict[str, Any]) -> list[str]:
     """How the numbers came about: seeds, episodes, references, versions and machines, a sentence each."""
     seeds = ", ".join(map(str, findings["seeds"]))
     lines = [
-        f"A run's score is its mean return over {findings['episodes']} full evaluation episodes after training, "
+        f"A run's score is its mean return over {findings['episodes']} evaluation episodes after training, "
         "with the best actions and seeds that neither training nor its evaluations used.",
         f"Seeds of the runs: {seeds}; the commands below are those of the first, the others differ in seed and folder.",
+        "Seconds are those of the process: seeds that one process trained together, as those of our agents are by "
+        "default, are each charged all of them. Core-seconds are each run's share.",
         "Intervals hold 95 % of 10,000 bootstrap samples, in which runs are drawn again within each environment.",
     ]
     if findings["references"]:
