@@ -16,7 +16,7 @@ from gymnasium.envs import registration
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
-from ...networks.tree import read_row
+from ...networks.tree import read_row, tree_map
 from ..autoreset import BackendEnvs
 from ..backends.copies import close_env, drawn
 from ..backends.native import VectorBackend
@@ -122,6 +122,8 @@ def check_single(
 ) -> float | None:
     """Look at one copy; returns steps per second."""
     findings.lines.find_in(env.unwrapped)
+    if env.render_mode == "human" and "render_mode" not in spec.kwargs:
+        findings.warn("it opens a window unless told otherwise: give it --env-kwargs render_mode=rgb_array")
     if not findings.attempt("one step", lambda: check_one_step(env, findings)):
         return None
     # Other checkers take random actions, which an environment with masks may refuse.
@@ -171,8 +173,16 @@ def gymnasium_checker(env: gymnasium.Env) -> None:
     try:
         check_env(env, skip_render_check=True)
     except Exception as error:
-        if not REPEATED.search(str(error)):
+        if not REPEATED.search(str(error)) and not sees_an_end_that_is_none(env, error):
             raise
+
+
+def sees_an_end_that_is_none(env: gymnasium.Env, error: Exception) -> bool:
+    """Whether Gymnasium's checker takes NumPy's false for true: it wants Python's own (1.4.0)."""
+    if "truncates after 1 step" not in str(error):
+        return False
+    obs, _ = env.reset(seed=SEED)
+    return not env.step(RandomActions(env.action_space)(obs))[3]
 
 
 def check_random_steps(env: gymnasium.Env, findings: Findings) -> float:
@@ -249,8 +259,8 @@ def check_vector(spec: EnvSpec, registered: registration.EnvSpec, findings: Find
         envs.reset()
         started = time.perf_counter()
         for _ in range(REPLAYED_STEPS):
-            actions = [envs.action_space.sample() for _ in range(2)]
-            step = envs.step(np.stack(actions) if isinstance(actions[0], np.ndarray) else np.array(actions))
+            actions = (envs.action_space.sample() for _ in range(2))
+            step = envs.step(tree_map(lambda *leaves: np.stack(leaves), *actions))
             for problem in obs_problems(envs.observation_space, read_row(step.next_obs, 0)):
                 findings.warn(f"vector environment: step returns {problem.what}")
             if time.perf_counter() - started > findings.seconds:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..settings.typed import flat
 from .meetings import Grouped, shared
-from .results import FinishedRun, Pair, as_json
+from .results import FinishedRun, Pair
 from .statistics import RUNS_FOR_INTERVAL, RUNS_FOR_TRUST, RUNS_FOR_VERDICT
 
 # Options that make a task what it is.
@@ -70,7 +70,7 @@ def task_of(run: FinishedRun) -> dict[str, Any] | None:
     """Options that say what a run was asked to do, and not how it learned that; None where they are not known."""
     if run.options is None:
         return None
-    return {name: value for name, value in flat(as_json(run.options)).items() if name.startswith(TASK)}
+    return {name: value for name, value in flat(run.options).items() if name.startswith(TASK)}
 
 
 def cut_off(runs: list[FinishedRun]) -> list[str]:

@@ -20,7 +20,15 @@ from .suites import place_of
 
 # What may differ between runs of one agent: where they went, and how they were stepped and computed.
 NOT_OPTIONS = TELLING | {"seed", "checkpoint_every", "backend", "device", "compile", "threads"}
-PLACES = {"data", "init_from", "dream.model", "show_model_memory"}
+# What may differ between machines: where files lie, and how copies are spread.
+OF_MACHINES = {
+    "data",
+    "init_from",
+    "dream.model",
+    "show_model_memory",
+    "env_options.workers",
+    "env_options.timeout",
+}
 # Names of two that are compared.
 Pair = tuple[str, str]
 
@@ -104,8 +112,9 @@ def finished_run(
 
 
 def options_of(config: RunConfig) -> dict[str, Any]:
-    """What runs of one agent have in common."""
-    return {name: value for name, value in to_dict(config).items() if name not in NOT_OPTIONS}
+    """What runs of one agent have in common, as it is read back from a file: tuples are lists."""
+    values = {name: value for name, value in to_dict(config).items() if name not in NOT_OPTIONS}
+    return json.loads(json.dumps(values, default=str))
 
 
 def spent_until(run_dir: Path, steps: list[int], metric: str, whole: tuple[int, float]) -> list[float]:
@@ -185,17 +194,11 @@ def _run(
     )
 
 
-def as_json(values: dict[str, Any]) -> dict[str, Any]:
-    """Values as they are read back from a file: tuples are lists."""
-    return json.loads(json.dumps(values))
-
-
 def differing(first: dict[str, Any], second: dict[str, Any]) -> str | None:
-    """The first option of two sets that is not the same; files and folders may lie elsewhere on another machine."""
-    one, other = flat(as_json(first)), flat(as_json(second))
-    return next(
-        (name for name in one | other if name not in PLACES and one.get(name) != other.get(name)), None
-    )
+    """The first option of two sets that is not the same, of those that machines have in common."""
+    one, other = flat(first), flat(second)
+    names = (name for name in one | other if name not in OF_MACHINES)
+    return next((name for name in names if one.get(name) != other.get(name)), None)
 
 
 def merge_results(parts: dict[str, Results]) -> Results:

@@ -367,6 +367,72 @@ def test_vector_environments_are_looked_at(register):
     ]
 
 
+def test_vector_environments_may_take_actions_of_parts(register):
+    parts = spaces.Dict(move=spaces.Discrete(3), look=spaces.Tuple([spaces.Box(-1, 1, (2,), np.float32)]))
+
+    class Parts(Sound):
+        action_space = parts
+
+        def step(self, action):
+            return super().step(int(action["move"] > 1))
+
+    class Wide(gymnasium.vector.VectorEnv):
+        metadata = {"autoreset_mode": gymnasium.vector.AutoresetMode.NEXT_STEP}  # noqa: RUF012
+        shapes = []  # noqa: RUF012
+
+        def __init__(self, num_envs):
+            self.num_envs = num_envs
+            self.single_observation_space, self.single_action_space = Parts.observation_space, parts
+
+        def reset(self, *, seed=None, options=None):
+            return np.zeros((2, 2), np.float32), {}
+
+        def step(self, actions):
+            self.shapes.append((actions["move"].shape, actions["look"][0].shape))
+            return np.zeros((2, 2), np.float32), np.zeros(2), np.zeros(2, bool), np.zeros(2, bool), {}
+
+    register("Checked-v0", Parts, vector_entry_point=Wide)
+    report = check_environment("Checked-v0", processes=False)
+    assert report.ok and report.warnings == [] and set(Wide.shapes) == {((2,), (2, 2))}
+
+
+def test_flags_of_numpy_are_flags(register):
+    """Gymnasium's checker (1.4.0) says of these that the environment truncates after a step."""
+
+    class Flags(Sound):
+        def step(self, action):
+            obs, reward, terminated, truncated, info = super().step(action)
+            return obs, reward, np.bool_(terminated), np.bool_(truncated), info
+
+    class Short(Sound):
+        def step(self, action):
+            obs, reward, terminated, _, info = super().step(action)
+            return obs, reward, terminated, True, info
+
+    register("Checked-v0", Flags)
+    register("Short-v0", Short)
+    assert check_environment("Checked-v0", processes=False).warnings == []
+    assert "truncates after 1 step" in " ".join(check_environment("Short-v0", processes=False).warnings)
+
+
+def test_a_window_that_nobody_asked_for(register):
+    class Window(Sound):
+        metadata = {"render_modes": ["human", "rgb_array"]}  # noqa: RUF012
+
+        def __init__(self, render_mode="human"):
+            super().__init__()
+            self.render_mode = render_mode
+
+        def render(self):
+            return np.zeros((4, 4, 3), np.uint8)
+
+    register("Checked-v0", Window)
+    said = "it opens a window unless told otherwise: give it --env-kwargs render_mode=rgb_array"
+    assert said in check_environment("Checked-v0", processes=False).warnings
+    asked = {"render_mode": "rgb_array"}
+    assert said not in check_environment("Checked-v0", kwargs=asked, processes=False).warnings
+
+
 def test_an_episode_that_never_ends(register):
     register("Checked-v0", Endless)
     register("Limited-v0", Endless, max_episode_steps=2000)

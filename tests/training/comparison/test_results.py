@@ -154,7 +154,7 @@ def test_what_does_not_fit_together_is_one_line(write, tmp_path, capsys):
         "longer", replace(results(()), runs=longer)
     )
     # Runs of the first have no options, as before these were kept; those of each other must be the same.
-    values = {"num_envs": 8, "agent": {"name": "ppo", "gamma": 0.99}, "dream": {"model": "here"}, "tag": ()}
+    values = {"num_envs": 8, "agent": {"name": "ppo", "gamma": 0.99}, "dream": {"model": "here"}}
     write("known", with_options(results((2, 3)), values))
     moved = {**values, "dream": {"model": "there"}, "agent": {"name": "ppo", "gamma": 0.9}}
     parts = [
@@ -192,7 +192,7 @@ def with_options(found, values):
 
 def test_parts_with_the_same_options_are_put_together_wherever_their_files_lie(write, tmp_path):
     parts = [
-        write(place, with_options(results(seeds), {"agent": {"name": "ppo"}, "data": (place,)}))
+        write(place, with_options(results(seeds), {"agent": {"name": "ppo"}, "data": [place]}))
         for place, seeds in (("here", (0, 1)), ("there", (2, 3)))
     ]
     merged = merge_results({str(path): read_results(path) for path in parts})
