@@ -13,10 +13,13 @@ from palaestra.agents.storage.rollout import Rollout
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.networks.means import masked_mean
 from palaestra.networks.tree import tree_map
+from palaestra.training.parallel import loop
 from palaestra.training.parallel.copies import spec_of_rows
 from palaestra.training.parallel.gradients import part_of
 from palaestra.training.parallel.start import stepped_by_sync, why_not
 from palaestra.training.parallel.state import joined_copies, joined_rollouts, split_copies, split_rollout
+from palaestra.training.run import clocks
+from palaestra.training.run.session import Session
 from palaestra.training.settings.ranks import Rank, this_rank
 from palaestra.training.settings.train_options import read_train_options
 
@@ -136,3 +139,15 @@ def test_a_process_is_alone_unless_torchrun_says_otherwise(monkeypatch):
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", "29500")
     assert this_rank() == Rank(3, 4, 1, 2)
+
+
+def test_evaluations_of_rank_0_alone_are_charged_once(monkeypatch, tmp_path):
+    now = [10.0]
+    monkeypatch.setattr(clocks, "cpu_seconds", lambda: now[0])
+    monkeypatch.setattr(loop, "cpu_seconds", lambda: now[0])
+    monkeypatch.setattr(Session, "evaluate", lambda session, actor: now.__setitem__(0, now[0] + 3.0))
+    clock = loop.TeamClock(2)
+    clock._cpu_started = 10.0
+    now[0] = 11.0  # both have learned for a second
+    loop.TeamSession(None, tmp_path, None, clock, [], rank=0).evaluate(None)
+    assert clock.total_cpu == 2 * 1.0 + 3.0
