@@ -317,7 +317,7 @@ def test_options_become_arguments():
 def test_a_preset_is_understood(path):
     if path.stem.startswith("MinAtar"):
         pytest.importorskip("minatar")
-    agent, env = f"sb3/{path.parent.name}", re.sub("^(palaestra|MinAtar)_", r"\1/", path.stem)
+    agent, env = f"sb3/{path.parent.name}", re.sub("^(palaestra|MinAtar|ALE)_", r"\1/", path.stem)
     values = load_yaml(path)
     config = config_of(agent, env, **{k: v for k, v in values.items() if k not in ("steps", "num_envs")})
     checked(config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import tyro
 from annotated_types import Ge, Gt
@@ -27,9 +27,12 @@ def read_options(cls: Any, arguments: list[str], command: str) -> Any:
     """
     options = parse(cls, arguments, command)
     for name, hint in get_type_hints(cls, include_extras=True).items():
-        for bound in getattr(hint, "__metadata__", ()):
-            if isinstance(bound, Ge | Gt):
-                _check(option_name(name), getattr(options, name), bound)
+        value = getattr(options, name)
+        # `Count | None` has its bound one level below.
+        bounds = (bound for part in (hint, *get_args(hint)) for bound in getattr(part, "__metadata__", ()))
+        for bound in bounds:
+            if isinstance(bound, Ge | Gt) and value is not None:
+                _check(option_name(name), value, bound)
     return options
 
 
