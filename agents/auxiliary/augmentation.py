@@ -18,9 +18,9 @@ class Augmentation:
     """Changes observations of a space at random; each part of a nested one by itself.
 
     Pictures, read as the encoder does (`channel_axis`), are moved by up to `shift` pixels each way, and their borders
-    are repeated. Of everything else a share
-    `masking` of the numbers is replaced by those of another row (the values are then still possible ones, whatever
-    their unit: Bahri et al. 2022, arXiv:2106.15147), and floats get normal `noise`, in units of their deviation.
+    are repeated. Of everything else a share `masking` of the numbers is replaced by those of another row (the values
+    are then still possible ones, whatever their unit: Bahri et al. 2022, arXiv:2106.15147), and floats get normal
+    `noise`, in units of their deviation.
     """
 
     def __init__(

@@ -12,9 +12,9 @@ from typing import Any
 from .keywords import keyword, several
 from .passed import Passed
 from .run_object import Run
-from .training.comparison.comparison import EPISODES, make_launcher, run_comparison
+from .training.comparison.comparison import make_launcher, run_comparison
 from .training.comparison.jobs import Job, score_of, write_score
-from .training.comparison.suites import Part
+from .training.comparison.suites import EPISODES, Part
 from .training.run.listing import describe_run
 from .training.run.signals import StoppedError
 from .training.settings.seeds import FINAL_SEED

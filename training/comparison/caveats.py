@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..settings.typed import flat
+from ..settings.typed import unlike
 from .meetings import Grouped, shared
 from .results import FinishedRun, Pair
 from .statistics import RUNS_FOR_INTERVAL, RUNS_FOR_TRUST, RUNS_FOR_VERDICT
@@ -52,25 +50,18 @@ def notes(runs: list[FinishedRun], pairs: list[Pair], scores: Grouped, scaled: G
 
 def unlike_tasks(runs: list[FinishedRun], pairs: list[Pair], scores: Grouped) -> list[str]:
     """Who met although they were not asked to do the same."""
-    tasks: dict[Pair, dict[str, Any] | None] = {(run.contestant, run.env): task_of(run) for run in runs}
+    options = {(run.contestant, run.env): run.options for run in runs}
     found = []
     for first, second in pairs:
         for env in shared(first, second, scores):
-            one, other = tasks[first, env], tasks[second, env]
-            if one is None or other is None:
+            one, other = options[first, env], options[second, env]
+            if one is None or other is None:  # older versions have kept none
                 continue
-            if unlike := sorted(name for name in one | other if one.get(name) != other.get(name)):
+            if names := sorted(name for name in unlike(one, other) if name.startswith(TASK)):
                 found.append(
-                    f"{first} and {second} did not have the same task in {env}, but another {' and '.join(unlike)}."
+                    f"{first} and {second} did not have the same task in {env}, but another {' and '.join(names)}."
                 )
     return found
-
-
-def task_of(run: FinishedRun) -> dict[str, Any] | None:
-    """Options that say what a run was asked to do, and not how it learned that; None where they are not known."""
-    if run.options is None:
-        return None
-    return {name: value for name, value in flat(run.options).items() if name.startswith(TASK)}
 
 
 def cut_off(runs: list[FinishedRun]) -> list[str]:

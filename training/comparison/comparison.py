@@ -23,11 +23,9 @@ from .report.report import write_report
 from .report.text import terminal_text
 from .results import Results, merge_results, read_results
 from .scoring import natural_pairings, pairings, run_suite, score_runs
-from .suites import WHOLE, Part, part_of, read_suite, suite_names
+from .suites import EPISODES, WHOLE, Part, part_of, read_suite, suite_names
 
 AT_WORK = "comparison is at work"
-# Evaluation episodes of a run, where nothing says how many.
-EPISODES = 100
 
 
 @dataclass(frozen=True)

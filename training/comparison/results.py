@@ -11,7 +11,7 @@ import numpy as np
 
 from ..run.listing import EVALUATIONS_FILE, SUMMARY_FILE, RunInfo, evaluations
 from ..settings.config import TELLING, RunConfig, load_plain_config, to_dict
-from ..settings.typed import flat
+from ..settings.typed import unlike
 from ..settings.usage import UsageError, typed_command
 from ..tracking.metrics_file import read_metrics
 from ..tracking.provenance import made_with
@@ -194,13 +194,6 @@ def _run(
     )
 
 
-def differing(first: dict[str, Any], second: dict[str, Any]) -> str | None:
-    """The first option of two sets that is not the same, of those that machines have in common."""
-    one, other = flat(first), flat(second)
-    names = (name for name in one | other if name not in OF_MACHINES)
-    return next((name for name in names if one.get(name) != other.get(name)), None)
-
-
 def merge_results(parts: dict[str, Results]) -> Results:
     """Put comparisons together as if all had been run in one.
 
@@ -222,8 +215,10 @@ def merge_results(parts: dict[str, Results]) -> Results:
                     f"{named} is {agent} for {steps:,} steps in {first}, {run.agent} for {run.steps:,} in {path}"
                 )
             asked, other = options.setdefault((run.contestant, run.env), (run.options, path))
-            if run.options is not None and asked is not None and (name := differing(asked, run.options)):
-                raise UsageError(f"{named} has another {name} in {other} than in {path}")
+            if asked is not None and run.options is not None:
+                for name in unlike(asked, run.options):
+                    if name not in OF_MACHINES:
+                        raise UsageError(f"{named} has another {name} in {other} than in {path}")
             twin = where.setdefault((run.contestant, run.env, run.seed), path)
             if twin != path:
                 raise UsageError(f"{named} with seed {run.seed} is in both {twin} and {path}: name one")

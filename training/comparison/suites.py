@@ -17,7 +17,7 @@ from ..settings.layers import merge_options
 from ..settings.presets import find_preset
 from ..settings.train_options import read_given
 from ..settings.trust import check_names
-from ..settings.typed import Count, build, flat
+from ..settings.typed import Count, build, flat, unlike
 from ..settings.usage import UsageError, nearest
 from ..settings.yaml_files import load_yaml, parse_yaml
 from .references import References, read_references
@@ -29,6 +29,8 @@ SETTLED = {
     "steps": "environments says how many",
     "seed": "seeds says which",
 }
+# Evaluation episodes of a run, where nothing says how many.
+EPISODES = 100
 # How many, from 0 on, or which.
 Seeds = Count | Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)]
 
@@ -110,7 +112,7 @@ class PlannedRun:
 class _SuiteFile:
     matches: Annotated[tuple[dict[str, Any], ...], MinLen(1)]
     seeds: Seeds = 5
-    episodes: Count = 100
+    episodes: Count = EPISODES
     references: dict[str, Any] = field(default_factory=dict)
 
 
@@ -275,10 +277,8 @@ def differences(run: PlannedRun, config: RunConfig, existing: RunConfig) -> list
     asked, found = flat(to_dict(config)), flat(to_dict(existing))
     return [
         f"{name} is {found.get(name)!r}, not {asked.get(name)!r}"
-        for name in asked | found
-        if found.get(name) != asked.get(name)
-        and name not in TELLING
-        and not is_left_open(name, asked.get(name))
+        for name in unlike(asked, found)
+        if name not in TELLING and not is_left_open(name, asked.get(name))
     ]
 
 

@@ -111,6 +111,12 @@ def option_path(name: str) -> list[str]:
     return [first, *rest]
 
 
+def unlike(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Names, as `flat` gives them, of what two nested mappings do not have in common."""
+    one, other = flat(one), flat(other)
+    return [name for name in one | other if one.get(name) != other.get(name)]
+
+
 def _is_required(item: dataclasses.Field) -> bool:
     return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
 
