@@ -62,6 +62,8 @@ REPAIRS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
     "BipedalWalkerHardcore-v3": FreshWorld,
     "MinAtar/": minatar,
 }
+# What could be made in this process, as ids and arguments: a second copy that cannot be is another matter.
+_made_here: set[str] = set()
 # Wrappers of environments that the user gives none.
 DEFAULT_WRAPPERS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
     "MiniGrid-": minigrid.image,
@@ -94,6 +96,8 @@ class EnvSpec:
     """Seconds that a worker process of `async` may take for a step; 0 waits for ever."""
     workers: int = 0
     """Processes of `async`; 0 is one a core. Results do not depend on it."""
+    one_per_process: bool = False
+    """Whether a process can hold one copy only: `auto` is `async` then, with a process for each copy."""
     frame_stack: int = 1
     """Observations that come together, the newest last; 1 is none but the newest, without an axis for it."""
     max_steps: int | None = None
@@ -179,8 +183,9 @@ def make_backend(spec: EnvSpec, registered: registration.EnvSpec) -> Backend:
     make = single_maker(spec, registered)
     if name == "async":
         replace_lost = spec.on_error == "restart"
+        workers = spec.num_envs if spec.one_per_process else spec.workers
         return AsyncBackend(
-            make, spec.num_envs, spec.seed, replace_lost, workers=spec.workers, timeout=spec.timeout
+            make, spec.num_envs, spec.seed, replace_lost, workers=workers, timeout=spec.timeout
         )
     return SyncBackend(make, spec.num_envs, spec.seed)
 
@@ -196,6 +201,8 @@ def choose_backend(spec: EnvSpec, registered: registration.EnvSpec) -> str:
     """Return what `auto` stands for: a fixed rule, no timing, so that a run is the same on every machine."""
     if spec.backend != "auto":
         return spec.backend
+    if spec.one_per_process:
+        return "async"
     if spec.wrappers or spec.on_error == "restart" or spec.endless:
         return "sync"
     faithful = registered.id in FAITHFUL or registered.namespace == OUR_NAMESPACE
@@ -217,6 +224,7 @@ def make_single(spec: EnvSpec, registered: registration.EnvSpec) -> gymnasium.En
         raise
     except BaseException as error:  # one that wants to end the whole program has failed
         raise _explained(spec, registered.entry_point, error) from error
+    _made_here.add(repr((spec.id, spec.kwargs)))
     for beginning, repair in REPAIRS.items():
         if registered.id.startswith(beginning):
             env = repair(env)
@@ -295,7 +303,12 @@ def _explained(spec: EnvSpec, entry_point: Any, error: BaseException) -> ValueEr
     given = f" with {spec.kwargs}" if spec.kwargs else ""
     said = f": {message}" if message else ""
     at = innermost(traceback.extract_tb(error.__traceback__))
-    return ValueError(f"environment '{spec.id}' cannot be made{given}: {type(error).__name__}{said}{at}")
+    again = ""
+    if repr((spec.id, spec.kwargs)) in _made_here and not spec.one_per_process:
+        again = "; it could be made once: where a process can hold no second one, give --env.one-per-process"
+    return ValueError(
+        f"environment '{spec.id}' cannot be made{given}: {type(error).__name__}{said}{at}{again}"
+    )
 
 
 def _raised_by_gymnasium(error: Exception) -> bool:

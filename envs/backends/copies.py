@@ -25,7 +25,13 @@ class EnvCopies:
 
     def __init__(self, make: Callable[[int], gymnasium.Env], first: int, count: int, seed: int):
         self.make = make
-        self.envs = [make(first + row) for row in range(count)]
+        self.envs: list[gymnasium.Env] = []
+        try:
+            for row in range(count):
+                self.envs.append(make(first + row))
+        except BaseException:
+            self.close()
+            raise
         self.first = first
         self.seed = seed
         # Which episode each copy is in.

@@ -23,7 +23,7 @@ from ..backends.native import VectorBackend
 from ..make import EnvSpec, make_native_vector, make_single
 from ..registry import find_environment
 from ..validation import StackedFrames, obs_problems, resets_itself, result_problems
-from .findings import MAX_SECONDS, Findings
+from .findings import MAX_SECONDS, Findings, first_line
 from .plays import SEED, RandomActions, mask_for
 from .plays import STEPS as REPLAYED_STEPS
 from .repeats import check_backends, check_determinism
@@ -95,6 +95,7 @@ def check_environment(
         }
         # As training keeps them; environments may have others later.
         env.observation_space, env.action_space = copy.deepcopy((env.observation_space, env.action_space))
+        spec = replace(spec, one_per_process=check_second(spec, registered, findings))
         speed = check_single(spec, registered, env, checkers or {}, findings)
         if findings.trains:
             findings.attempt(
@@ -105,12 +106,26 @@ def check_environment(
         if agents is not None and findings.trains:
             found = findings.attempt("agents", lambda: check_agents(agents(spec), findings), quiet=True)
             about["agents"] = found or ()
+        findings.attempt("close", env.close, mild=True)
         if "rgb_array" in about["render_modes"]:
             findings.attempt("render", lambda: check_render(spec, registered, findings), mild=True)
-        findings.attempt("close", env.close, mild=True)
     if registered.vector_entry_point is not None:
         findings.attempt("vector environment", lambda: check_vector(spec, registered, findings), mild=True)
     return CheckReport(env_id, not findings.errors, findings.errors, findings.warnings, speed, **about)
+
+
+def check_second(spec: EnvSpec, registered: registration.EnvSpec, findings: Findings) -> bool:
+    """Try to make a second copy beside the first one; returns whether a process can hold one only."""
+    try:
+        second = make_single(replace(spec, one_per_process=True), registered)
+    except ValueError as error:
+        findings.warn(
+            f"there can be no second copy beside a first one ({first_line(error)}): if that holds for one process, "
+            "train in it with --env.one-per-process"
+        )
+        return True
+    findings.attempt("close", second.close, mild=True)
+    return False
 
 
 def check_single(
@@ -130,7 +145,9 @@ def check_single(
     if mask_for(env.action_space, findings.attempt("reset", lambda: env.reset(seed=SEED)[0])) is None:
         # Agents learn in much of what they object to: they only warn.
         bare = without_gymnasiums_own(env)
-        findings.attempt("Gymnasium's checker", lambda: gymnasium_checker(bare), mild=True)
+        findings.attempt(
+            "Gymnasium's checker", lambda: gymnasium_checker(bare, spec.one_per_process), mild=True
+        )
         for name, checker in checkers.items():
             findings.attempt(name, lambda checker=checker: checker(bare), mild=True)  # type: ignore[misc]
     speed = findings.attempt("random steps", lambda: check_random_steps(env, findings))
@@ -168,10 +185,10 @@ def check_one_step(env: gymnasium.Env, findings: Findings) -> bool:
     return isinstance(result, (tuple, list)) and len(result) == 5
 
 
-def gymnasium_checker(env: gymnasium.Env) -> None:
-    """Run Gymnasium's own checker."""
+def gymnasium_checker(env: gymnasium.Env, one_per_process: bool) -> None:
+    """Run Gymnasium's own checker, which makes another copy in order to close it twice."""
     try:
-        check_env(env, skip_render_check=True)
+        check_env(env, skip_render_check=True, skip_close_check=one_per_process)
     except Exception as error:
         if not REPEATED.search(str(error)) and not sees_an_end_that_is_none(env, error):
             raise

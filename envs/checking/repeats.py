@@ -24,11 +24,15 @@ from .plays import RandomActions, play
 def check_determinism(
     spec: EnvSpec, registered: registration.EnvSpec, used: gymnasium.Env, findings: Findings
 ) -> None:
-    """Compare a used environment with a fresh one under one seed: they must agree bit for bit."""
+    """Compare a used environment with a fresh one under one seed: they must agree bit for bit.
+
+    Where a process can hold one only, it is compared with itself.
+    """
     if used.spec is not None and used.spec.nondeterministic:
         findings.warn("it is registered as nondeterministic: runs in it cannot be resumed exactly")
         return
-    fresh, other = (make_single(spec, registered) for _ in range(2))
+    alone = spec.one_per_process
+    fresh, other = (used if alone else make_single(spec, registered) for _ in range(2))
     try:
         act = RandomActions(used.action_space)
         first = list(play(fresh, act, findings.seconds))
@@ -36,7 +40,7 @@ def check_determinism(
         if t is None:
             return
         # Is it that this copy has played before, or do fresh ones differ, too?
-        if first_difference(first, play(other, act.again(), findings.seconds)) is None:
+        if alone or first_difference(first, play(other, act.again(), findings.seconds)) is None:
             what = "in a copy that has played before"
             advice = "let reset undo whatever the episodes before have changed"
         else:
@@ -46,8 +50,9 @@ def check_determinism(
                 "undo whatever an episode has changed"
             )
     finally:
-        close_env(fresh)
-        close_env(other)
+        for env in (fresh, other):
+            if env is not used:
+                close_env(env)
     findings.error(
         f"the same seed and actions lead elsewhere after {t} steps {what}, so that runs cannot be reproduced or "
         f"resumed exactly: {advice}" + findings.lines.at("reset" if t == 0 else "step"),
@@ -65,7 +70,9 @@ def check_backends(spec: EnvSpec, env: gymnasium.Env, processes: bool, findings:
     """Step it as training does, and in a worker process, too: it must get there, and do the same as here."""
     act = RandomActions(env.action_space)
     try:
-        here = list(play_through(replace(spec, backend="sync"), act, findings.seconds))
+        # In a process of its own where this one holds a copy already.
+        stepped = replace(spec, backend="async" if spec.one_per_process else "sync")
+        here = list(play_through(stepped, act, findings.seconds))
     except EnvironmentFailedError as failure:
         findings.error(f"training in it stops: {failure}{findings.lines.of(failure.__cause__)}")
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 from ...envs.make import EnvSpec, make_envs
 from ...envs.vector import Envs
@@ -41,11 +42,14 @@ def trainable_agents(spec: EnvSpec) -> tuple[list[str], dict[str, str]]:
 
 def default_config(agent: str, spec: EnvSpec) -> RunConfig:
     """How an agent is trained in an environment if nothing else is said."""
+    options: dict[str, Any] = {"wrappers": list(spec.wrappers)} if spec.wrappers else {}
+    if spec.one_per_process:
+        options["one_per_process"] = True
     asked = {
         "agent": {"name": agent},
         "env": spec.id,
         "env_kwargs": spec.kwargs,
-        "env_options": {"wrappers": list(spec.wrappers)} if spec.wrappers else {},
+        "env_options": options,
         "device": "cpu",
         "compile": "off",
     }

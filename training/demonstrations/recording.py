@@ -18,7 +18,7 @@ from ...envs.registry import find_environment
 from ...world_models.datasets import EpisodeDataset, EpisodeRecorder, RecordedEpisode
 from ..run.build import evaluation_spec
 from ..run.collect import Collector
-from ..run.evaluate import MAX_COPIES, QUIET_SECONDS, Actor, quotas
+from ..run.evaluate import QUIET_SECONDS, Actor, copies_of, quotas
 from ..run.loaded import LoadedRun, load_run
 from ..run.storage.folder import absolute, check_new, new_folder
 from ..settings.config import RunConfig
@@ -137,7 +137,7 @@ def record_episodes(actor: Actor, spec: EnvSpec, episodes: int, explore: bool) -
     Raises:
         RunFailedError: the agent chose what is no action.
     """
-    copies = min(episodes, MAX_COPIES)
+    copies = copies_of(spec, episodes)
     quota = quotas(episodes, copies)
     played: list[list[RecordedEpisode]] = [[] for _ in quota]
     cut = 0

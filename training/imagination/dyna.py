@@ -107,6 +107,10 @@ def checked_cycle(
             f"--collect-envs: with --learn-from-real it must be as many copies as there are dreams, --collect-envs "
             f"{config.num_envs}; got {cycle.collect_envs}"
         )
+    if config.env_options.one_per_process:
+        raise UsageError(
+            "--env.one-per-process: cycles of real and dreamt steps have all real copies in one process"
+        )
     if config.backend not in ("auto", "sync"):
         raise UsageError(
             f"--backend {config.backend}: cycles of real and dreamt steps step the real environment by sync alone"

@@ -101,6 +101,10 @@ def why_not(config: RunConfig, ranks: int) -> str | None:
         return f"demonstrations and learned rewards are those of one process: {one}, without torchrun"
     if config.dream.model is not None or config.show_model_memory:
         return f"world models are used in one process: {one}, without torchrun"
+    if config.env_options.one_per_process:
+        return (
+            f"--env.one-per-process: in {processes(ranks)} each holds several copies; {one}, without torchrun"
+        )
     if config.backend != "sync":
         return f"--backend {config.backend}: in {processes(ranks)} each steps its own copies; give sync or nothing"
     if config.num_envs % ranks:

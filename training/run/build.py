@@ -150,6 +150,12 @@ def resolve(config: RunConfig) -> RunConfig:
         UsageError: an option asks for what its agent does not do.
     """
     choose_device(config.device)
+    if config.env_options.one_per_process:
+        if config.backend not in ("auto", "async"):
+            raise UsageError(
+                f"--backend {config.backend}: all copies are in one process there; --env.one-per-process takes async"
+            )
+        config = replace(config, backend="async")
     enough, compiles = COMPILE_FROM_UPDATES, True
     if config.memory != "none" and config.agent in component_names("agent"):
         # Agents of ours compile what they can: all of an update, or the memory in it, or nothing.

@@ -17,6 +17,8 @@ from ..tracking.progress import say
 from .signals import StoppedError
 
 MAX_COPIES = 25
+# Of environments that take a process each. Not a number of the machine, since results depend on it.
+MAX_PROCESSES = 4
 # After so long an evaluation says how far it is, and then each time it has taken twice as long.
 QUIET_SECONDS = 10.0
 
@@ -75,7 +77,7 @@ def evaluate(
         StoppedError: `signals` are not empty any more.
         RunFailedError: the agent chose what is no action.
     """
-    copies = min(episodes, MAX_COPIES)
+    copies = copies_of(spec, episodes)
     with as_usage_errors():  # it may be made once and not twice
         envs = make_envs(replace(spec, num_envs=copies))
     try:
@@ -136,6 +138,11 @@ def play(
                 f"evaluating: {sum(map(len, played))} of {sum(quota)} episodes ended, {steps:,} steps of each copy"
             )
     return played
+
+
+def copies_of(spec: EnvSpec, episodes: int) -> int:
+    """Number of copies that play so many episodes together."""
+    return min(episodes, MAX_PROCESSES if spec.one_per_process else MAX_COPIES)
 
 
 def quotas(episodes: int, copies: int) -> list[int]:

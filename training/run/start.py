@@ -32,7 +32,7 @@ from .build import (
     set_threads,
     training_spec,
 )
-from .evaluate import MAX_COPIES
+from .evaluate import copies_of
 from .init_from import begin_from_other, describe_taken, initialized
 from .listing import SUMMARY_FILE
 from .loaded import load_run
@@ -71,14 +71,16 @@ def plan(config: RunConfig) -> dict[str, Any]:
 
 def resources_of(config: RunConfig, taken: Footprint) -> dict[str, str]:
     """What a run, as it is on this machine, takes of memory and disk."""
-    copies = min(config.evaluate_episodes, MAX_COPIES)
+    copies = copies_of(evaluation_spec(config), config.evaluate_episodes)
+    shared = config.backend == "async" and not config.env_options.one_per_process
     return run_resources(
         taken,
         steps=config.steps,
         rows=config.steps // config.log_every + config.steps // config.evaluate_every,
-        program=family_memory() - taken.environments,
-        # Worker processes are as many for all copies.
-        evaluation=1 if config.backend == "async" else copies / config.num_envs,
+        # Workers have ended and given theirs back; what was made in this process has not.
+        program=family_memory() - (0 if config.backend == "async" else taken.environments),
+        # Worker processes that share the copies are as many for all of them.
+        evaluation=1 if shared else copies / config.num_envs,
         compiled=config.compile == "on" and config.device == "cpu",
     )
 

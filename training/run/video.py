@@ -101,7 +101,7 @@ def envs_to_draw(spec: EnvSpec) -> Envs:
     """
     if spec.backend == "ale":
         return make_envs(spec)
-    drawn = replace(spec, backend="sync")
+    drawn = replace(spec, backend="async" if spec.one_per_process else "sync")
     if spec.backend != "envpool":
         return make_envs(drawn)
     with closing(make_envs(replace(spec, num_envs=1, render_mode=None))) as pool:

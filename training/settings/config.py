@@ -41,6 +41,9 @@ class EnvOptions:
     """Seconds that a worker process of the async backend may take for a step; 0 waits for ever."""
     workers: Annotated[int, Ge(0)] = 0
     """Processes of the async backend; 0 is one a core that this process may use. Results do not depend on it."""
+    one_per_process: bool = False
+    """Give every copy a process of its own, with backend async: for emulators, ports and whatever else a process can
+    hold one of only."""
     clip_reward: bool = False
     """Agents see the sign of each reward only (Mnih et al. 2015); returns of episodes are of the whole rewards."""
 

@@ -595,14 +595,14 @@ def test_what_stops_training_later_is_found(register):
     made = []
 
     class Hidden(gymnasium.Wrapper):
-        """Raises only in the copy that is stepped as training does it, after three that the checks step."""
+        """Raises only in the copy that is stepped as training does it, after four that the checks make."""
 
         def __init__(self, env):
             super().__init__(env)
             self.number = len(made)
 
         def step(self, action):
-            if self.number > 3:
+            if self.number > 4:
                 raise RuntimeError("no licence for so many")
             return self.env.step(action)
 
