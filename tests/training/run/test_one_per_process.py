@@ -17,12 +17,13 @@ BRIEF = ["--evaluate-every", "40", "--evaluate-episodes", "3", "--track", "none"
 
 def test_a_run_has_a_process_for_each_copy(tmp_path, capsys):
     out = tmp_path / "run"
-    more = ["--env.one-per-process", "--video", "--out", str(out)]
+    more = ["--env.one-per-process", "--out", str(out)]
     assert run([*PPO, *BRIEF, *more]) == 0
     assert "backend: async" in (out / "config.yaml").read_text()
     assert "return   10.0 +- 0.0" in capsys.readouterr().out
-    assert list(out.glob("videos/*.mp4"))
-    assert run(["evaluate", str(out), "--episodes", "5", "--trust"]) == 0
+    film = ["--video", str(tmp_path / "films"), "--video-copies", "2"]
+    assert run(["evaluate", str(out), "--episodes", "5", "--trust", *film]) == 0
+    assert list(tmp_path.glob("films/*.mp4"))
     assert run(["record", str(out), "--episodes", "5", "--out", str(tmp_path / "data"), "--trust"]) == 0
 
 
