@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from palaestra.training.cli.main import run as palaestra
+from palaestra.training.comparison import sweep
 from palaestra.training.comparison.search_space import read_space, trial_values
 from palaestra.training.comparison.sweep import Sweep, planned_step
 from palaestra.training.settings.config import load_config, run_config
@@ -130,7 +131,8 @@ def test_an_unknown_environment_and_a_logarithm_of_nothing_are_refused(space):
         read_space(space)
 
 
-def test_a_trial_that_fails_ends_the_sweep_with_exit_code_1(space, tmp_path, capsys):
+def test_a_trial_that_fails_ends_the_sweep_with_exit_code_1(space, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sweep, "FAILURES", 1)  # each is a process that imports everything
     space.write_text(SPACE.replace("evaluate_episodes: 2", "env_kwargs: {size: 9}"))
     out = str(tmp_path / "out")
     assert palaestra(["sweep", str(space), "--trials", "1", "--workers", "1", "--out", out]) == 1

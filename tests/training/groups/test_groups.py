@@ -239,7 +239,7 @@ def test_a_run_that_fails_leaves_the_others_alone(tmp_path, monkeypatch, capfd):
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_leaves_a_checkpoint_of_each_run_and_says_how_to_go_on(number, tmp_path):
-    options = f"--steps 1M --seeds [3,5] --out group {SMALL} --track none --log-every 100"
+    options = f"--steps 1M --seeds [3,5] --out group {SMALL} --track none --log-every 100 --compile off"
     words = ["train", "ppo", "--env", "CartPole-v1", *options.split()]
     process = subprocess.Popen(
         [sys.executable, "-m", cli.__name__, *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True

@@ -106,8 +106,9 @@ def everything(run_dir):
 def start():
     """Start a command in a process of its own: a fork of one that has imported everything and done nothing."""
     context = multiprocessing.get_context("forkserver")
+    drawing = ["matplotlib.figure", "matplotlib.backends.backend_agg"]
     context.set_forkserver_preload(
-        ["palaestra.training.settings.train_options", "palaestra.training.run.start"]
+        ["palaestra.training.settings.train_options", "palaestra.training.run.start", *drawing]
     )
 
     def start(*words):
@@ -179,6 +180,8 @@ def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(number, code, tmp_pa
         "CartPole-v1",
         "--steps",
         "10M",
+        "--compile",
+        "off",
         "--log-every",
         "500",
         "--track",
