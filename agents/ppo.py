@@ -64,7 +64,7 @@ class PPOConfig:
     max_grad_norm: Annotated[float, Gt(0)] | None = 0.5
     """Longer gradients are scaled down to this length."""
     target_kl: Annotated[float, Gt(0)] | None = None
-    """Stop an update once the policy has moved 1.5 times this far (in nats); off by default."""
+    """Stop an update where the policy has moved 1.5 times this far (in nats), before the next step; off by default."""
     share_torso: bool | None = None
     """One torso for policy and value; by default only where observations are images."""
     log_std: float = 0.0
@@ -220,11 +220,15 @@ class PPO(Agent):
             valid=sequence.valid,
             state=sequence.state,
         )
+        far = None if config.target_kl is None else 1.5 * config.target_kl
         steps: list[dict[str, Tensor]] = []
         for batch in self.minibatches(data):
+            before = self.optimizer.snapshot() if far else None
             arguments = (batch, clip_range, entropy_coefficient)
             steps.append(self.optimizer.step(self.loss, arguments, learning_rate))
-            if config.target_kl is not None and steps[-1]["policy/approx_kl"] > 1.5 * config.target_kl:
+            # The divergence is that before the step, which is known once it is taken.
+            if before and far and steps[-1]["policy/approx_kl"] > far:
+                self.optimizer.take_back(before)
                 break
 
         metrics = mean_metrics(steps)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -28,6 +30,8 @@ class Encoder(nn.Module, ABC):
     # Actor-critics learn one encoder for both networks where learning to see is most of the work (images).
     shared_by_default: bool = False
     takes: ClassVar[str] = "any observations"
+    adds_own_loss: bool = True
+    """Whether a loss that is computed from the features gets the encoder's own beside it, where there is one."""
 
     @classmethod
     def accepts(cls, space: spaces.Space) -> bool:
@@ -50,6 +54,19 @@ class Encoder(nn.Module, ABC):
     def has_statistics(self) -> bool:
         """Whether `update_statistics` does anything; so it does, as a rule, where an encoder has one of its own."""
         return type(self).update_statistics is not Encoder.update_statistics
+
+
+@contextmanager
+def without_own_loss(encoder: Encoder) -> Iterator[None]:
+    """Within `with`, what is computed from the features is all that an encoder learns from."""
+    parts = [part for part in encoder.modules() if isinstance(part, Encoder)]
+    for part in parts:
+        part.adds_own_loss = False
+    try:
+        yield
+    finally:
+        for part in parts:
+            del part.adds_own_loss
 
 
 class NestedEncoder(Encoder):

@@ -176,6 +176,15 @@ class FlatAdam:
         vector.sub_(step if self.pace is None else step * self.pace)
         return norm
 
+    def snapshot(self) -> tuple[Tensor, dict[str, Any]]:
+        """A copy of parameters, moments and step count, for `take_back`."""
+        return self.vector.clone(), copy.deepcopy(self.state_dict())
+
+    def take_back(self, before: tuple[Tensor, dict[str, Any]]) -> None:
+        """Undo what steps have done to the parameters, in place, since a `snapshot`."""
+        self.vector.copy_(before[0])
+        self.load_state_dict(before[1])
+
     def state_dict(self) -> dict[str, Any]:
         """Moments and step count; the parameters belong to the modules."""
         own = {"mean": self.mean, "square": self.square, "count": self.count}

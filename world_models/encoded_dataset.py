@@ -50,10 +50,18 @@ class EncodedDataset:
         return len(self.terminal_steps) / self.num_steps
 
     def sampled_end_rate(self, length: int, terminal_share: float) -> float:
-        """Expected share of the steps of `sample`'s sequences that terminate."""
+        """Expected share of the steps of `sample`'s sequences that terminate, without what pads them."""
         if not len(self.terminal_steps):
             return 0.0
-        return terminal_share / length + (1 - terminal_share) * self.end_rate
+        chosen = self.terminal_steps[:, None] - np.arange(length)
+        chosen = np.maximum(chosen, self.begin[self.terminal_steps][:, None]).ravel()
+        ends = counted = 0.0
+        for start, share in ((chosen, terminal_share), (np.arange(self.num_steps), 1 - terminal_share)):
+            left = self.end[start] - start + 1
+            terminates = np.isin(self.end[start], self.terminal_steps)
+            ends += share * float((terminates & (left <= length)).mean())
+            counted += share * float(np.minimum(left, length).mean())
+        return ends / counted
 
     def sequences(self, start: np.ndarray, length: int) -> SequenceBatch:
         """Sequences `[length, B]` that begin at the steps `start [B]`, padded past the end of an episode."""

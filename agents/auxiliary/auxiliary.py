@@ -18,7 +18,7 @@ from annotated_types import Ge, Gt, Interval
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from ...networks.encoder import Encoder
+from ...networks.encoder import Encoder, without_own_loss
 from ...networks.observations import Planes
 from ...networks.optimizer import FlatAdam, LearnsBeside
 from ...networks.tree import tree_map
@@ -150,6 +150,11 @@ class Auxiliary(nn.Module, LearnsBeside):
     def encoder(self) -> Encoder:
         """The encoder that learns."""
         return self._encoder[0]
+
+    def features(self, obs: Any) -> Tensor:
+        """Features `[N, size]` of observations `[N, ...]`; no loss of the encoder's own comes with them."""
+        with without_own_loss(self.encoder):
+            return self.encoder(obs)
 
     @property
     def device(self) -> torch.device:

@@ -54,7 +54,7 @@ class CURL(Auxiliary):
 
     def own_loss(self, drawn: Views) -> tuple[Tensor, dict[str, Tensor]]:
         """InfoNCE, and the share of views that are most like their own other view."""
-        query = self.projection(self.encoder(drawn.query))
+        query = self.projection(self.features(drawn.query))
         with torch.no_grad():
             key = self.momentum_projection(self.momentum_encoder(drawn.key))
         loss, accuracy = info_nce(query, key, self.similarity)

@@ -71,7 +71,7 @@ class Predict(Auxiliary):
 
     def own_loss(self, drawn: Futures) -> tuple[Tensor, dict[str, Tensor]]:
         """`2 - 2 cos` of prediction and target, a mean over steps within the episode."""
-        latent = self.projection(self.encoder(drawn.obs))
+        latent = self.projection(self.features(drawn.obs))
         with torch.no_grad():
             target = standardized(self.momentum_projection(self.momentum_encoder(drawn.next_obs)))
             target = target.unflatten(0, drawn.valid.shape)

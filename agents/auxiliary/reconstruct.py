@@ -48,7 +48,7 @@ class Reconstruct(Auxiliary):
     def own_loss(self, drawn: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Half the squared error, a mean over numbers; as accuracy the share of the variance that is explained."""
         target = self.vector(drawn)
-        error = (self.decoder(self.encoder(drawn)) - target).square().mean()
+        error = (self.decoder(self.features(drawn)) - target).square().mean()
         variance = (target - target.mean(0)).square().mean()
         metrics = {"auxiliary/loss": error / 2, "auxiliary/accuracy": 1 - error / (variance + 1e-8)}
         return error / 2, metrics

@@ -170,6 +170,12 @@ def test_terminations_are_sampled_more_often_than_they_happen(encoded):
         expected = share + (1 - share) / 8
         assert sequences.terminated.float().mean().item() == pytest.approx(expected, abs=0.02)
         assert encoded.sampled_end_rate(1, share) == pytest.approx(expected)
+    # The end of three steps is the first of one step or the second of two.
+    assert encoded.sampled_end_rate(2, 1.0) == pytest.approx(2 / 3)
+    for length, share in ((2, 0.5), (3, 1.0), (4, 0.0)):
+        sequences = encoded.sample(generator, 4000, length, share)
+        expected = sequences.terminated[sequences.mask].float().mean().item()
+        assert encoded.sampled_end_rate(length, share) == pytest.approx(expected, rel=0.05)
     sequences = encoded.sample(generator, 4000, 2, 1.0)
     # Every sequence holds the end of the first episode, at either place of its mask.
     assert (sequences.terminated & sequences.mask).any(0).all()

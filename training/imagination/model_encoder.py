@@ -81,7 +81,8 @@ class ModelEncoder(Encoder, Paced):
         if self.config.mode == "frozen":
             latent = latent.detach()
         elif self.config.mode == "joint":
-            loss = self.reconstruction_loss(obs, latent) if torch.is_grad_enabled() else None
+            learns = torch.is_grad_enabled() and self.adds_own_loss
+            loss = self.reconstruction_loss(obs, latent) if learns else None
             latent = latent.detach() if loss is None else _WithLoss.apply(latent.detach(), loss)
         return self.layers(latent)
 

@@ -101,6 +101,8 @@ def why_not(config: RunConfig, ranks: int) -> str | None:
         return f"demonstrations and learned rewards are those of one process: {one}, without torchrun"
     if config.dream.model is not None or config.show_model_memory:
         return f"world models are used in one process: {one}, without torchrun"
+    if getattr(config.encoder_config, "mode", "") == "joint":
+        return f"--encoder.mode joint: its reconstruction is of a whole minibatch: {one}, or give finetune or frozen"
     if config.env_options.one_per_process:
         return (
             f"--env.one-per-process: in {processes(ranks)} each holds several copies; {one}, without torchrun"

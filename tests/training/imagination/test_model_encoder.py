@@ -8,6 +8,8 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
+from palaestra.agents.agent import Transition
+from palaestra.agents.auxiliary.auxiliary import RecentSteps
 from palaestra.networks.encoder import VECTOR_FEATURES
 from palaestra.networks.memories.none import NoMemory
 from palaestra.networks.optimizer import FlatAdam
@@ -15,6 +17,7 @@ from palaestra.networks.torso import build_torso
 from palaestra.training.imagination import fits as world_models
 from palaestra.training.imagination import model_encoder
 from palaestra.training.imagination.model_encoder import ModelEncoder, ModelEncoderConfig, for_run
+from palaestra.training.settings.components import find_component
 from palaestra.world_models.autoencoder import Autoencoder, AutoencoderConfig
 
 VECTOR = spaces.Box(-10, 10, (5,), np.float32)
@@ -56,6 +59,28 @@ def test_joint_learning_is_reconstruction_and_nothing_of_the_agents(make):
     decoded = encoder.observation_model.decode(encoder.observation_model.encode(obs))
     length = encoder.observation_model.encode(obs).square().sum(-1).mean()
     torch.testing.assert_close(loss, 0.25 * ((decoded - obs).square().mean() + 1e-6 * length))
+
+
+@pytest.mark.parametrize("name", ["curl", "predict", "reconstruct"])
+def test_auxiliary_losses_train_what_is_behind_it_alone(name, make):
+    """Their views are noisy, and reconstruction has steps of its own."""
+    encoder = make(mode="joint")
+    auxiliary = find_component("auxiliary", name)
+    steps = RecentSteps(spaces.Discrete(2), 100, seed=0)
+    memory = np.zeros((8, 0), np.float32)
+    obs = np.random.default_rng(0).normal(size=(6, 8, 5)).astype(np.float32)
+    for t in range(5):
+        flags = (np.zeros(8, bool), np.zeros(8, bool))
+        steps.add(
+            Transition(obs[t], np.ones(8, int), np.ones(8), *flags, obs[t + 1], flags[0], memory, memory)
+        )
+    made = auxiliary(encoder, VECTOR, steps, auxiliary.Config(batch_size=16))
+    loss, _ = made.own_loss(made.draw())
+    loss.backward()
+    assert all(parameter.grad is None for parameter in encoder.observation_model.parameters())
+    assert all(parameter.grad.abs().sum() > 0 for parameter in encoder.layers.parameters())
+    # The agent's next loss has it again.
+    assert all(gradient is not None for gradient in gradients(encoder, torch.randn(6, 5))[0])
 
 
 def test_only_what_may_change_has_gradients(make):

@@ -1,6 +1,7 @@
 """What each process gets of copies, rollouts and minibatches, without any process."""
 
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from palaestra.agents.storage.rollout import Rollout
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.networks.means import masked_mean
 from palaestra.networks.tree import tree_map
+from palaestra.training.imagination.model_encoder import ModelEncoderConfig
 from palaestra.training.parallel import loop
 from palaestra.training.parallel.copies import spec_of_rows
 from palaestra.training.parallel.gradients import part_of
@@ -118,6 +120,7 @@ def test_a_rollout_is_joined_and_split():
         ("ppo --env CartPole-v1 --num-envs 8", "--num-envs 8: 3 processes step as many copies each; use 6 or 9"),
         ("ppo --env CartPole-v1 --num-envs 2", "--num-envs 2: 3 processes step as many copies each; use 3"),
         ("ppo --env CartPole-v1 --bonus rnd", "learned rewards are those of one process"),
+        ("ppo --env CartPole-v1 --env.one-per-process", "--env.one-per-process: in 3 processes each"),
         ("sb3/ppo --env CartPole-v1", "sb3/ppo has a training loop of its own"),
         ("ppo --env CartPole-v1 --num-envs 9", None),
         ("dqn --env CartPole-v1 --num-envs 9", None),
@@ -127,6 +130,14 @@ def test_what_is_refused(words, said):
     agent, *options = words.split()
     why = why_not(stepped_by_sync(read_train_options(agent, options)[0]), 3)
     assert why is None if said is None else why.startswith(said) or said in why
+
+
+@pytest.mark.parametrize("mode", ["joint", "finetune"])
+def test_a_loss_of_a_whole_minibatch_is_refused(mode):
+    """Its gradient comes whole from each process: added up, it would count as often as there are processes."""
+    config = read_train_options("ppo", ["--env", "CartPole-v1", "--num-envs", "9"])[0]
+    why = why_not(stepped_by_sync(replace(config, encoder_config=ModelEncoderConfig(mode=mode))), 3)
+    assert (why is not None and "--encoder.mode joint" in why) == (mode == "joint")
 
 
 def test_a_process_is_alone_unless_torchrun_says_otherwise(monkeypatch):
