@@ -6,6 +6,7 @@ Nothing is unpickled but what Ray itself sends: a file arrives as its bytes, and
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 import threading
@@ -147,9 +148,16 @@ def perform_carried(jobs: list[Job], fetch: Fetch, store: Store, seconds: float)
             thread.join()
         carrier.carry()
         return [
-            Outcome(job.folder, outcome.error and outcome.error.replace(f"{root}{os.sep}", ""))
-            for job, outcome in zip(jobs, outcomes, strict=True)
+            Outcome(job.folder, outcome.error and at_home(outcome.error, job, there))
+            for job, there, outcome in zip(jobs, here, outcomes, strict=True)
         ]
+
+
+def at_home(text: str, job: Job, there: Job) -> str:
+    """What was said of a job where it was done, with its paths at home."""
+    root = f"{there.home}{os.sep}"
+    folder = re.compile(f"(?:{re.escape(root)})?{re.escape(there.folder)}")
+    return folder.sub(lambda _: job.folder, text).replace(root, "")
 
 
 class Carrier:
@@ -169,6 +177,10 @@ class Carrier:
     def carry(self) -> None:
         """Bring home what has changed."""
         files, now = changed(self._here, self._known)
+        for number, (job, there) in enumerate(zip(self._jobs, self._here, strict=True)):
+            if log := files.get(f"{number}{LOG_SUFFIX}"):
+                said = at_home(log.decode(errors="surrogateescape"), job, there)
+                files[f"{number}{LOG_SUFFIX}"] = said.encode(errors="surrogateescape")
         if not self._store(self._jobs, self._turn, files, list(now)):
             self.outrun = True
         self._known = now

@@ -122,21 +122,25 @@ class Sweep:
         """Put trials whose process has died back into the queue; their runs go on from their checkpoints."""
         from optuna.trial import TrialState
 
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        for trial in self._running():
             folder = self.folder_of(trial)
             folder.mkdir(exist_ok=True)
             with only_mine(folder) as mine:
-                if mine:
+                # Another process may have been faster, and be through with it.
+                if mine and trial.number in {lost.number for lost in self._running()}:
                     self.study.tell(trial.number, state=TrialState.FAIL)
                     self.study.enqueue_trial(trial.params, user_attrs={"folder": folder.name})
 
-    def _work(self, trials: int) -> None:
+    def _running(self) -> list[optuna.trial.FrozenTrial]:
+        """Trials that were begun, here or by another process, and not ended."""
         from optuna.trial import TrialState
 
+        return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+    def _work(self, trials: int) -> None:
         while not self.stopping.is_set():
             with self.asking:
-                running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-                if len(self.finished()) + len(running) >= trials:
+                if len(self.finished()) + len(self._running()) >= trials:
                     return
                 trial, chosen = self.ask()
             folder = self.folder_of(trial)
@@ -260,11 +264,14 @@ class Sweep:
 
     def _watch(self, process: subprocess.Popen | RayCommand, trial: optuna.Trial | None, run: Path) -> int:
         """Wait for a run, and report its evaluations to the pruner; returns its exit code."""
-        reported = 0
+        reported, told = 0, False
         while process.poll() is None:
             time.sleep(POLL_SECONDS)
             if self.stopping.is_set():
-                process.terminate()
+                # Once: a second signal would cost the checkpoint.
+                if not told:
+                    process.terminate()
+                told = True
             elif trial is not None:
                 reported = self._report(trial, run, reported)
                 if trial.should_prune():

@@ -43,6 +43,11 @@ class Group:
                 transition, episodes = self.collector.step()
             except ActionError as error:
                 raise self._at_fault().session.failed(f"it chose {error}") from error
+            if lost := [index for index in self.agents.lost if learning[index]]:
+                for index in lost:
+                    member = self.members[index]
+                    member.fail(member.session.failed(f"it chose {self.agents.lost[index]}"))
+                self._leave(lost, learning)
             reports = self.agents.learn(transition, learning)
             before = [member.clock.step for member in self.members]
             steps = num_steps(transition, len(self.members))
@@ -82,13 +87,20 @@ class Group:
             self.save(index for index, wanted in enumerate(learning) if wanted)
         for member, step in pairs:
             self._unless_it_fails(member, partial(member.session.evaluate_if_due, member.agent, step))
-        for index, member in enumerate(self.members):
-            if learning[index] and not member.active:
-                learning[index] = False
-                self.save([index])
-                self._unless_it_fails(member, partial(self.finish, member))
+        over = [index for index, member in enumerate(self.members) if learning[index] and not member.active]
+        for index in over:
+            self.save([index])
+            self._unless_it_fails(self.members[index], partial(self.finish, self.members[index]))
+        self._leave(over, learning)
         for member in self.members:
             member.log.leave_out(time.perf_counter() - paused)
+
+    def _leave(self, over: list[int], learning: list[bool]) -> None:
+        """Go on without some runs: the others share what the process works from now on."""
+        for index in over:
+            learning[index] = False
+        for member, goes_on in zip(self.members, learning, strict=True) if over else ():
+            member.clock.share_cpu(1 / sum(learning) if goes_on else 0.0)
 
     def save(self, which: Iterable[int]) -> None:
         """Write a checkpoint of some runs."""

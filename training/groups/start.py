@@ -46,7 +46,7 @@ from ..settings.components import find_component
 from ..settings.config import CONFIG_FILE, RunConfig, changed_config, load_config, save_config, to_dict
 from ..settings.planning import check_learns, check_memory, step_bytes
 from ..settings.trust import command_for
-from ..settings.usage import UsageError
+from ..settings.usage import RunFailedError, UsageError
 from ..tracking.evaluations_file import repair_evaluations
 from ..tracking.progress import GroupProgress, say
 from ..tracking.tracker import Tracker
@@ -195,8 +195,13 @@ def train_group(
         if signal is None and not over:
             say(f"run {index + 1} of {len(folders)}: {folders[index]}")
             more = (None, None) if reason is None else (steps, schedule_steps)
-            results[index] = resume_run(folders[index], *more)
-            signal = results[index].signal
+            try:
+                results[index] = resume_run(folders[index], *more)
+            except RunFailedError as error:
+                say(f"error: {error}")
+                failed.append(folders[index])
+            else:
+                signal = results[index].signal
     return GroupResult(folders, [results.get(index) for index in range(len(folders))], failed, signal)
 
 

@@ -11,6 +11,7 @@ from ...agents.agent import Metrics, Transition
 from ...agents.ppo import PPO
 from ...agents.pqn import PQN
 from ...agents.storage.columns import JointRollout
+from ...envs.actions import ActionError, wrong
 from ...networks.tree import tree_map
 from .acting import JointActing
 
@@ -26,6 +27,8 @@ class Together:
         self.rows = [slice(i * copies_each, (i + 1) * copies_each) for i in range(len(agents))]
         self.acting = JointActing(agents, self.rows)
         self.rollout = JointRollout(list(agents), self.rows) if isinstance(agents[0], PPO | PQN) else None
+        self.lost: dict[int, ActionError] = {}
+        """Agents that have chosen what is no number: zeros are executed in its place, so that the others can go on."""
 
     def initial_state(self, num_envs: int) -> np.ndarray:
         """No memory."""
@@ -35,7 +38,18 @@ class Together:
         self, obs: Any, state: np.ndarray, first: np.ndarray, explore: bool = True
     ) -> tuple[Any, np.ndarray]:
         """Choose actions `[S * B, ...]`."""
-        return self.acting.act(obs, state, first)
+        action, state = self.acting.act(obs, state, first)
+        return tree_map(self._numbers, action), state
+
+    def _numbers(self, action: np.ndarray) -> np.ndarray:
+        """A part of the actions, without what is no number."""
+        if action.dtype.kind != "f" or np.isfinite(action).all():
+            return action
+        odd = ~np.isfinite(action)
+        for index, rows in enumerate(self.rows):
+            if odd[rows].any():
+                self.lost.setdefault(index, wrong(action[rows], odd[rows], ""))
+        return np.where(odd, 0, action).astype(action.dtype)
 
     def learn(self, transition: Transition, learning: Sequence[bool]) -> list[Metrics]:
         """Let those agents take in their rows that are `learning`; returns what each reports, `{}` for most."""

@@ -47,33 +47,38 @@ class TeamClock(Clock):
 
 @dataclass
 class TeamSession(Session):
-    """A session of which rank 0 alone evaluates, while the others wait for it at the next update."""
+    """A session of which rank 0 alone evaluates, while the others wait for it."""
 
-    rank: int = 0
-    caught: list[int] = field(default_factory=list)
+    collector: AnyCollector = field(kw_only=True)
+    meter: Meter = field(kw_only=True)
+    caught: list[int] = field(kw_only=True)
     """Signals of this process, which the others may not know yet."""
 
     def evaluate(self, actor: Actor) -> None:
-        """Evaluate; a signal ends it without a result."""
-        if self.rank > 0:
-            return
-        agreed, self.signals = self.signals, self.caught
-        begun = cpu_seconds()
-        try:
-            super().evaluate(actor)
-        finally:
-            self.signals = agreed
-            self.clock.count_once(cpu_seconds() - begun)
+        """Evaluate; a signal ends it without a result, and the run at this step in all processes."""
+        if self.is_first:
+            agreed, self.signals = self.signals, self.caught
+            begun = cpu_seconds()
+            try:
+                super().evaluate(actor)
+            finally:
+                self.signals = agreed
+                self.clock.count_once(cpu_seconds() - begun)
+        self.meter.add_episodes(self.collector.meet())
 
-    def evaluate_if_missed(self, actor: Actor) -> None:
-        """Evaluate where a run goes on from a checkpoint that was written just before an evaluation."""
-        if self.rank == 0:
-            super().evaluate_if_missed(actor)
+    def has_missed_one(self) -> bool:
+        """Whether there is no evaluation since the last time that one was due; rank 0 knows."""
+        return bool(self.collector.team.hand_out(self.is_first and super().has_missed_one()))
 
     def check_folder(self) -> None:
         """Only rank 0 writes there; to the others it may not be visible."""
-        if self.rank == 0:
+        if self.is_first:
             super().check_folder()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is rank 0."""
+        return self.collector.team.rank == 0
 
 
 class TeamCheckpoints(Checkpoints):
@@ -99,7 +104,9 @@ class TeamCheckpoints(Checkpoints):
             self.saved_step = self.session.clock.step
             return
         self.parts = self.own | joined
+        begun = cpu_seconds()
         super().save()
+        self.session.clock.count_once(cpu_seconds() - begun)
 
 
 def fingerprint(parts: dict[str, Part]) -> int:
@@ -150,7 +157,7 @@ def train(
         for name, part in parts.items() if states is not None else ():
             restore(part, collector.own_share(name, states[name]))
         session = TeamSession(
-            config, run_dir, tracker, clock, collector.agreed, rank=team.rank, caught=caught
+            config, run_dir, tracker, clock, collector.agreed, collector=collector, meter=meter, caught=caught
         )
         checkpoints = TeamCheckpoints(session, parts, None if states is None else clock.step, collector)
         if states is not None:
@@ -160,8 +167,6 @@ def train(
         checkpoints.save()
         if not session.signals:
             session.evaluate(agent)
-        # The others have nothing left to do; all of them end as rank 0 does.
-        collector.meet()
         return session.result()
 
 

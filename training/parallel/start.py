@@ -52,7 +52,7 @@ def resume_ranked(
     """Go on with a run, of as many processes as before or of others; returns as `start_ranked` does."""
 
     def resume(train: Train) -> Result:
-        if why := why_not(load_config(run_dir), team.size):
+        if why := why_not(load_config(run_dir), team.size, begun=True):
             raise UsageError(why)
         return resume_run(run_dir, steps, schedule_steps, device, threads, train)
 
@@ -90,8 +90,8 @@ def stepped_by_sync(config: RunConfig) -> RunConfig:
     return replace(config, backend="sync") if config.backend == "auto" else config
 
 
-def why_not(config: RunConfig, ranks: int) -> str | None:
-    """Why a run cannot be trained in so many processes; None where it can be."""
+def why_not(config: RunConfig, ranks: int, *, begun: bool = False) -> str | None:
+    """Why a run cannot be trained in so many processes; None where it can be. What has `begun` keeps its options."""
     one = "train it in one process"
     if loop_of(config) is not AgentLoop:
         return f"{config.agent} has a training loop of its own: {one}, without torchrun"
@@ -108,9 +108,13 @@ def why_not(config: RunConfig, ranks: int) -> str | None:
             f"--env.one-per-process: in {processes(ranks)} each holds several copies; {one}, without torchrun"
         )
     if config.backend != "sync":
-        return f"--backend {config.backend}: in {processes(ranks)} each steps its own copies; give sync or nothing"
+        instead = "go on without torchrun" if begun else "give sync or nothing"
+        return f"--backend {config.backend}: in {processes(ranks)} each steps its own copies; {instead}"
     if config.num_envs % ranks:
         below = config.num_envs // ranks * ranks
         nearest = f"{below} or {below + ranks}" if below else f"{ranks}"
+        if begun:
+            among = [f"{n}" for n in range(2, config.num_envs + 1) if config.num_envs % n == 0]
+            nearest = f"{' or '.join(among)} processes" if among else "one, without torchrun"
         return f"--num-envs {config.num_envs}: {ranks} processes step as many copies each; use {nearest}"
     return None

@@ -61,6 +61,11 @@ class Clock:
         if self.cpu is not None:
             self.cpu -= (self.cpu_share - 1) * cpu
 
+    def share_cpu(self, share: float) -> None:
+        """Count another part of this process's CPU seconds from now on."""
+        self.cpu, self._cpu_started = self.total_cpu, cpu_seconds()
+        self.cpu_share = share
+
     def advance(self, steps: int) -> int:
         """Count steps; returns the step before."""
         before, self.step = self.step, self.step + steps

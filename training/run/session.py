@@ -90,12 +90,17 @@ class Session:
 
     def evaluate_if_missed(self, actor: Actor) -> None:
         """Evaluate where a run goes on from a checkpoint that was written just before an evaluation."""
+        if self.has_missed_one():
+            self.evaluate(actor)
+
+    def has_missed_one(self) -> bool:
+        """Whether there is no evaluation since the last time that one was due."""
         every, step = self.config.evaluate_every, self.clock.step
         last = step // every * every if every else 0
-        if last > 0 and step < self.config.steps:
-            rows, _ = read_evaluations(self.run_dir)
-            if not any(last <= row["step"] <= step for row in rows):
-                self.evaluate(actor)
+        if last == 0 or step >= self.config.steps:
+            return False
+        rows, _ = read_evaluations(self.run_dir)
+        return not any(last <= row["step"] <= step for row in rows)
 
     def check(self, parts: Mapping[str, Any], meter: Meter) -> None:
         """Make sure that what is learned, and what was reported of it, are numbers.

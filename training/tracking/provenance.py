@@ -76,13 +76,16 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Commit that this package runs from, `-dirty` behind it where files were changed; None where it was installed."""
+    """Commit that this package runs from, `-dirty` behind it where files were changed; None where it is not known."""
     root = Path(__file__).resolve().parents[2]
     # Not that of a user's own repository, in which this package lies installed.
     if not (root / ".git").exists():
         return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    asked = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    try:
+        asked = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    except OSError:  # git is not installed
+        return None
     return asked.stdout.strip() or None
 
 

@@ -248,11 +248,11 @@ def test_a_carried_run_goes_on_from_home_and_comes_back_whole(run_at_home, monke
         new.mkdir()
         (new / "manifest.json").write_text("new")
         (away.path / "checkpoints" / "000000010" / "manifest.json").unlink()
-        away.log.write_text("said")
+        away.log.write_text(f"{away.path} said")
         deadline = time.monotonic() + 10
         while not job.log.exists() and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert job.log.read_text() == "said"  # before the end
+        assert job.log.read_text() == "runs/seed0 said"  # before the end
         return [jobs.Outcome(away.folder, f"failed ({away.log})")]
 
     monkeypatch.setattr(carrying, "perform_together", perform_together)
@@ -261,6 +261,16 @@ def test_a_carried_run_goes_on_from_home_and_comes_back_whole(run_at_home, monke
     assert (job.path / "metrics.jsonl").read_text() == "1\n2\n"
     assert [path.name for path in (job.path / "checkpoints").iterdir()] == ["000000020"]
     assert sum("0/metrics.jsonl" in files for files in sent) == 1  # what has not changed is not sent again
+
+
+@pytest.mark.parametrize("folder", ["runs/seed0", "/data/runs/seed0", "../runs/seed0"])
+def test_what_is_said_names_the_folders_at_home(folder, tmp_path):
+    job = jobs.Job("ppo", "config.yaml", folder, 0, 0, home="/data/work")
+    there = replace(job, home=str(tmp_path), folder=carrying._inside(job))
+    for place in (there.folder, there.path):
+        said = f"lower it in {place}/config.yaml ({place}.log): palaestra train --resume {place}"
+        at_home = f"lower it in {folder}/config.yaml ({folder}.log): palaestra train --resume {folder}"
+        assert carrying.at_home(said, job, there) == at_home
 
 
 def test_a_machine_that_was_taken_for_lost_stores_nothing_more(run_at_home):

@@ -209,6 +209,28 @@ def test_a_trial_that_raises_does_not_stop_the_others(space, tmp_path, monkeypat
     assert "3 trials failed; the sweep stops" in capsys.readouterr().err
 
 
+def test_a_sweep_that_stops_tells_its_run_once(space, tmp_path, monkeypatch):
+    """The second signal would end it without a checkpoint."""
+    monkeypatch.setattr(sweep, "POLL_SECONDS", 0.0)
+    search, told = Sweep(*read_space(space), tmp_path / "out", "none"), []
+    ends = iter([None] * 5 + [143])
+    process = SimpleNamespace(poll=lambda: next(ends), terminate=lambda: told.append(None), returncode=143)
+    search.stopping.set()
+    assert search._watch(process, None, tmp_path) == 143 and len(told) == 1
+
+
+def test_a_lost_trial_is_taken_up_by_one_process(space, tmp_path, monkeypatch):
+    """The other had seen it, too, and was slower."""
+    first, second = (Sweep(*read_space(space), tmp_path / "out", "none") for _ in range(2))
+    first.ask()
+    seen, running = second._running(), Sweep._running
+    first._take_up_lost_trials()
+    answers = iter([seen])
+    monkeypatch.setattr(Sweep, "_running", lambda self: next(answers, None) or running(self))
+    second._take_up_lost_trials()
+    assert [trial.state.name for trial in second.study.trials] == ["FAIL", "WAITING"]
+
+
 def test_processes_of_one_study_draw_different_options(space, tmp_path):
     searches = [Sweep(*read_space(space), tmp_path / "out", "none") for _ in range(2)]
     drawn = [search.ask()[1]["agent.learning_rate"] for search in searches]

@@ -13,6 +13,8 @@ import pytest
 from palaestra.training.cli import main as cli
 from palaestra.training.cli.main import run
 from palaestra.training.groups import start as groups
+from palaestra.training.groups.acting import JointActing
+from palaestra.training.groups.loop import Group
 from palaestra.training.groups.seeds import parse_seeds
 from palaestra.training.groups.start import group_folders, resume_group, start_group
 from palaestra.training.run import session
@@ -235,6 +237,51 @@ def test_a_run_that_fails_leaves_the_others_alone(tmp_path, monkeypatch, capfd):
     monkeypatch.undo()
     start_run(config_of("pqn", 2), tmp_path / "alone")
     check_same(tmp_path / "group/seed2", tmp_path / "alone")
+
+
+def test_a_run_that_chooses_no_number_leaves_the_others_alone(tmp_path, monkeypatch, capfd):
+    """Its networks are not looked at before the next row of metrics, but its actions go to all environments at once."""
+    kind, act, acted = "ppo, sync, normalisers, noise", JointActing.act, []
+
+    def odd(self, obs, state, first):
+        action, state = act(self, obs, state, first)
+        acted.append(None)
+        if len(acted) > 90:
+            action[1] = np.nan
+        return action, state
+
+    monkeypatch.setattr(JointActing, "act", odd)
+    shares, leave = [], Group._leave
+
+    def left(self, over, learning):
+        leave(self, over, learning)
+        shares.extend([member.clock.cpu_share for member in self.members] if over else [])
+
+    monkeypatch.setattr(Group, "_leave", left)
+    result = start(kind, tmp_path / "group")
+    assert [each is None for each in result.results] == [True, False]
+    said = capfd.readouterr().err
+    assert "at step 270: it chose [nan] in copy 1" in said and said.count("error:") == 1
+    assert shares[:2] == [0.0, 1.0]
+    monkeypatch.undo()
+    start_run(config_of(kind, 2), tmp_path / "alone")
+    check_same(tmp_path / "group/seed2", tmp_path / "alone")
+
+
+def test_one_of_those_one_after_another_that_fails_does_not_keep_others_back(tmp_path, monkeypatch, capfd):
+    check = session.Session.check
+
+    def check_or_fail(self, parts, meter):
+        if self.config.seed == 1:
+            raise self.failed("it has diverged: as the test wants")
+        check(self, parts, meter)
+
+    monkeypatch.setattr(session.Session, "check", check_or_fail)
+    words = "ppo --env CartPole-v1 --steps 160 --num-envs 2 --agent.rollout-length 20 --memory gru --memory.hidden 4"
+    folders = [tmp_path / f"seed{seed}" for seed in (1, 2)]
+    result = start_group(config_of_words(f"{words} {CLOCKS}", None), (1, 2), folders)
+    assert [each is None for each in result.results] == [True, False]
+    assert result.failed == folders[:1] and "as the test wants" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])

@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from palaestra.training.parallel.gradients import part_of
 from palaestra.training.parallel.start import stepped_by_sync, why_not
 from palaestra.training.parallel.state import joined_copies, joined_rollouts, split_copies, split_rollout
 from palaestra.training.run import clocks
-from palaestra.training.run.session import Session
+from palaestra.training.run.session import Checkpoints, Session
 from palaestra.training.settings.ranks import Rank, this_rank
 from palaestra.training.settings.train_options import read_train_options
 
@@ -132,6 +133,31 @@ def test_what_is_refused(words, said):
     assert why is None if said is None else why.startswith(said) or said in why
 
 
+@pytest.mark.parametrize(
+    ("words", "ranks", "said"),
+    [
+        ("--num-envs 4", 3, "use 2 or 4 processes"),
+        ("--num-envs 5", 3, "use 5 processes"),
+        ("--num-envs 1", 3, "use one, without torchrun"),
+        ("--num-envs 6 --backend vector", 3, "go on without torchrun"),
+    ],
+)
+def test_a_run_that_has_begun_is_told_what_it_can_have(words, ranks, said):
+    config = read_train_options("ppo", ["--env", "CartPole-v1", *words.split()])[0]
+    assert said in why_not(stepped_by_sync(config), ranks, begun=True)
+
+
+def test_an_evaluation_that_a_signal_ends_ends_the_run_in_all_processes(tmp_path):
+    """At its step: otherwise it would be made up for later, with other networks."""
+    caught, agreed = [15], []
+    team = SimpleNamespace(rank=1)
+    collector = SimpleNamespace(team=team, meet=lambda: agreed.extend(caught) or [])
+    given = {"collector": collector, "meter": clocks.Meter(), "caught": caught}
+    session = loop.TeamSession(None, tmp_path, None, clocks.Clock(), agreed, **given)
+    session.evaluate(None)
+    assert session.signals == [15]
+
+
 @pytest.mark.parametrize("mode", ["joint", "finetune"])
 def test_a_loss_of_a_whole_minibatch_is_refused(mode):
     """Its gradient comes whole from each process: added up, it would count as often as there are processes."""
@@ -152,13 +178,22 @@ def test_a_process_is_alone_unless_torchrun_says_otherwise(monkeypatch):
     assert this_rank() == Rank(3, 4, 1, 2)
 
 
-def test_evaluations_of_rank_0_alone_are_charged_once(monkeypatch, tmp_path):
+def test_what_rank_0_does_alone_is_charged_once(monkeypatch, tmp_path):
     now = [10.0]
+    works = lambda session, *actor: now.__setitem__(0, now[0] + 3.0)  # noqa: E731
     monkeypatch.setattr(clocks, "cpu_seconds", lambda: now[0])
     monkeypatch.setattr(loop, "cpu_seconds", lambda: now[0])
-    monkeypatch.setattr(Session, "evaluate", lambda session, actor: now.__setitem__(0, now[0] + 3.0))
+    monkeypatch.setattr(Session, "evaluate", works)
+    monkeypatch.setattr(Checkpoints, "save", works)
     clock = loop.TeamClock(2)
     clock._cpu_started = 10.0
     now[0] = 11.0  # both have learned for a second
-    loop.TeamSession(None, tmp_path, None, clock, [], rank=0).evaluate(None)
+    team = SimpleNamespace(rank=0, gather=lambda value: [value, value])
+    collector = SimpleNamespace(team=team, meet=list, joined=dict)
+    meter = clocks.Meter()
+    given = {"collector": collector, "meter": meter, "caught": []}
+    session = loop.TeamSession(None, tmp_path, None, clock, [], **given)
+    session.evaluate(None)
     assert clock.total_cpu == 2 * 1.0 + 3.0
+    loop.TeamCheckpoints(session, {"meter": meter}, None, collector).save()
+    assert clock.total_cpu == 2 * 1.0 + 2 * 3.0

@@ -62,6 +62,16 @@ def test_a_run_of_a_group_has_its_share(monkeypatch):
     assert Clock(cpu_share=1 / 4, _cpu_started=10.0).total_cpu == 2.0
 
 
+def test_a_share_may_change(monkeypatch):
+    now = [10.0]
+    monkeypatch.setattr(clocks, "cpu_seconds", lambda: now[0])
+    clock = Clock(cpu_share=1 / 2, _cpu_started=10.0)
+    now[0] = 14.0
+    clock.share_cpu(1.0)
+    now[0] = 17.0
+    assert clock.total_cpu == 4.0 / 2 + 3.0
+
+
 def test_what_one_process_of_several_does_alone_is_counted_once(monkeypatch):
     now = [10.0]
     monkeypatch.setattr(clocks, "cpu_seconds", lambda: now[0])

@@ -1,6 +1,6 @@
 """The sessions of a run, as far as they can be read."""
 
-from palaestra.training.tracking.provenance import SESSIONS_FILE, last_session, record_session
+from palaestra.training.tracking.provenance import SESSIONS_FILE, commit, last_session, record_session
 
 
 def test_sessions_that_cannot_be_read_are_passed_over(tmp_path):
@@ -14,3 +14,8 @@ def test_a_folder_without_sessions_says_nothing(tmp_path):
     assert last_session(tmp_path) == {}
     (tmp_path / SESSIONS_FILE).mkdir()
     assert last_session(tmp_path) == {}
+
+
+def test_where_there_is_no_git_the_commit_is_not_known(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert commit() is None
