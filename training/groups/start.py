@@ -38,6 +38,7 @@ from ..run.storage.folder import (
     check_links,
     check_new,
     default_run_dir,
+    has_config_alone,
     new_folder,
     write_errors,
 )
@@ -48,7 +49,7 @@ from ..settings.planning import check_learns, check_memory, step_bytes
 from ..settings.trust import command_for
 from ..settings.usage import RunFailedError, UsageError
 from ..tracking.evaluations_file import repair_evaluations
-from ..tracking.progress import GroupProgress, say
+from ..tracking.progress import GroupProgress, notes_said_once, say
 from ..tracking.tracker import Tracker
 from ..tracking.trackers import step_to_resume
 from .loop import Group
@@ -103,16 +104,23 @@ def group_folders(config: RunConfig, seeds: Sequence[int], out: Path | None) -> 
 def start_group(config: RunConfig, seeds: Sequence[int], folders: Sequence[Path]) -> GroupResult:
     """Train runs of these seeds from the beginning, each into a folder that must be new or empty.
 
+    Those that a killed start has left with the same config, and with nothing else, count as new.
+
     Raises:
         UsageError: the request is wrong, or something lies there already; nothing is overwritten.
     """
+    left = [folder for folder in folders if has_config_alone(folder)]
     for folder in folders:
-        check_new(folder)
+        if folder not in left:
+            check_new(folder)
     check_learns(config)
     config, _, _ = checked(with_compile(config, len(seeds)))
     for seed, folder in zip(seeds, folders, strict=True):
+        own = replace(config, seed=seed)
+        if folder in left and to_dict(load_config(folder)) == to_dict(own):
+            continue
         with new_folder(absolute(folder), folder):
-            save_config(absolute(folder), replace(config, seed=seed))
+            save_config(absolute(folder), own)
     return train_group(list(folders))
 
 
@@ -209,13 +217,14 @@ def _train_members(
     paths: list[Path], configs: list[RunConfig], checkpoints: list[Path | None]
 ) -> tuple[dict[int, Result], int | None]:
     """Train runs side by side; returns the results of those that ended, and the signal that stopped them."""
-    here = [on_this_machine(config, path) for path, config in zip(paths, configs, strict=True)]
+    machine = on_this_machine(configs[0], "the group")
+    here = [replace(machine, seed=config.seed) for config in configs]
     set_threads(here[0].threads)
     for path, config, on_it in zip(paths, configs, here, strict=True):
         repair_evaluations(path)
         note_differences(path, config, on_it)
     command = command_for(to_dict(configs[0]), "train", "--resume", *paths)
-    with write_errors(f"go on with: {command}"), ExitStack() as stack:
+    with write_errors(f"go on with: {command}"), notes_said_once(), ExitStack() as stack:
         opened = [
             stack.enter_context(opened_session(path, config, step_to_resume(path, checkpoint)))
             for path, config, checkpoint in zip(paths, here, checkpoints, strict=True)

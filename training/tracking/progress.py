@@ -23,6 +23,7 @@ SPEED_SECONDS = 30.0
 
 
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+_notes: ContextVar[set[str] | None] = ContextVar("notes", default=None)
 
 
 @contextmanager
@@ -35,8 +36,23 @@ def quietly(quiet: bool = True) -> Iterator[None]:
         _quiet.reset(token)
 
 
+@contextmanager
+def notes_said_once() -> Iterator[None]:
+    """Say a note the first time only, in this thread: what holds for one of many runs holds for the others."""
+    token = _notes.set(set())
+    try:
+        yield
+    finally:
+        _notes.reset(token)
+
+
 def say(line: str) -> None:
     """Print a line on stderr, above any progress bar there."""
+    notes = _notes.get()
+    if notes is not None and line.startswith("note"):
+        if line in notes:
+            return
+        notes.add(line)
     if not _quiet.get() or line.startswith("warning"):
         tqdm.write(line, file=sys.stderr)
 

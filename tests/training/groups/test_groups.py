@@ -239,6 +239,32 @@ def test_a_run_that_fails_leaves_the_others_alone(tmp_path, monkeypatch, capfd):
     check_same(tmp_path / "group/seed2", tmp_path / "alone")
 
 
+def test_a_start_that_was_killed_while_it_wrote_configs_is_begun_again(tmp_path, monkeypatch):
+    written, save = [], groups.save_config
+
+    def save_or_die(folder, config):
+        if len(written) == 1:
+            raise KilledError
+        written.append(save(folder, config))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(groups, "save_config", save_or_die)
+        with pytest.raises(KilledError):
+            start("pqn", tmp_path / "group")
+    folders = group_folders(config_of("pqn"), (1, 2), tmp_path / "group")
+    with pytest.raises(UsageError, match="seed1 is not empty"):
+        start_group(config_of("dqn"), (1, 2), folders)  # what lies there is of another run
+    result = start("pqn", tmp_path / "group")
+    assert all(each is not None for each in result.results)
+
+
+def test_what_holds_for_all_runs_is_said_once(tmp_path, capfd):
+    words = f"{KINDS['pqn']} {CLOCKS} --evaluate-max-steps 5"
+    folders = [tmp_path / f"seed{seed}" for seed in (1, 2)]
+    start_group(config_of_words(words, None), (1, 2), folders)
+    assert capfd.readouterr().err.count("were cut off after 5 steps") == 1
+
+
 def test_a_run_that_chooses_no_number_leaves_the_others_alone(tmp_path, monkeypatch, capfd):
     """Its networks are not looked at before the next row of metrics, but its actions go to all environments at once."""
     kind, act, acted = "ppo, sync, normalisers, noise", JointActing.act, []

@@ -52,6 +52,11 @@ def check_new(folder: Path) -> None:
         raise UsageError(f"{folder} is not empty; choose another --out{hint}")
 
 
+def has_config_alone(folder: Path) -> bool:
+    """Whether a run was configured there and never begun."""
+    return folder.is_dir() and {path.name for path in folder.iterdir()} - {LOCK_FILE} == {CONFIG_FILE}
+
+
 def _is_half_made(folder: Path) -> bool:
     """Whether a folder holds nothing but what a start writes before the config."""
     if any(path.name not in BEFORE_CONFIG for path in folder.iterdir()):
