@@ -95,7 +95,10 @@ def check_environment(
         }
         # As training keeps them; environments may have others later.
         env.observation_space, env.action_space = copy.deepcopy((env.observation_space, env.action_space))
-        spec = replace(spec, one_per_process=check_second(spec, registered, findings))
+        alone = findings.attempt(
+            "a second copy", lambda: check_second(spec, registered, findings), quiet=True
+        )
+        spec = replace(spec, one_per_process=bool(alone))
         speed = check_single(spec, registered, env, checkers or {}, findings)
         if findings.trains:
             findings.attempt(
