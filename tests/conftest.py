@@ -1,5 +1,8 @@
+import functools
+
 import pytest
 import torch
+from tyro import _docstrings
 
 from palaestra.training.run import build, start
 from palaestra.training.settings.config import run_config
@@ -30,6 +33,15 @@ def one_curve():
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(start, "plot_learning_curve", copied)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def docstrings_read_once():
+    """Half of the time of parsing a command line goes into reading what its options say about themselves."""
+    read = _docstrings.get_field_docstring
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_docstrings, "get_field_docstring", functools.cache(read))
         yield
 
 

@@ -28,7 +28,7 @@ EXACT = [
     ("mujoco", "HalfCheetah-v5", {}, 60),
     ("mujoco", "Humanoid-v5", {}, 30),
     ("ale_py", "ALE/Pong-v5", {}, 60),
-    ("ale_py", "ALE/Breakout-v5", {}, 60),
+    pytest.param("ale_py", "ALE/Breakout-v5", {}, 60, marks=pytest.mark.slow),
     ("minigrid", "MiniGrid-DoorKey-5x5-v0", {}, 60),
     ("minigrid", "MiniGrid-Dynamic-Obstacles-6x6-v0", {}, 60),
     ("minigrid", "BabyAI-GoToRedBall-v0", {}, 60),

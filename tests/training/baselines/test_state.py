@@ -61,6 +61,8 @@ KINDS = {
     "tqc": ("sb3/tqc", "Pendulum-v1", REPLAY),
     "crossq": ("sb3/cross_q", "Pendulum-v1", REPLAY),
 }
+# Their state is of the same parts as that of another one.
+LIKE_OTHERS = ("trpo", "qrdqn", "tqc", "crossq")
 
 
 class Masked(gymnasium.Env):
@@ -152,7 +154,9 @@ def kill_at(monkeypatch, step):
     monkeypatch.setattr(baseline_loop.Callback, "__call__", interrupted)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in LIKE_OTHERS else []) for kind in KINDS]
+)
 def test_a_killed_run_equals_one_left_alone(kind, tmp_path, monkeypatch):
     config = config_of(*KINDS[kind])
     start_run(config, tmp_path / "alone")

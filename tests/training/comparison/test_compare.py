@@ -518,7 +518,9 @@ def left_alone(tmp_path_factory):
     return results(suite.parent / "out")
 
 
-@pytest.mark.parametrize("victims", ["comparison and runs", "comparison alone", "group"])
+@pytest.mark.parametrize(
+    "victims", ["comparison and runs", pytest.param("comparison alone", marks=pytest.mark.slow), "group"]
+)
 def test_a_suite_that_was_killed_ends_with_the_same_table(
     victims, left_alone, tmp_path, in_process, no_charts
 ):

@@ -32,7 +32,7 @@ TASKS = {
 }
 # Evaluated and saved at the end.
 ONCE = {"steps": 256, "evaluate_every": 256, "checkpoint_every": 256}
-FAST = ("CartPoleNoVel, transformer", "Pendulum, what was done before", "Catch")
+FAST = ("CartPoleNoVel, GRU", "Pendulum, what was done before", "Catch")
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in TASKS if name not in FAST]
 
 

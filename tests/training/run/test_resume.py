@@ -87,7 +87,10 @@ RUNS = {
 }
 
 # Their agents are killed without a memory, and their memory with another agent; or they take long to compile.
-LIKE_OTHERS = ("reinforce with a GRU", "bc with a GRU", "ppo with an LSTM, compiled")
+LIKE_OTHERS = (
+    *("reinforce with a GRU", "bc with a GRU", "ppo with an LSTM, compiled", "ddpg with two LSTMs"),
+    "a contrastive loss beside two networks with memories",
+)
 
 
 def everything(run_dir):
