@@ -1,4 +1,5 @@
 import functools
+import os
 
 import pytest
 import torch
@@ -33,6 +34,14 @@ def one_curve():
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(start, "plot_learning_curve", copied)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_waiting_for_disks():
+    """What outlives a crash of the machine is not tested, and the tests that kill do so to processes of their own."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 

@@ -275,9 +275,10 @@ SHORTENED = {
 
 
 @pytest.mark.filterwarnings("ignore")  # Stable-Baselines3's and Matplotlib's own
-@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["short", "whole"])
+@pytest.mark.slow  # `.ci/run` has the short one
+@pytest.mark.parametrize("whole", [False, True], ids=["short", "whole"])
 def test_the_examples_of_python_md_run(whole, tmp_path, monkeypatch):
-    """From top to bottom, as a reader would; by default the longest runs are shorter."""
+    """From top to bottom, as a reader would; or with shorter runs."""
     monkeypatch.chdir(tmp_path)
     program = "\n".join(code_blocks((ROOT / "docs" / "python.md").read_text(), "python"))
     if not whole:
