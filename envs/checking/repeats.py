@@ -50,9 +50,8 @@ def check_determinism(
                 "undo whatever an episode has changed"
             )
     finally:
-        for env in (fresh, other):
-            if env is not used:
-                close_env(env)
+        for env in () if alone else (fresh, other):
+            close_env(env)
     findings.error(
         f"the same seed and actions lead elsewhere after {t} steps {what}, so that runs cannot be reproduced or "
         f"resumed exactly: {advice}" + findings.lines.at("reset" if t == 0 else "step"),

@@ -111,10 +111,18 @@ def why_not(config: RunConfig, ranks: int, *, begun: bool = False) -> str | None
         instead = "go on without torchrun" if begun else "give sync or nothing"
         return f"--backend {config.backend}: in {processes(ranks)} each steps its own copies; {instead}"
     if config.num_envs % ranks:
-        below = config.num_envs // ranks * ranks
-        nearest = f"{below} or {below + ranks}" if below else f"{ranks}"
-        if begun:
-            among = [f"{n}" for n in range(2, config.num_envs + 1) if config.num_envs % n == 0]
-            nearest = f"{' or '.join(among)} processes" if among else "one, without torchrun"
-        return f"--num-envs {config.num_envs}: {ranks} processes step as many copies each; use {nearest}"
+        instead = ranks_for(config.num_envs) if begun else copies_near(config.num_envs, ranks)
+        return f"--num-envs {config.num_envs}: {ranks} processes step as many copies each; use {instead}"
     return None
+
+
+def copies_near(num_envs: int, ranks: int) -> str:
+    """Numbers of copies that so many processes can share, near the one that they cannot."""
+    below = num_envs // ranks * ranks
+    return f"{below} or {below + ranks}" if below else f"{ranks}"
+
+
+def ranks_for(num_envs: int) -> str:
+    """Numbers of processes that can share so many copies."""
+    among = [f"{n}" for n in range(2, num_envs + 1) if num_envs % n == 0]
+    return f"{' or '.join(among)} processes" if among else "one, without torchrun"
