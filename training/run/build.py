@@ -151,6 +151,8 @@ def resolve(config: RunConfig) -> RunConfig:
     """
     choose_device(config.device)
     if config.env_options.one_per_process:
+        if config.env_options.workers:
+            raise UsageError("--env.workers: every copy has a process of its own with --env.one-per-process")
         if config.backend not in ("auto", "async"):
             raise UsageError(
                 f"--backend {config.backend}: all copies are in one process there; --env.one-per-process takes async"
