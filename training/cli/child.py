@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 
+from ..tracking.stderr import keep_stderr
 from .main import run
 
 # Seconds that a command whose parent is gone may take to end by itself.
@@ -19,6 +20,7 @@ GRACE = 5.0
 
 def main() -> None:
     """Run the command, and watch for the end of the parent process meanwhile."""
+    keep_stderr()
     threading.Thread(target=stop_with_parent, daemon=True).start()
     sys.exit(run(sys.argv[1:]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import sys
 from contextlib import nullcontext
@@ -13,6 +14,7 @@ from pathlib import Path
 from ..run.signals import StoppedError, stopping_signals
 from ..settings.trust import names_outside, trusting
 from ..settings.usage import RunFailedError, UsageError, nearest
+from ..tracking.stderr import keep_stderr
 from .terminal.output import BAD_INPUT, DONE, FAILURE, exit_code, only_results
 
 JSON = "--json"
@@ -112,6 +114,13 @@ def run(arguments: list[str]) -> int:
         return exit_code(signal.SIGINT)
 
 
+def reader_is_gone() -> bool:
+    """Whether stdout is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(1, 0)
+    return bool(poll.poll(0))
+
+
 def _dispatch(command: str, arguments: list[str]) -> int:
     if command not in COMMANDS:
         raise UsageError(f"unknown command {command!r}; {nearest(command, COMMANDS)}")
@@ -123,10 +132,19 @@ def _dispatch(command: str, arguments: list[str]) -> int:
 
 def main() -> None:
     """Entry point of the `palaestra` command."""
-    code = run(sys.argv[1:])
+    keep_stderr()
+    try:
+        code = run(sys.argv[1:])
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not reader_is_gone():
+            raise
+        # `palaestra envs list | head`: whoever reads has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(exit_code(signal.SIGPIPE))
     if JSON in sys.argv:
         # What environments print when the interpreter ends is no result either.
-        sys.stdout.flush()
         os.dup2(2, 1)
     sys.exit(code)
 

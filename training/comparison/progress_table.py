@@ -7,11 +7,12 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from ..tracking.metrics_file import METRICS_FILE
 from ..tracking.progress import duration
 from ..tracking.return_text import return_text
+from ..tracking.stderr import LastingStream
 from .jobs import SCORE_FILE, Outcome
 from .suites import PlannedRun
 
@@ -27,7 +28,7 @@ class ProgressTable:
     """Shows, for every agent in every environment, which runs have ended and how far the others are."""
 
     def __init__(self, stream: TextIO | None = None):
-        self._stream = stream if stream is not None else sys.stderr
+        self._stream: Any = LastingStream(stream if stream is not None else sys.stderr)
         self._lines = 0
         self._known: set[str] = set()
         self._started = time.perf_counter()

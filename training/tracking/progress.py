@@ -10,11 +10,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
 from .return_text import return_text, spread_texts
+from .stderr import LastingStream
 
 EPISODES = 100
 BAR_SECONDS, NOTEBOOK_SECONDS, LINE_SECONDS = 0.1, 0.5, 5.0
@@ -54,7 +55,7 @@ def say(line: str) -> None:
             return
         notes.add(line)
     if not _quiet.get() or line.startswith("warning"):
-        tqdm.write(line, file=sys.stderr)
+        tqdm.write(line, file=LastingStream(sys.stderr))
 
 
 def in_notebook(stream: TextIO) -> bool:
@@ -69,14 +70,15 @@ class Progress:
     """
 
     def __init__(self, total_steps: int, start_step: int = 0, stream: TextIO | None = None):
-        self._stream = stream if stream is not None else sys.stderr
+        shown_on = stream if stream is not None else sys.stderr
+        self._stream: Any = LastingStream(shown_on)
         self._total = total_steps
         self._step = self._shown = start_step
         self._returns: deque[float] = deque(maxlen=EPISODES)
         self._marks: deque[tuple[float, int]] = deque([(time.perf_counter(), start_step)])
         self._bar: tqdm | None = None
         self._hidden = _quiet.get()
-        notebook = in_notebook(self._stream)
+        notebook = in_notebook(shown_on)
         if not self._hidden and (notebook or self._stream.isatty()):
             # tqdm would hide the bar on a terminal that does not know its size.
             columns, lines = shutil.get_terminal_size()

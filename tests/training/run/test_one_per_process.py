@@ -39,7 +39,10 @@ def test_a_baseline_too(tmp_path):
     [
         ([], "it could be made once: where a process can hold no second one, give --env.one-per-process"),
         (["--backend", "sync", "--env.one-per-process"], "--env.one-per-process takes async"),
-        (["--env.workers", "2", "--env.one-per-process"], "--env.workers: every copy has a process of its own"),
+        (
+            ["--env.workers", "2", "--env.one-per-process"],
+            "--env.workers: every copy has a process of its own",
+        ),
         (
             ["--world-model", "identity+ensemble", "--env.one-per-process"],
             "cycles of real and dreamt steps have all real copies in one process",

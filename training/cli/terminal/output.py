@@ -35,10 +35,10 @@ def only_results() -> Iterator[None]:
     their buffers at the end.
     """
     own = sys.stdout
-    own.flush()
     try:
+        own.flush()
         kept = os.dup(1)
-    except OSError:  # stdout is closed
+    except (OSError, AttributeError):  # stdout is closed
         yield
         return
     # Standing in for a file, as in tests, it is not touched by what happens to the file.
