@@ -19,12 +19,18 @@ from .copies import EnvCopies, action_rows, picture
 from .failure import Failure, RemoteError, failure_of
 from .shared import Board, map_board, receive, send
 
+# As in `training/run/signals.py`.
+STOPPING = (
+    *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU),
+)
+
 
 def main(descriptor: int, lifeline: int) -> None:
     """Serve the process at the other end of a socket until it closes it; `lifeline` is a pipe that it holds open."""
     # Signals to the whole group are for the main process, which stops this one when it has saved. Not SIG_IGN, which
     # processes that an environment starts would inherit.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in STOPPING:
         signal.signal(number, lambda *_: None)
     die_with(lifeline)
     channel = socket.socket(fileno=descriptor)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+# Besides what files raise: ValueError where it is closed, RuntimeError where a signal interrupts a line being written.
+UNWRITABLE = (OSError, ValueError, RuntimeError)
+
 
 class LastingStream:
     """A text stream whose failures are nobody's: what cannot be written any more is dropped.
@@ -19,14 +22,14 @@ class LastingStream:
         """Write text, if that is possible."""
         try:
             return int(self._stream.write(text) or 0)
-        except (OSError, ValueError):  # ValueError: it is closed
+        except UNWRITABLE:
             return len(text)
 
     def flush(self) -> None:
         """Write what is left, if that is possible."""
         try:
             self._stream.flush()
-        except (OSError, ValueError):
+        except UNWRITABLE:
             return
 
     def __getattr__(self, name: str) -> Any:

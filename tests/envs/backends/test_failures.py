@@ -22,6 +22,7 @@ from palaestra.envs.backends.sync import SyncBackend
 from palaestra.envs.make import EnvSpec, make_envs
 from palaestra.envs.seeds import episode_seed
 from palaestra.envs.wrappers.frame_stack import FrameStack
+from palaestra.training.run.signals import STOPPING
 
 # Worker processes cannot import a test file.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -417,7 +418,7 @@ def test_workers_leave_signals_to_the_main_process(make):
     envs = make("async", nothing)
     envs.reset()
     for worker in envs._backend.workers:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in STOPPING:
             worker.process.send_signal(number)
     for _ in range(20):
         envs.step([0, 1, 2])

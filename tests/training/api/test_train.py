@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 
 import palaestra
 from palaestra.training.cli.main import run as command
+from palaestra.training.run.signals import STOPPING
 from palaestra.training.settings.config import load_config
 from palaestra.within import in_keywords
 
@@ -326,7 +327,7 @@ def state_of_the_program():
         torch.get_num_threads(),
         torch.get_default_dtype(),
         list(warnings.filters),
-        [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)],
+        [signal.getsignal(number) for number in STOPPING],
         matplotlib.rcParams["backend"] if "matplotlib.pyplot" in sys.modules else None,
         Path.cwd(),
         np.random.get_state()[1].tolist(),

@@ -10,8 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...settings.usage import UsageError
+from ...tracking.progress import say
 
 LOCK_FILE = ".lock"
+# What file systems of clusters say that know no locks (Lustre without its option flock).
+UNKNOWN_HERE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 @contextmanager
@@ -31,6 +34,12 @@ def only_mine(folder: Path) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
+        except OSError as error:
+            if error.errno not in UNKNOWN_HERE:
+                raise
+            say(
+                f"warning: {folder} is on a file system without locks: nothing keeps a second process out of it"
+            )
         yield True
 
 
