@@ -18,7 +18,7 @@ from ..seeds import episode_seed
 from .action_log import ActionLog, episodes_state, warn_unless_same
 from .backend import DISABLED, Backend
 from .failure import Failure
-from .shared import Board, board_file, map_board, receive, send, shares
+from .shared import make_board, send, shares
 from .worker_process import WorkerProcess
 
 # How a worker fails to answer.
@@ -58,18 +58,18 @@ class AsyncBackend(Backend):
         self.seed = seed
         self.replace_lost = replace_lost
         self.workers: list[WorkerProcess] = []
-        self.file = board_file()
+        self.file: Any = None
         try:
             for first, count in shares(num_envs, workers):
                 share = {"first": first, "count": count, "num_envs": num_envs}
                 self.workers.append(WorkerProcess(order | share, timeout))
             abouts = [worker.about() for worker in self.workers]
+            self.observation_space, self.action_space, self.metadata, nondeterministic = abouts[0]
+            self.file, self.board = make_board(self.observation_space, self.action_space, num_envs)
         except BaseException:
             self.close()
             raise
-        self.observation_space, self.action_space, self.metadata, nondeterministic = abouts[0]
         self.exact_resume = not nondeterministic
-        self.board: Board = map_board(self.file.fileno(), self.observation_space, self.action_space, num_envs)
         for worker in self.workers:
             self._share(worker)
         self.episode = np.full(num_envs, -1)
@@ -213,7 +213,7 @@ class AsyncBackend(Backend):
         """Picture of one environment."""
         worker = next(worker for worker in self.workers if index in worker.indices)
         send(worker.channel, b"v", index - worker.first)
-        code, answer = receive(worker.channel)
+        code, answer = worker.receive()
         if code == b"e":
             raise answer
         frame: Any = answer
@@ -223,7 +223,8 @@ class AsyncBackend(Backend):
         """End the processes."""
         for worker in self.workers:
             worker.close()
-        self.file.close()
+        if self.file is not None:
+            self.file.close()
 
     def state_dict(self) -> dict[str, Any]:
         """The same as that of `sync`, so that a run can go on with either."""
@@ -237,12 +238,12 @@ class AsyncBackend(Backend):
             return False
         self.log.load_state_dict(state["log"])
         for worker in self.workers:
-            worker.channel.settimeout(None)  # an episode may be long
+            worker.wait_no_longer_than(0)  # an episode may be long
             self._send_replay(worker, worker.indices)
         for worker in self.workers:
             for failure in worker.receive_report()[1]:
                 raise RuntimeError(f"environment {failure.env_index} {failure.what}") from failure.cause
-            worker.channel.settimeout(worker.timeout or None)
+            worker.wait_no_longer_than(worker.timeout)
         self.obs = tree_map(np.array, self.board.obs)
         self.seeds = [episode_seed(self.seed, i, int(self.episode[i])) for i in range(self.num_envs)]
         warn_unless_same(self.obs, state["obs"])

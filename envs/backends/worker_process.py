@@ -25,6 +25,9 @@ START = (
     "import palaestra.envs.backends.worker as w; w.main({}, {})"
 )
 
+# Parts of the time that a worker may take.
+TRIES = 60
+
 
 class WorkerProcess:
     """A process with the copies `first, first + 1, ...`."""
@@ -62,8 +65,19 @@ class WorkerProcess:
         if code == b"e":
             error, text = content
             raise error from RemoteError("\n" + text)
-        self.channel.settimeout(self.timeout or None)
+        self.wait_no_longer_than(self.timeout)
         return cloudpickle.loads(content)
+
+    def wait_no_longer_than(self, timeout: float) -> None:
+        """Wait for answers so many seconds at most; 0 waits for ever.
+
+        In parts: a program that is stopped for hours and goes on has used up one of them, and not its patience.
+        """
+        self.channel.settimeout(timeout / TRIES or None)
+
+    def receive(self) -> tuple[bytes, Any]:
+        """Wait for a message, for as long as was said."""
+        return receive(self.channel, TRIES)
 
     def fate(self) -> str:
         """How the process ended."""
@@ -83,7 +97,7 @@ class WorkerProcess:
         Raises:
             TimeoutError, EOFError, ConnectionError: it hangs, or has ended.
         """
-        packed, failures = receive(self.channel)[1] or (None, [])
+        packed, failures = self.receive()[1] or (None, [])
         infos = None
         if packed is not None:
             # What can be pickled cannot always be read: exceptions with arguments of their own, for instance.

@@ -16,7 +16,7 @@ class LastingStream:
     """
 
     def __init__(self, stream: Any):
-        self._stream = stream._stream if isinstance(stream, LastingStream) else stream
+        self._stream: Any = stream._stream if isinstance(stream, LastingStream) else stream
 
     def write(self, text: str) -> int:
         """Write text, if that is possible."""
