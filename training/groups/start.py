@@ -48,7 +48,7 @@ from ..settings.config import CONFIG_FILE, RunConfig, changed_config, load_confi
 from ..settings.planning import check_learns, check_memory, step_bytes
 from ..settings.trust import command_for
 from ..settings.usage import RunFailedError, UsageError
-from ..tracking.evaluations_file import repair_evaluations
+from ..tracking.evaluations_file import repair_logged
 from ..tracking.progress import GroupProgress, notes_said_once, say
 from ..tracking.tracker import Tracker
 from ..tracking.trackers import step_to_resume
@@ -221,7 +221,7 @@ def _train_members(
     here = [replace(machine, seed=config.seed) for config in configs]
     set_threads(here[0].threads)
     for path, config, on_it in zip(paths, configs, here, strict=True):
-        repair_evaluations(path)
+        repair_logged(path)
         note_differences(path, config, on_it)
     command = command_for(to_dict(configs[0]), "train", "--resume", *paths)
     with write_errors(f"go on with: {command}"), notes_said_once(), ExitStack() as stack:

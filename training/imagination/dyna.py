@@ -38,7 +38,7 @@ from ..settings.trust import check_names, command_for
 from ..settings.typed import plain
 from ..settings.usage import RunFailedError, UsageError, as_usage_errors, typed_command
 from ..settings.yaml_files import save_yaml
-from ..tracking.evaluations_file import repair_evaluations
+from ..tracking.evaluations_file import repair_logged
 from ..tracking.progress import say
 from ..tracking.trackers import check_tracking, step_to_resume
 from .dyna_options import CycleConfig, load_cycle, model_config
@@ -163,7 +163,7 @@ def resume_cycle(run_dir: Path, device: str | None = None, threads: int | None =
     check_links(run_dir)
     check_not_shared(run_dir)
     with locked(run_dir):
-        repair_evaluations(run_dir)
+        repair_logged(run_dir)
         changed = with_changes(config, device=device, threads=threads)
         here = on_this_machine(changed, run_dir)
         note_differences(run_dir, config, here)

@@ -8,12 +8,17 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...agents.agent import Metrics
 from ...envs.vector import Episode
 from ..settings.resources import cpu_seconds_of
+from ..settings.usage import UsageError
 from ..tracking.tracker import Tracker
+
+# First parts of the names of what is measured here, whatever learns.
+MEASURED = ("episode", "eval", "time", "env")
 
 
 def due(every: int, before: int, step: int) -> bool:
@@ -29,6 +34,11 @@ def cpu_seconds() -> float:
     times = os.times()
     ended = times.user + times.system + times.children_user + times.children_system
     return ended + sum(cpu_seconds_of(str(worker.pid)) for worker in multiprocessing.active_children())
+
+
+def has_double(value: torch.Tensor) -> bool:
+    """Whether a tensor's device knows numbers of 64 bits; Apple's does not."""
+    return value.device.type != "mps"
 
 
 @dataclass
@@ -88,6 +98,19 @@ class Clock:
         self.updates = state.get("updates")
 
 
+def check_metric(name: str, value: Any) -> None:
+    """Raise UsageError where what is reported while learning cannot be logged under that name."""
+    first, slash, _ = name.partition("/")
+    if name == "step" or (slash and first in MEASURED):
+        raise UsageError(
+            f"a metric named {name!r} is reported by what learns; that name is taken, give another one"
+        )
+    single = value.numel() == 1 if isinstance(value, torch.Tensor) else np.ndim(value) == 0
+    if not single or not isinstance(value, torch.Tensor | float | int | np.number | np.ndarray):
+        what = f"{type(value).__name__}{tuple(np.shape(value)) or ''}"
+        raise UsageError(f"the metric {name!r} that is reported by what learns is no number but {what}")
+
+
 @dataclass
 class Meter:
     """Means of what was reported since the last log; tensors on a GPU are read only then."""
@@ -96,17 +119,30 @@ class Meter:
     counts: dict[str, int] = field(default_factory=dict)
 
     def add(self, metrics: Metrics) -> None:
-        """Add one report."""
+        """Add one report.
+
+        Raises:
+            UsageError: it has the name of what is measured here, or is no number.
+        """
         for name, value in metrics.items():
-            # On the CPU reading a tensor costs less than adding two; a GPU would have to be waited for.
-            number = value.item() if isinstance(value, torch.Tensor) and value.is_cpu else value
+            if name not in self.counts:
+                check_metric(name, value)
+        self._add(metrics)
+
+    def _add(self, metrics: Metrics) -> None:
+        for name, value in metrics.items():
+            number: Any = value
+            if isinstance(value, torch.Tensor):
+                # On the CPU reading a tensor costs less than adding two; a GPU would have to be waited for. There, a
+                # sum of 32 bits would stop growing after some million reports.
+                number = value.item() if value.is_cpu else value.double() if has_double(value) else value
             self.sums[name] = self.sums.get(name, 0.0) + number
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def add_episodes(self, episodes: list[Episode]) -> None:
         """Add finished episodes."""
         for episode in episodes:
-            self.add({"episode/return": episode.episode_return, "episode/length": float(episode.length)})
+            self._add({"episode/return": episode.episode_return, "episode/length": float(episode.length)})
 
     def read(self) -> dict[str, float]:
         """Return the means and start over."""

@@ -12,7 +12,7 @@ from ..settings.train_options import options_not_taken
 from ..settings.trust import code_files
 from ..settings.typed import option_name
 from ..settings.usage import UsageError, as_usage_errors, typed_command
-from ..tracking.evaluations_file import repair_evaluations
+from ..tracking.evaluations_file import repair_logged
 from ..tracking.progress import say
 from ..tracking.provenance import last_files, last_ranks, last_session
 from .build import choose_device, on_this_machine, set_threads
@@ -68,7 +68,7 @@ def resume_run(
         note_differences(run_dir, kept, here)
         set_threads(here.threads)
         with changed_config(run_dir, kept, config):
-            repair_evaluations(run_dir)
+            repair_logged(run_dir)
             if checkpoint is None:
                 checkpoint = begin_from_other(run_dir, here)
             return train_in(run_dir, here, checkpoint, resume_step, train)

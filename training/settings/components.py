@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import inspect
 import re
@@ -11,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from .config_classes import fault_of_config
 from .providers import ADAPTERS, PROVIDERS, load_provider, provider_of
 from .usage import UsageError, closest, nearest
 
@@ -126,11 +126,13 @@ def _checked(kind: Kind, name: str, found: Any, base: type) -> type[Any]:
     if (adapted := _adapt(kind, found)) is not None:
         return adapted
     if not _is_component(found, base):
+        lacks = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
         raise UsageError(
             f"{kind} {name!r}: {class_name} is not a concrete subclass of {base.__module__}.{base.__name__}"
+            + (f": it lacks {lacks}" if lacks else "")
         )
-    if not dataclasses.is_dataclass(getattr(found, "Config", None)):
-        raise UsageError(f"{kind} {name!r}: {class_name} has no Config, a frozen dataclass of its settings")
+    if fault := fault_of_config(getattr(found, "Config", None)):
+        raise UsageError(f"{kind} {name!r}: {class_name} {fault}")
     return found
 
 

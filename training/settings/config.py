@@ -17,9 +17,9 @@ from .components import Kind, find_component
 from .own_loop import OwnLoopOptions
 from .providers import provider_of
 from .trust import check_names
-from .typed import build, plain, shallow_dict
+from .typed import build, flat, plain, shallow_dict
 from .usage import UsageError, nearest
-from .yaml_files import load_yaml, save_yaml
+from .yaml_files import dump_yaml, load_yaml, save_yaml
 
 CONFIG_FILE = "config.yaml"
 # Options that tell of a run and decide nothing in it.
@@ -239,19 +239,19 @@ def _checked_config(
     for key in values:
         if key not in known:
             raise UsageError(f"{where}{key}: unknown key; {nearest(str(key), known)}")
-    flat = {key: value for key, value in values.items() if key not in BLOCKS} | names
+    kept = {key: value for key, value in values.items() if key not in BLOCKS} | names
     suited: dict[str, dict[str, Any]] = {}
     if agent is not None:
         if issubclass(agent, OwnLoopOptions):
-            flat = agent.run_defaults | flat
+            kept = agent.run_defaults | kept
         suited = {"encoder": agent.encoder_defaults.get(names["encoder"], {})}
     for (block, target), component in zip(BLOCKS.items(), components, strict=True):
         given = values.get(block)
         options = suited.get(block, {}) | (given if isinstance(given, dict) else {})
         options.pop("name", None)
-        flat[target] = options if component is None else build(component.Config, options, where, f"{block}.")
+        kept[target] = options if component is None else build(component.Config, options, where, f"{block}.")
     types = [dict[str, Any] if component is None else component.Config for component in components]
-    typed = build(_typed_config_class(types), flat, where)
+    typed = build(_typed_config_class(types), kept, where)
     return RunConfig(**shallow_dict(typed))
 
 
@@ -270,10 +270,21 @@ def save_config(run_dir: Path, config: RunConfig, name: str = CONFIG_FILE) -> No
     Raises:
         UsageError: an argument of the environment is something that YAML cannot say.
     """
+    values = to_dict(config)
     try:
-        save_yaml(run_dir / name, to_dict(config))
+        save_yaml(run_dir / name, values)
     except TypeError as error:
-        raise UsageError(f"env_kwargs: {error}") from None
+        raise UsageError(f"{_unwritable(values)}: {error}") from None
+
+
+def _unwritable(values: dict[str, Any]) -> str:
+    """Name of the first value that YAML cannot say."""
+    for name, value in flat(values).items():
+        try:
+            dump_yaml({name: value})
+        except TypeError:
+            return "env_kwargs" if name.startswith("env_kwargs.") else name
+    return "config"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import types
 from collections.abc import Iterable
 from fractions import Fraction
 from functools import cache
+from pathlib import PurePath
 from typing import Annotated, Any, LiteralString, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt
@@ -79,15 +80,15 @@ def build(cls: type[Any], values: dict[str, Any], where: str = "", path: str = "
             arguments[name] = build(hint, nested, where, full + ".")
         else:
             arguments[name] = checked_value(hint, value, _place(where, full))
-    missing = [name for name, item in fields.items() if name not in arguments and _is_required(item)]
+    missing = [name for name, item in fields.items() if name not in arguments and is_required(item)]
     if missing:
         raise UsageError(f"{where}{path}{missing[0]}: is missing")
     try:
         return cls(**arguments)
-    except ValueError as error:
+    except (ValueError, TypeError, AssertionError, ArithmeticError, LookupError) as error:
         # Checks across fields name the field first.
         place = path if str(error).partition(":")[0] in fields else path and f"{path.rstrip('.')}: "
-        raise UsageError(f"{_place(where, place)}{error}") from None
+        raise UsageError(f"{_place(where, place)}{str(error) or type(error).__name__}") from None
 
 
 def _place(where: str, path: str) -> str:
@@ -117,7 +118,8 @@ def unlike(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return [name for name in one | other if one.get(name) != other.get(name)]
 
 
-def _is_required(item: dataclasses.Field) -> bool:
+def is_required(item: dataclasses.Field) -> bool:
+    """Whether a dataclass cannot be made without a value for a field."""
     return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
 
 
@@ -214,7 +216,9 @@ def shallow_dict(instance: Any) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses as dicts and tuples as lists, at every depth."""
+    """Dataclasses as dicts, tuples as lists and paths as text, at every depth."""
+    if isinstance(value, PurePath):
+        return str(value)
     if dataclasses.is_dataclass(value):
         return {name: plain(item) for name, item in shallow_dict(value).items()}
     if isinstance(value, dict):

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from .metrics_file import repair_metrics
 from .progress import say
 
 EVALUATIONS_FILE = "evaluations.json"
@@ -27,6 +28,12 @@ def read_evaluations(run_dir: Path) -> tuple[list[dict[str, Any]], str | None]:
 def write_evaluations(run_dir: Path, rows: list[dict[str, Any]]) -> None:
     """Write the rows, all or none."""
     write_json(run_dir / EVALUATIONS_FILE, rows, indent=None)
+
+
+def repair_logged(run_dir: Path) -> None:
+    """Leave of metrics and evaluations what can be read: a run goes on without the rest."""
+    repair_metrics(run_dir)
+    repair_evaluations(run_dir)
 
 
 def repair_evaluations(run_dir: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..settings.usage import UsageError
+from .progress import say
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -22,16 +23,38 @@ def numbered_rows(path: Path) -> Iterator[tuple[dict[str, float], int]]:
             if not line.endswith(b"\n"):
                 return
             end += len(line)
-            try:
-                row = json.loads(line)
-                whole = not isinstance(row["step"], bool) and all(
-                    isinstance(value, int | float) for value in row.values()
-                )
-            except (ValueError, KeyError, TypeError, RecursionError):
-                whole = False
-            if not whole:
+            row = _row(line)
+            if row is None:
                 raise UsageError(f"{path}, line {number} is not a row of metrics: {line[:60]!r}")
             yield row, end
+
+
+def _row(line: bytes) -> dict[str, float] | None:
+    """What a line says; None where it is not a row."""
+    try:
+        row = json.loads(line)
+        numbers = all(isinstance(value, int | float) for value in row.values())
+        return row if numbers and not isinstance(row["step"], bool) else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def repair_metrics(run_dir: Path) -> None:
+    """Leave only the lines that can be read, and say what is lost: after a power cut there may be holes in a file."""
+    path = run_dir / METRICS_FILE
+    if not path.is_file():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    # A last line that was cut short is cut off where the run goes on.
+    whole = [line for line in lines if not line.endswith(b"\n") or _row(line) is not None]
+    if len(whole) == len(lines):
+        return
+    kept = path.with_name(f"{METRICS_FILE}.damaged")
+    if not kept.exists():
+        path.replace(kept)
+    path.write_bytes(b"".join(whole))
+    lost = len(lines) - len(whole)
+    say(f"warning: {path}: {lost} of {len(lines)} lines are no rows of metrics; the file is now {kept.name}")
 
 
 def truncate_after(path: Path, step: int) -> None:

@@ -3,10 +3,13 @@
 import multiprocessing
 import time
 
+import numpy as np
 import pytest
+import torch
 
 from palaestra.training.run import clocks
 from palaestra.training.run.clocks import Clock, Meter, MetricsLog, cpu_seconds
+from palaestra.training.settings.usage import UsageError
 
 
 def work(seconds, done=None, end=None):
@@ -99,3 +102,33 @@ def test_a_run_that_did_not_count_from_its_start_has_no_row_of_it():
     assert "time/total" in tracker.rows[0]
     assert "time/cpu" not in tracker.rows[0]
     assert clock.state_dict()["cpu"] is None
+
+
+def test_sums_of_another_device_have_64_bits():
+    """0.1 as a sum of 32 bits: its mean is 0.101 after a million reports, and falls from there."""
+    meter = Meter()
+    for _ in range(2):
+        meter.add({"loss": torch.zeros((), device="meta")})
+    assert meter.sums["loss"].dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("metrics", "told"),
+    [
+        ({"step": 1e6}, "'step' is reported by what learns; that name is taken"),
+        ({"loss": 1.0, "episode/return": 1e6}, "'episode/return' is reported by what learns"),
+        ({"loss": None}, "'loss' that is reported by what learns is no number but NoneType"),
+        ({"loss": "low"}, "no number but str"),
+        ({"loss": torch.zeros(2)}, r"no number but Tensor\(2,\)"),
+    ],
+)
+def test_what_learns_reports_numbers_under_names_of_its_own(metrics, told):
+    with pytest.raises(UsageError, match=told):
+        Meter().add(metrics)
+
+
+@pytest.mark.parametrize("number", [1, 1.0, np.float32(1), np.ones(()), torch.ones(()), torch.ones(1)])
+def test_numbers_of_all_kinds_are_reported(number):
+    meter = Meter()
+    meter.add({"loss": number, "steps": number})
+    assert meter.read() == {"loss": 1.0, "steps": 1.0}

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -238,6 +239,22 @@ def test_a_damaged_checkpoint_is_passed_over(finished, capsys):
     assert older.name < newest.name
     assert "has changed since it was written" in capsys.readouterr().err
     assert resume_run(finished).step >= 1000
+
+
+def test_holes_in_the_metrics_cost_their_rows_and_nothing_else(finished, capsys):
+    """As a power cut leaves them: a page that did not reach the disk."""
+    path = finished / METRICS_FILE
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], bytes(40) + lines[1][40:], *lines[2:]]))
+    newest = int(latest_checkpoint(finished).name)
+    shutil.rmtree(latest_checkpoint(finished))
+    resume_run(finished)
+    assert "1 of" in (told := capsys.readouterr().err) and "metrics.jsonl.damaged" in told
+    rows = path.read_bytes().splitlines(keepends=True)
+    assert [json.loads(row)["step"] for row in rows] == [
+        json.loads(line)["step"] for line in (lines[0], *lines[2:])
+    ]
+    assert int(latest_checkpoint(finished).name) == newest
 
 
 def test_two_processes_do_not_share_a_run(finished):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from palaestra.agents.ppo import PPO
 from palaestra.networks.encoders.mlp import MLP
 from palaestra.networks.memories.none import NoMemory
 from palaestra.training.settings.components import component_names, find_component
+from palaestra.training.settings.typed import build, plain
 
 from .usage_errors import error_of
 
@@ -111,7 +113,11 @@ def test_a_component_from_the_working_directory(folder, module):
             "user_plugin.inner:Unrelated",
             "Unrelated is not a concrete subclass of palaestra.agents.agent.Agent",
         ),
-        ("user_plugin.inner:Abstract", "Abstract is not a concrete subclass of palaestra.agents.agent.Agent"),
+        (
+            "user_plugin.inner:Abstract",
+            "Abstract is not a concrete subclass of palaestra.agents.agent.Agent: "
+            "it lacks __init__, act, initial_state, learn, parts",
+        ),
         ("user_plugin.inner:NoConfig", "NoConfig has no Config, a frozen dataclass of its settings"),
         (
             "user_plugin.none:A",
@@ -142,3 +148,55 @@ def test_a_module_that_fails_to_import_says_why(folder, source, cause):
     assert error_of(find_component, "agent", "user_broken:A").startswith(
         f"agent 'user_broken:A': cannot import user_broken: {cause}"
     )
+
+
+CONFIGS = """
+from __future__ import annotations
+import enum, pathlib
+from dataclasses import InitVar, dataclass, field
+from typing import TYPE_CHECKING
+from palaestra.agents.ppo import PPO
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+class Speed(enum.Enum):
+    FAST = 1
+
+@dataclass(frozen=True)
+class TestedConfig:
+    FIELD
+
+class Tested(PPO):
+    Config = TestedConfig
+"""
+
+
+@pytest.mark.parametrize(
+    ("field", "fault"),
+    [
+        ("name: str = 'resnet18'", "a field 'name', as a run's config calls the component itself"),
+        ("x: int", "x, which has no default; every option needs one"),
+        ("x: int = field(init=False, default=3)", "x, which cannot be given (init=False)"),
+        ("x: InitVar[int] = 3", "x, which is no field that is kept (InitVar)"),
+        ("x: Speed = Speed.FAST", "x, whose default cannot be kept: Speed cannot be written to a file"),
+        ("x: Decimal | None = None", "annotations cannot be read: NameError: name 'Decimal' is not defined"),
+    ],
+)
+def test_options_of_a_component_are_what_a_file_can_say(folder, field, fault):
+    (folder / "user_config.py").write_text(CONFIGS.replace("FIELD", field))
+    assert fault in error_of(find_component, "agent", "user_config:Tested")
+
+
+def test_a_config_that_can_change_is_refused(folder):
+    source = CONFIGS.replace("FIELD", "x: int = 1").replace("(frozen=True)", "")
+    (folder / "user_config.py").write_text(source)
+    assert "write @dataclass(frozen=True) above TestedConfig" in error_of(
+        find_component, "agent", "user_config:Tested"
+    )
+
+
+def test_paths_are_options(folder):
+    (folder / "user_config.py").write_text(CONFIGS.replace("FIELD", "x: pathlib.Path = pathlib.Path('a/b')"))
+    config = find_component("agent", "user_config:Tested").Config
+    assert plain(config()) == {"x": "a/b"}
+    assert build(config, {"x": "c"}) == config(Path("c"))

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import uuid
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -24,6 +23,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ...settings.usage import UsageError
+from ...tracking.evaluations_file import EVALUATIONS_FILE
+from ...tracking.metrics_file import METRICS_FILE
+from ...tracking.progress import say
 from .packing import Part, pack, restore, state_of, unpack
 
 SCHEMA = 2  # 1 had no seal
@@ -56,6 +58,10 @@ def save_checkpoint(run_dir: Path, step: int, parts: Mapping[str, Part], keep: i
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
         _write(temporary, step, tree, tensors, _identity(run_dir))
+        # A checkpoint that is on the disk counts on the rows before it.
+        for logged in (run_dir / METRICS_FILE, run_dir / EVALUATIONS_FILE):
+            if logged.is_file():
+                _sync(logged)
         if target.exists():
             _retire(target)
         temporary.rename(target)
@@ -220,7 +226,7 @@ def latest_checkpoint(run_dir: Path) -> Path:
             return path
         except CheckpointCorruptError as error:
             damage.append(str(error))
-            print(f"warning: {error}; trying an older checkpoint", file=sys.stderr)
+            say(f"warning: {error}; trying an older checkpoint")
     raise UsageError(f"{run_dir} has no checkpoint to go on from{': ' + damage[0] if damage else ''}")
 
 
