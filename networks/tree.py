@@ -89,7 +89,7 @@ def copy_in_order(space: spaces.Space, value: Any) -> Any:
             return {key: copy_in_order(part, value[key]) for key, part in space.items()}
         case spaces.Tuple():
             return tuple(copy_in_order(part, value[i]) for i, part in enumerate(space))
-    return np.array(value)
+    return np.array(np.asarray(value))  # asarray first: tensors (torch 2.13) cannot be asked for a copy
 
 
 def row_writer(space: spaces.Space, key: str = "") -> Callable[[Any, int, Any], None]:

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .comparing import Comparison, compare
     from .envs.backends.failure import EnvironmentFailedError
+    from .loading import export, load_policy, load_world_model
     from .run_object import Run
     from .starting import load, make_envs, train
     from .table import Table
     from .training.baselines.vec_env import as_vec_env
-    from .training.export.export import export
-    from .training.imagination.fits import load_world_model
-    from .training.run.policy import LoadedPolicy, load_policy
+    from .training.run.policy import LoadedPolicy
     from .training.settings.usage import RunFailedError, UsageError
     from .within import RunInterrupted
 
@@ -30,10 +29,10 @@ _HOMES = {
     "UsageError": ".training.settings.usage",
     "as_vec_env": ".training.baselines.vec_env",
     "compare": ".comparing",
-    "export": ".training.export.export",
+    "export": ".loading",
     "load": ".starting",
-    "load_policy": ".training.run.policy",
-    "load_world_model": ".training.imagination.fits",
+    "load_policy": ".loading",
+    "load_world_model": ".loading",
     "make_envs": ".starting",
     "train": ".starting",
 }

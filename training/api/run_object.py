@@ -159,6 +159,10 @@ class Run:
             result = resume_run(self.folder, steps, schedule_steps, device, threads)
         return end_of(self, result)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A run is its folder: what was loaded from it is loaded again where a copy arrives."""
+        return self.__dict__ | {"_policy": None}
+
     def __repr__(self) -> str:
         text = f"Run({str(self.folder)!r})"
         with suppress(UsageError):

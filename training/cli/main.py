@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import select
 import signal
 import sys
@@ -67,6 +68,10 @@ COMMANDS = (
 
 def run(arguments: list[str]) -> int:
     """Run one command; returns the exit code."""
+    # Shells read ~ only where it begins a word.
+    arguments = [
+        re.sub(r"^(--[\w.-]+=)(~.*)", lambda m: m[1] + os.path.expanduser(m[2]), a) for a in arguments
+    ]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
         return DONE if arguments else BAD_INPUT

@@ -12,7 +12,6 @@ from ...envs.make import make_envs
 from ..run.build import evaluation_spec
 from ..run.loaded import LoadedRun, load_run
 from ..settings.providers import provider_of
-from ..settings.trust import trusting
 from ..settings.usage import RunFailedError, UsageError, as_usage_errors
 from .acting import acting_parts
 from .check import check, check_samples
@@ -21,37 +20,15 @@ from .formats import Format, Runner, choose_format, open_policy, suffix_of, writ
 from .policy import ExportedPolicy
 
 
-def export(
-    run: str | os.PathLike[str],
-    out: str | os.PathLike[str] | None = None,
-    format: Format | None = None,
-    stochastic: bool = False,
-    trust: bool = False,
+def export_run(
+    run_dir: Path, out: Path | None = None, format: str | None = None, stochastic: bool = False
 ) -> dict[str, Any]:
-    """Write the policy of a run to a file that acts without Palaestra, with policy.json beside it.
-
-    Args:
-        run: folder of the run.
-        out: the file; by default `policy.onnx` in the run's folder.
-        format: "onnx", "torchscript" or "torch-export"; by default what the suffix of `out` says.
-        stochastic: sample actions from the policy instead of taking the best ones.
-        trust: import what the folder names even where it is neither ours nor registered by an installed package.
-
-    Returns:
-        What policy.json says, with the paths of both files.
+    """Write the policy of a run to a file, with policy.json beside it; returns what that says, and both paths.
 
     Raises:
         UsageError: there is no such run or format, or no exported form of its agent.
         RunFailedError: what was exported acts otherwise than the agent; no file is left.
     """
-    with trusting(everything=trust):
-        return export_run(Path(run), None if out is None else Path(out), format, stochastic)
-
-
-def export_run(
-    run_dir: Path, out: Path | None = None, format: str | None = None, stochastic: bool = False
-) -> dict[str, Any]:
-    """The same for what is trusted already."""
     chosen = choose_format(format, out)
     out = out or run_dir / f"policy{suffix_of(chosen)}"
     run = load_run(run_dir, device="cpu")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
 from ...envs.actions import action_clipper
-from ...networks.tree import copy_in_order, read_row, tree_leaves, tree_map
+from ...networks.tree import (
+    UnfitValueError,
+    cast,
+    copy_in_order,
+    read_row,
+    tree_leaves,
+    tree_like,
+    tree_map,
+)
 from ...networks.vectors import leaf_spaces
-from ..settings.trust import trusting
+from ..settings.usage import in_one_line
 from .evaluate import Actor
-from .loaded import load_run
 
 
 class LoadedPolicy:
@@ -42,13 +48,14 @@ class LoadedPolicy:
         Returns:
             Actions of the action space (dicts and tuples of arrays where it nests), within its bounds, and the state
             for the next call.
+
+        Raises:
+            ValueError: the observation or the state is none of the policy's.
         """
-        obs = copy_in_order(self.observation_space, observation)
-        leaf, shape = tree_leaves(obs)[0], leaf_spaces(self.observation_space)[0].shape
-        single = leaf.ndim == len(shape or ())
-        if single:
-            obs = tree_map(lambda x: x[None], obs)
+        obs, single = fitting(self.observation_space, observation)
         num_envs = len(tree_leaves(obs)[0])
+        if state is not None and len(state) != num_envs:
+            raise UnfitValueError(f"a state of {len(state)} copies was given with observations of {num_envs}")
         begins = (
             np.full(num_envs, state is None) if episode_start is None else np.asarray(episode_start, bool)
         )
@@ -58,16 +65,32 @@ class LoadedPolicy:
         return (read_row(action, 0) if single else action), memory
 
 
-def load_policy(run_dir: Path | str, trust: bool = False) -> LoadedPolicy:
-    """Load what a run has learned; see `LoadedPolicy.predict`.
-
-    Args:
-        run_dir: folder of the run.
-        trust: import what the folder names even where it is neither ours nor registered by an installed package.
+def fitting(space: spaces.Space, observation: Any) -> tuple[Any, bool]:
+    """One observation, or a batch of them, as a batch in the types of its space; and whether it was one.
 
     Raises:
-        UsageError: it is no run, or it names such code and `trust` is False.
+        UnfitValueError: it is of another shape, holds what its type cannot, or what is no number.
     """
-    with trusting(everything=trust):
-        run = load_run(Path(run_dir))
-    return LoadedPolicy(run.agent, run.observation_space, run.action_space)
+    try:
+        obs = copy_in_order(space, observation)
+    except (KeyError, TypeError, IndexError) as error:
+        raise UnfitValueError(
+            f"an observation was given that lacks a part of {in_one_line(space)}: {error}"
+        ) from None
+    parts = leaf_spaces(space)
+    leaves = tree_leaves(obs)
+    single = leaves[0].ndim == len(parts[0].shape or ())
+    for leaf, part in zip(leaves, parts, strict=True):
+        shape = part.shape or ()
+        if leaf.shape[0 if single else 1 :] != shape or leaf.ndim != len(shape) + (not single):
+            raise UnfitValueError(
+                f"an observation of shape {leaf.shape} was given; the policy's are {shape}, or [B, ...] for several, "
+                "with what the run's wrappers do to them (--frame-stack, --show-previous)"
+            )
+        if leaf.dtype.kind == "f" and not np.isfinite(leaf).all():
+            raise UnfitValueError("an observation was given that is not finite")
+    cast_leaves = (
+        cast(leaf, np.dtype(part.dtype)) if leaf.dtype != part.dtype else leaf
+        for leaf, part in zip(leaves, parts, strict=True)
+    )
+    return tree_map(lambda leaf: leaf[None] if single else leaf, tree_like(obs, cast_leaves)), single

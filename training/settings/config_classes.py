@@ -17,7 +17,7 @@ def fault_of_config(config: Any) -> str | None:
     if not dataclasses.is_dataclass(config):
         return "has no Config, a frozen dataclass of its settings"
     name = getattr(config, "__name__", "Config")
-    if not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    if not config.__dataclass_params__.frozen:  # type: ignore[union-attr]
         return f"has a Config that is not frozen; write @dataclass(frozen=True) above {name}"
     try:
         hints = get_type_hints(config, include_extras=True)

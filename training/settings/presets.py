@@ -34,7 +34,7 @@ def read_config(agent: str, name: str) -> dict[str, Any]:
         UsageError: there is neither, or it is not a mapping.
     """
     if not name.isidentifier() or Path(name).exists():
-        return nested(load_yaml(Path(name)))
+        return nested(load_yaml(Path(name).expanduser()))
     preset = _read_preset(f"{agent}/{name}.yaml")
     if preset is None:
         folder = files("palaestra.configs").joinpath(agent)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import palaestra.envs  # noqa: F401  # registers ours
+from palaestra.loading import load_policy
 from palaestra.training.cli.main import run
-from palaestra.training.run.policy import load_policy
 from palaestra.training.run.start import start_run
 
 pytest.importorskip("onnxruntime")

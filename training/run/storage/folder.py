@@ -126,8 +126,11 @@ def check_still_there(run_dir: Path, file: str) -> None:
 
 
 def absolute(folder: Path) -> Path:
-    """A folder's absolute path: an environment may change the working directory. Links are left as they are."""
-    return Path(os.path.abspath(folder))
+    """A folder's absolute path: an environment may change the working directory. Links are left as they are.
+
+    `~` is the home folder, as shells read it only where it begins a word: not in `--out=~/runs`, nor in Python.
+    """
+    return Path(os.path.abspath(os.path.expanduser(folder)))
 
 
 def check_links(folder: Path) -> None:
