@@ -66,7 +66,8 @@ def make_value_step(network: QNetwork, device: torch.device) -> ValueStep:
     ) -> tuple[np.ndarray, np.ndarray]:
         inputs = tree_map(lambda x: torch.as_tensor(x, device=device), (obs, first))
         chunk, starts = tree_map(lambda x: x[None], inputs)
-        features, next_state = torso(chunk, torch.as_tensor(state, device=device), starts)
+        with torso.acting():
+            features, next_state = torso(chunk, torch.as_tensor(state, device=device), starts)
         values = head.values(head(features[0], torch.as_tensor(noise, device=device)))
         return values.cpu().numpy(), next_state.cpu().numpy()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 from .encoder import Encoder, NestedEncoder
 from .masks import mask_space
 from .tree import tree_leaves, tree_map
+
+# Packages whose modules, as we use them, act as they learn.
+KNOWN = ("palaestra.", "torch.")
 
 
 class Memory(nn.Module, ABC):
@@ -66,12 +70,28 @@ class Torso(nn.Module):
         self.size = memory.size
         # Heads read the mask, but only who builds the torso knows the observation space.
         self.mask_space = mask_space
+        self._from_outside = not all(type(part).__module__.startswith(KNOWN) for part in self.modules())
 
     def forward(self, obs: Any, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """Features of a `[T, B]` chunk and the state after it."""
         lead = first.shape
         features = self.encoder(tree_map(lambda x: x.reshape(-1, *x.shape[2:]), obs))
         return self.memory(features.reshape(*lead, -1), state, first)
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """Act, not learn: what drops units out or counts batch statistics does so only while it learns.
+
+        Ours has nothing of that kind. Of parts from outside, those that were made to stay as they are (`eval()`) do.
+        """
+        learning = [module for module in self.modules() if module.training] if self._from_outside else []
+        for module in learning:
+            module.training = False
+        try:
+            yield
+        finally:
+            for module in learning:
+                module.training = True
 
     def single_step(self, obs: Any) -> Tensor:
         """Features `[N, size]` of single observations `[N, ...]`, without a memory."""

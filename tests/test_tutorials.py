@@ -33,6 +33,8 @@ def test_every_command_works(page: Path, tmp_path: Path):
     text = page.read_text()
     for name, body in re.findall(r"Save this as `(\w+\.py)`.*?```python\n(.*?)```", text, flags=re.DOTALL):
         (tmp_path / name).write_text(body)
+    for name, body in re.findall(r"Save this as `(\w+\.yaml)`.*?```yaml\n(.*?)```", text, flags=re.DOTALL):
+        (tmp_path / name).write_text(body.replace("100k", FEW["--steps"]))
     environment = os.environ | {"WANDB_MODE": "offline", "SDL_VIDEODRIVER": "dummy", "OMP_NUM_THREADS": "1"}
     lines = [line for block in code_blocks(text, "") for line in block.splitlines() if line]
     assert len(lines) > 3

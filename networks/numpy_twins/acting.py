@@ -38,7 +38,8 @@ def make_step(torso: Torso, layers: nn.Module, device: torch.device) -> NumpySte
     def torch_step(obs: Any, state: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         tensors = tree_map(lambda x: torch.as_tensor(x, device=device)[None], obs)
         starts = torch.as_tensor(first, device=device)[None]
-        features, new_state = torso(tensors, torch.as_tensor(state, device=device), starts)
+        with torso.acting():
+            features, new_state = torso(tensors, torch.as_tensor(state, device=device), starts)
         return layers(features[0]).cpu().numpy(), new_state.cpu().numpy()
 
     return torch_step

@@ -11,9 +11,9 @@ from torch import nn
 import palaestra.networks.memories
 from palaestra.networks.encoders.mlp import MLP, MLPConfig
 from palaestra.networks.memories.none import NoMemory
-from palaestra.networks.numpy_twins.acting import torso_twin
+from palaestra.networks.numpy_twins.acting import make_step, torso_twin
 from palaestra.networks.numpy_twins.registry import find_twin
-from palaestra.networks.torso import Memory, Torso, build_torso
+from palaestra.networks.torso import Encoder, Memory, Torso, build_torso
 from palaestra.networks.vectors import flat_size
 
 
@@ -211,3 +211,33 @@ def test_observations_become_vectors(space, obs, flat):
 def test_other_observations_are_refused_by_name(space):
     with pytest.raises(TypeError, match="encoder 'mlp' takes Box"):
         MLP(space, MLPConfig())
+
+
+class Shaky(Encoder):
+    """What users bring: dropout, statistics of batches, and a part that shall stay as it is."""
+
+    Config = NoConfig
+    shared_by_default = True
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.5))
+        self.kept = nn.BatchNorm1d(8).eval()
+        self.size = 8
+
+    def forward(self, obs):
+        return self.kept(self.layers(obs))
+
+
+def test_parts_from_outside_act_without_what_they_do_to_learn():
+    torso = Torso(Shaky(), NoMemory(8, NoMemory.Config()))
+    step = make_step(torso, nn.Linear(8, 2), torch.device("cpu"))
+    before = {name: value.clone() for name, value in torso.state_dict().items()}
+    obs, state, first = np.ones((1, 3), np.float32), np.zeros((1, 0), np.float32), np.ones(1, bool)
+    actions = np.stack([step(obs, state, first)[0] for _ in range(5)])
+    assert (actions == actions[0]).all()
+    assert all(torch.equal(value, before[name]) for name, value in torso.state_dict().items())
+    # It learns as it was made.
+    assert torso.encoder.layers.training and not torso.encoder.kept.training
+    torso.single_step(torch.ones(4, 3))
+    assert torso.encoder.layers[1].num_batches_tracked == 1 and torso.encoder.kept.num_batches_tracked == 0

@@ -69,12 +69,17 @@ def run_comparison(
     paths = [Path(target) for target in targets]
     if part != WHOLE and all(path.is_dir() or path.suffix == ".json" for path in paths):
         raise UsageError(f"--envs, --agents and --seeds choose from a suite; {targets[0]} is none")
-    folders = all(path.is_dir() for path in paths)
+    folders, files = all(path.is_dir() for path in paths), all(path.suffix == ".json" for path in paths)
+    if len(paths) > 1 and not folders and not files:
+        odd = next(path for path in paths if not path.is_dir())
+        raise UsageError(
+            f"{odd} is not a folder of runs; give one suite, folders only, or comparison.json files only"
+        )
     if episodes is not None and not folders:
         raise UsageError(
             f"--episodes is for folders of runs; {targets[0]} says itself how many its scores are means of"
         )
-    if all(path.suffix == ".json" for path in paths):
+    if files:
         merged = merge_results({str(path): read_results(path) for path in paths})
         if not merged.pairs:  # each has one agent alone, and no suite says whom it meets
             merged = replace(merged, pairs=natural_pairings(merged.runs))
@@ -85,11 +90,6 @@ def run_comparison(
             finished = score_runs(paths, episodes or EPISODES, launcher, say)
             name = " and ".join(targets)
             return write_findings(Results(name, finished, natural_pairings(finished)), folder, [], wandb)
-    if len(paths) > 1:
-        odd = next(path for path in paths if not path.is_dir())
-        raise UsageError(
-            f"{odd} is not a folder of runs; give one suite, folders only, or comparison.json files only"
-        )
     whole = read_suite(targets[0])
     suite = part_of(whole, part)
     with working_in(out, suite.name) as folder:

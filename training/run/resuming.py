@@ -9,13 +9,13 @@ from ..settings.config import RunConfig, changed_config, load_config, run_config
 from ..settings.planning import check_learns, schedule_change
 from ..settings.ranks import processes, this_rank
 from ..settings.train_options import options_not_taken
-from ..settings.trust import code_files
 from ..settings.typed import option_name
 from ..settings.usage import UsageError, as_usage_errors, typed_command
 from ..tracking.evaluations_file import repair_logged
 from ..tracking.progress import say
-from ..tracking.provenance import last_files, last_ranks, last_session
+from ..tracking.provenance import changed_versions, last_ranks, last_session
 from .build import choose_device, on_this_machine, set_threads
+from .changed_code import note_changed_files
 from .init_from import begin_from_other
 from .listing import check_not_shared
 from .loop import loop_of
@@ -106,16 +106,11 @@ def note_other_machine(run_dir: Path, kept: RunConfig, here: RunConfig) -> None:
             f"note: {run_dir} goes on with device {now[0]}, threads {now[1]}, after device {before[0]}, threads "
             f"{before[1]}: not bit for bit as it would have"
         )
+    if changed := changed_versions(run_dir):
+        say(f"note: {run_dir} goes on with {', '.join(changed)}: perhaps not bit for bit as it would have")
     ranks, then = this_rank().size, last_ranks(run_dir)
     if then is not None and ranks != then:
         say(
             f"note: {run_dir} goes on where it was with {processes(ranks)}, after {processes(then)}: from here on "
             "the same but for rounding"
         )
-
-
-def note_changed_files(run_dir: Path, kept: RunConfig) -> None:
-    """Say which of the files that hold a run's own code are not what they were in its last session."""
-    before, now = last_files(run_dir), code_files(to_dict(kept))
-    for path in sorted(path for path in now if before.get(path, now[path]) != now[path]):
-        say(f"note: {path} has changed since the last session: {run_dir} goes on with what it holds now")

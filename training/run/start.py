@@ -10,6 +10,7 @@ from typing import Any
 
 from ...envs.make import make_envs
 from ...envs.outside import short_name
+from ..settings.code_files import code_files
 from ..settings.config import (
     RunConfig,
     save_config,
@@ -17,7 +18,7 @@ from ..settings.config import (
 )
 from ..settings.planning import check_learns, check_teacher
 from ..settings.resources import Footprint, config_names, family_memory, run_resources
-from ..settings.trust import code_files, command_for
+from ..settings.trust import command_for
 from ..settings.usage import as_usage_errors
 from ..tracking.evaluations_file import write_json
 from ..tracking.plots import plot_learning_curve

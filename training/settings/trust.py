@@ -170,14 +170,6 @@ def paths_in(arguments: Any) -> Iterator[str]:
             yield from paths_in(part)
 
 
-def code_files(values: dict[str, Any]) -> dict[str, str]:
-    """Hashes of the files of code that a config names, by path; files that are gone are left out."""
-    from ...envs.outside import file_digest, is_file  # imports every environment of ours
-
-    paths = {Path(name.partition("(")[0].rpartition(":")[0]) for _, name in named_in(values)}
-    return {str(path): file_digest(path) for path in paths if is_file(path.name) and path.is_file()}
-
-
 def may_name(kind: str, name: str) -> bool:
     """Whether a file may name this agent, encoder, memory, bonus, dynamics, environment, wrapper or another file."""
     trust = _TRUST.get()

@@ -59,6 +59,18 @@ def last_files(run_dir: Path) -> dict[str, str]:
     return known[-1] if known else {}
 
 
+def changed_versions(run_dir: Path) -> list[str]:
+    """Packages, and Python, that had another version in a run's last session, as `torch 2.13.0 after 2.12.0`."""
+    sessions = _sessions(run_dir)
+    before = sessions[-1].get("versions") if sessions else None
+    now = versions()
+    return [
+        f"{name} {now.get(name)} after {then}"
+        for name, then in (before.items() if isinstance(before, dict) else ())
+        if now.get(name) != then
+    ]
+
+
 def surroundings() -> dict[str, Any]:
     """Versions of what results depend on, the commit where there is one, and the machine."""
     return {"versions": versions(), "commit": commit(), "machine": machine()}

@@ -308,6 +308,7 @@ def test_an_agent_has_one_number_of_steps_in_an_environment(tmp_path):
         ),
         (["quik"], "there is no suite 'quik'; did you mean 'quick'?"),
         (["quick", "nowhere"], "is not a folder of runs"),
+        ([".", "nowhere", "--episodes", "3"], "nowhere is not a folder of runs"),
         (["quick", "--ray-address", "x"], "--ray-address: only with --launcher ray"),
         (["mujoco", "--envs", "Hoper-v5"], "mujoco has no environment 'Hoper-v5'; did you mean 'Hopper-v5'?"),
         (["quick", "--agents", "pp"], "quick has no agent 'pp'; did you mean 'ppo'"),
