@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import difflib
 import hashlib
@@ -122,23 +123,70 @@ def load_file(path: Path, digest: str | None = None) -> ModuleType:
     if not path.is_file():
         close = difflib.get_close_matches(path.name, [other.name for other in path.parent.glob("*.py")], n=1)
         raise ImportError(f"there is no file {path}" + (f"; did you mean {close[0]}?" if close else ""))
+    if other := _helper_from_elsewhere(path):
+        raise ImportError(
+            f"{path} imports {other[0]}, and another one is loaded from {other[1]}; a program can have one of them: "
+            "use a process for each, or names that differ"
+        )
     found = file_digest(path)
     if digest not in (None, found):
         raise ImportError(f"{path} has changed since the run began to use it")
     with _loading:
         free = path.stem.isidentifier() and _finds(path.stem) in (None, path)
         if str(path.parent) not in sys.path:
-            # Before installed packages, but behind Python's own modules: a `queue.py` there must not break others.
-            installed = [
-                i for i, place in enumerate(sys.path) if place.endswith(("site-packages", "dist-packages"))
-            ]
-            sys.path.insert(installed[0] if installed else len(sys.path), str(path.parent))
+            sys.path.insert(_place_in_path(), str(path.parent))
         try:
             module = importlib.import_module(path.stem) if free else _import_beside(path)
         except Exception as error:
             raise ImportError(f"{path.name}{_line_of(path, error)}: {_in_one_line(error)}") from error
         _loaded[path] = module, found
         return module
+
+
+def _place_in_path() -> int:
+    """Where a file's folder belongs in `sys.path`.
+
+    Before installed packages, and before the folders of other files, whose helpers may have the same names, but behind
+    Python's own modules: a `queue.py` there must not break others.
+    """
+    own = os.path.dirname(os.__file__)
+    behind = sys.path.index(own) + 1 if own in sys.path else 0
+    others = {str(loaded.parent) for loaded in _loaded}
+    for i, place in enumerate(sys.path[behind:], behind):
+        if place in others or place.endswith(("site-packages", "dist-packages")):
+            return i
+    return len(sys.path)
+
+
+def _helper_from_elsewhere(path: Path) -> tuple[str, Path] | None:
+    """A module that a file means to import from beside it, but that was loaded from beside another file."""
+    folders = {loaded.parent for loaded in _loaded} - {path.parent}
+    waiting, seen = [path], {path}
+    while waiting and folders:
+        for stem in _imported_names(waiting.pop()):
+            beside = path.parent / f"{stem}.py"
+            present = getattr(sys.modules.get(stem), "__file__", None)
+            if not beside.is_file() or beside in seen:
+                continue
+            if present and Path(present).parent in folders:
+                return stem, Path(present)
+            seen.add(beside)
+            waiting.append(beside)
+    return None
+
+
+def _imported_names(path: Path) -> set[str]:
+    """Top-level modules that a file's import statements name; none where it cannot be read, which importing reports."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return set()
+    nodes = list(ast.walk(tree))
+    plain = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names = plain + [
+        node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level
+    ]
+    return {name.partition(".")[0] for name in names}
 
 
 def _finds(stem: str) -> Path | None:

@@ -197,3 +197,23 @@ def test_files_from_the_command_line(folder):
     (folder / "env_of_mine.py").write_text(ENV + "\n# edited\n")
     resumed = ran(["train", "--resume", "../run", "--steps", "160", "--trust"], other)
     assert f"note: {folder}/env_of_mine.py has changed since the last session" in resumed.stderr
+
+
+def test_files_in_two_folders_do_not_share_helpers_of_one_name(folder):
+    """A folder copied to try something else: the second file would get the first one's helper."""
+    for name, length in (("first", 3), ("second", 7)):
+        (folder / name).mkdir()
+        (folder / name / "env_of_mine.py").write_text(ENV)
+        (folder / name / "sibling_of_mine.py").write_text(f"LENGTH = {length}\n")
+        (folder / name / "alone_of_mine.py").write_text(
+            "import json\nfrom palaestra.envs.tasks.fork import Fork\n"
+        )
+    (folder / "first" / "only.py").write_text("import through_of_mine")
+    (folder / "second" / "only.py").write_text("import through_of_mine")
+    (folder / "second" / "through_of_mine.py").write_text("import sibling_of_mine")
+    load_file(folder / "first" / "env_of_mine.py")
+    told = message(lambda: load_file(folder / "second" / "env_of_mine.py"), ImportError)
+    assert "second/env_of_mine.py imports sibling_of_mine, and another one is loaded from" in told
+    assert "first/sibling_of_mine.py" in told
+    assert "imports sibling_of_mine" in message(lambda: load_file(folder / "second" / "only.py"), ImportError)
+    load_file(folder / "second" / "alone_of_mine.py")

@@ -7,7 +7,6 @@ are missing. They are complete here between two rollouts, when nothing else is u
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Iterator
 from enum import Enum
@@ -20,6 +19,7 @@ from gymnasium import spaces
 from torch import nn
 
 from ...envs.vector import Envs
+from ..run.generators import GlobalGenerators
 from ..run.storage.packing import Part, num_bytes
 
 LIBRARIES = {"stable_baselines3", "sb3_contrib"}
@@ -107,7 +107,7 @@ class AlgorithmState:
         set_attributes(self.model, state["attributes"])
 
 
-class Generators:
+class Generators(GlobalGenerators):
     """The global generators that Stable-Baselines3 draws from, and that of its random actions."""
 
     def __init__(self, action_space: spaces.Space):
@@ -115,22 +115,11 @@ class Generators:
 
     def state_dict(self) -> dict[str, Any]:
         """Where each of them is."""
-        return {
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
-            "numpy": np.random.get_state(legacy=False),
-            "python": random.getstate(),
-            "actions": self.action_space.np_random.bit_generator.state,
-        }
+        return super().state_dict() | {"actions": self.action_space.np_random.bit_generator.state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Set them back."""
-        torch.set_rng_state(state["torch"])
-        # It may go on where there is no GPU, or another number of them.
-        for index, kept in enumerate(state["cuda"][: torch.cuda.device_count()]):
-            torch.cuda.set_rng_state(kept, index)
-        np.random.set_state(state["numpy"])
-        random.setstate(state["python"])
+        super().load_state_dict(state)
         self.action_space.np_random.bit_generator.state = state["actions"]
 
 

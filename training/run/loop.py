@@ -25,6 +25,7 @@ from .build import build_agent, training_spec
 from .clocks import Clock, Meter, MetricsLog, due
 from .collect import Collector
 from .evaluate import Actor
+from .generators import generators_of_run
 from .session import Checkpoints, Result, Session
 from .signals import caught_signals
 from .storage.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
@@ -155,9 +156,10 @@ class AgentLoop(TrainingLoop):
     @classmethod
     def check(cls, config: RunConfig, envs: Envs) -> Footprint:
         """Build the agent once."""
-        agent = build_agent(config, envs.observation_space, envs.action_space)
-        sources = build_rewards(config, envs)
-        taken = footprint(config, agent, envs)
+        with generators_of_run(config):
+            agent = build_agent(config, envs.observation_space, envs.action_space)
+            sources = build_rewards(config, envs)
+            taken = footprint(config, agent, envs)
         check_memory(config.agent_config, taken.stores)
         for kind, source in sources.items():
             taken = load_provider(WITH_REWARD)(taken, source, kind, config)
@@ -191,7 +193,7 @@ class AgentLoop(TrainingLoop):
         """Train as `config` says."""
         with as_usage_errors():
             made = make_envs(training_spec(config))
-        with closing(made) as envs:
+        with closing(made) as envs, generators_of_run(config) as generators:
             agent = build_agent(config, envs.observation_space, envs.action_space)
             # A resumed run may be on another machine. Nothing is stepped here: it would begin with other episodes.
             one = step_bytes(envs.observation_space, envs.action_space)
@@ -199,8 +201,9 @@ class AgentLoop(TrainingLoop):
             check_memory(config.agent_config, stores)
             meter, clock = Meter(), Clock()
             stepper, parts = make_steps(config, agent, envs, meter, clock)
+            parts |= generators
             if checkpoint is not None:
-                load_checkpoint(checkpoint, parts)
+                load_checkpoint(checkpoint, parts, may_lack=generators)
             with caught_signals() as signals:
                 session = Session(config, run_dir, tracker, clock, signals)
                 checkpoints = Checkpoints(session, parts, None if checkpoint is None else clock.step)

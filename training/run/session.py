@@ -19,6 +19,7 @@ from ..tracking.trackers import open_tracker
 from .build import evaluation_spec
 from .clocks import Clock, Meter, due
 from .evaluate import Actor, Evaluation, evaluate
+from .generators import kept_generators
 from .signals import StoppedError
 from .storage.checkpoint import list_checkpoints, save_checkpoint
 from .storage.folder import check_still_there
@@ -70,7 +71,9 @@ class Session:
         self.check_folder()
         spec, episodes = evaluation_spec(self.config), self.config.evaluate_episodes
         try:
-            self.evaluation = evaluate(actor, spec, episodes, signals=self.signals)
+            # A run that goes on from the checkpoint before does not evaluate once more.
+            with kept_generators():
+                self.evaluation = evaluate(actor, spec, episodes, signals=self.signals)
         except StoppedError:
             return
         except RunFailedError as error:

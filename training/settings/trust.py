@@ -170,6 +170,15 @@ def paths_in(arguments: Any) -> Iterator[str]:
             yield from paths_in(part)
 
 
+def names_code(values: dict[str, Any]) -> bool:
+    """Whether an agent, or a part of one, is code from outside."""
+    return any(
+        ":" in name and provider_of(kind, name) is None  # type: ignore[arg-type]
+        for kind, name in named_in(values)
+        if kind not in ("environment", "wrapper", "file")
+    )
+
+
 def may_name(kind: str, name: str) -> bool:
     """Whether a file may name this agent, encoder, memory, bonus, dynamics, environment, wrapper or another file."""
     trust = _TRUST.get()

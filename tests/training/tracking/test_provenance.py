@@ -27,7 +27,7 @@ def test_a_folder_without_sessions_says_nothing(tmp_path):
 
 def test_packages_that_are_not_what_they_were(tmp_path):
     assert changed_versions(tmp_path) == []
-    record_session(tmp_path, 0)
+    record_session(tmp_path, 0, device="cpu", threads=1)
     assert changed_versions(tmp_path) == []
     session = json.loads((tmp_path / SESSIONS_FILE).read_text())
     session["versions"]["torch"] = "1.0"

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -146,8 +146,12 @@ def _identity(run_dir: Path) -> str | None:
     return None
 
 
-def load_checkpoint(path: Path, parts: Mapping[str, Part], only_these: bool = False) -> None:
+def load_checkpoint(
+    path: Path, parts: Mapping[str, Part], only_these: bool = False, may_lack: Container[str] = ()
+) -> None:
     """Put a checkpoint back into `parts`, which must be the same ones, or with `only_these` some of them.
+
+    Older versions have not kept what it `may_lack`: these parts stay as they are then.
 
     Raises:
         CheckpointCorruptError: a file is missing or has changed.
@@ -160,6 +164,7 @@ def load_checkpoint(path: Path, parts: Mapping[str, Part], only_these: bool = Fa
         raise CheckpointCorruptError(f"{path} is damaged: {type(error).__name__}: {error}") from None
     if not isinstance(tree, dict):
         raise CheckpointCorruptError(f"{path} is damaged: {STATE} holds {type(tree).__name__}")
+    parts = {name: part for name, part in parts.items() if name in tree or name not in may_lack}
     missing = [name for name in parts if name not in tree]
     if missing:
         raise UsageError(f"{path} does not fit: it lacks {', '.join(missing)}")
