@@ -62,6 +62,9 @@ class Replay(StepStore):
     stacks: FrameRing | None = None  # in place of `obs`, where observations are stacks of frames
     _arrays = ("action", "reward", "terminated", "truncated", "valid", "continues", "first", "state")
 
+    # A checkpoint need not copy what this copies anyway: memory that held a replay while it filled holds it again.
+    copies_state = True
+
     def __init__(
         self,
         capacity: int,

@@ -172,7 +172,11 @@ def load_checkpoint(
     if extra and not only_these:
         raise UsageError(f"{path} does not fit: it holds {', '.join(extra)}, which this run has not")
     try:
-        states = {name: unpack(tree[name], tensors) for name in parts}
+        # A large part does without a copy of its state beside the one that it makes.
+        states = {
+            name: unpack(tree[name], tensors, copy=not getattr(part, "copies_state", False))
+            for name, part in parts.items()
+        }
     except KeyError as error:
         raise CheckpointCorruptError(f"{path} is damaged: there is no tensor {error}") from None
     except (TypeError, ValueError, AttributeError, RecursionError) as error:

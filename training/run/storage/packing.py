@@ -71,23 +71,28 @@ def num_bytes(parts: Mapping[str, Part]) -> int:
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
-def unpack(tree: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    """Undo `pack`; takes what it needs out of `tensors`."""
+def unpack(tree: Any, tensors: dict[str, torch.Tensor], copy: bool = True) -> Any:
+    """Undo `pack`; takes what it needs out of `tensors`, copies of it unless whoever gets it keeps nothing of it."""
+
+    def taken(name: str) -> torch.Tensor:
+        # What was loaded is a mapping, which would keep the file on the disk.
+        return tensors.pop(name).clone() if copy else tensors.pop(name)
+
     match tree:
         case {"__tensor__": name}:
-            return tensors.pop(name).clone()  # the original is a mapping that would keep the file on the disk
+            return taken(name)
         case {"__array__": name}:
-            return tensors.pop(name).clone().numpy()
+            return taken(name).numpy()
         case {"__scalar__": name}:
             return tensors.pop(name).numpy()[()]
         case {"__tuple__": values}:
-            return tuple(unpack(value, tensors) for value in values)
+            return tuple(unpack(value, tensors, copy) for value in values)
         case {"__items__": items}:
-            return dict(unpack(item, tensors) for item in items)
+            return dict(unpack(item, tensors, copy) for item in items)
         case dict():
-            return {key: unpack(value, tensors) for key, value in tree.items()}
+            return {key: unpack(value, tensors, copy) for key, value in tree.items()}
         case list():
-            return [unpack(value, tensors) for value in tree]
+            return [unpack(value, tensors, copy) for value in tree]
     return tree
 
 

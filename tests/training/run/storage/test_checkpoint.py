@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from palaestra.agents.storage.replay import Replay
 from palaestra.training.run.storage import checkpoint as module
 from palaestra.training.run.storage.checkpoint import (
     MANIFEST,
@@ -549,3 +550,25 @@ def test_a_checkpoint_of_another_step_or_run_is_refused(tmp_path):
     )
     with pytest.raises(UsageError, match="is a checkpoint of another run"):
         load_checkpoint(taken, {"box": Box(0)})
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_a_part_that_copies_its_state_gets_no_copy(copies, tmp_path, monkeypatch):
+    """A replay memory would be held twice while a run is resumed: more than there was room for when it trained."""
+
+    class Large:
+        copies_state = copies
+
+        def state_dict(self):
+            return {"rows": np.arange(1000)}
+
+        def load_state_dict(self, state):
+            self.rows = state["rows"].copy()
+
+    path, copied = save_checkpoint(tmp_path, 1, {"large": Large()}), []
+    clone = torch.Tensor.clone
+    monkeypatch.setattr(torch.Tensor, "clone", lambda tensor: copied.append(1) or clone(tensor))
+    part = Large()
+    load_checkpoint(path, {"large": part})
+    assert len(copied) == (0 if copies else 1) and part.rows.tolist() == list(range(1000))
+    assert Replay.copies_state
