@@ -11,12 +11,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from .contract import check_parts, is_ours, named
 from .encoder import Encoder, NestedEncoder
 from .masks import mask_space
 from .tree import tree_leaves, tree_map
-
-# Packages whose modules, as we use them, act as they learn.
-KNOWN = ("palaestra.", "torch.")
 
 
 class Memory(nn.Module, ABC):
@@ -70,7 +68,7 @@ class Torso(nn.Module):
         self.size = memory.size
         # Heads read the mask, but only who builds the torso knows the observation space.
         self.mask_space = mask_space
-        self._from_outside = not all(type(part).__module__.startswith(KNOWN) for part in self.modules())
+        self.is_ours = all(map(is_ours, self.modules()))
 
     def forward(self, obs: Any, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """Features of a `[T, B]` chunk and the state after it."""
@@ -84,7 +82,7 @@ class Torso(nn.Module):
 
         Ours has nothing of that kind. Of parts from outside, those that were made to stay as they are (`eval()`) do.
         """
-        learning = [module for module in self.modules() if module.training] if self._from_outside else []
+        learning = [module for module in self.modules() if module.training] if not self.is_ours else []
         for module in learning:
             module.training = False
         try:
@@ -160,17 +158,24 @@ def build_torso(
     it was fitted to (`NestedEncoder`).
 
     Raises:
-        TypeError: the encoder does not take such observations.
+        TypeError: the encoder does not take such observations, or a part from outside breaks its contract.
     """
     # The classes of components agree on their constructors by convention: (space or input size, config).
     config = encoder_config or encoder.Config()
     if not encoder.accepts(obs_space) and NestedEncoder.fits(obs_space, encoder):
         built: Encoder = NestedEncoder(obs_space, encoder, config)
+        size = built.size
     else:
-        built = encoder(obs_space, config)  # type: ignore[call-arg]
-    built_memory = memory(built.size, memory_config or memory.Config())  # type: ignore[call-arg]
+        with named(encoder, "is built"):
+            built = encoder(obs_space, config)  # type: ignore[call-arg]
+            size = built.size
+    with named(memory, "is built"):
+        built_memory = memory(size, memory_config or memory.Config())  # type: ignore[call-arg]
     built_memory.compiled = compile
-    return Torso(built, built_memory, mask_space(obs_space), make_auxiliary(built))
+    torso = Torso(built, built_memory, mask_space(obs_space), make_auxiliary(built))
+    if not torso.is_ours:
+        check_parts(torso, obs_space)
+    return torso
 
 
 def pick(x: Tensor, rows: Tensor) -> Tensor:
