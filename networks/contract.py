@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from gymnasium import spaces
 from gymnasium.vector.utils import concatenate, create_empty_array
-from torch import Tensor
+from torch import Tensor, nn
 
 from .tree import tree_map
-
-if TYPE_CHECKING:
-    from .torso import Torso
 
 # Packages whose modules keep the contracts, and act as they learn.
 KNOWN = ("palaestra.", "torch.")
@@ -43,14 +40,26 @@ def named(part: type, doing: str) -> Iterator[None]:
         raise TypeError(f"{part.__name__} fails when it {doing}: {what}") from error
 
 
-def check_parts(torso: Torso, space: spaces.Space) -> None:
-    """Try a torso on two observations.
+@contextmanager
+def acting(*parts: nn.Module) -> Iterator[None]:
+    """Let modules act and not learn; those that were made to stay as they are (`eval()`) do afterwards, too."""
+    learning = [module for part in parts for module in part.modules() if module.training]
+    for module in learning:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in learning:
+            module.training = True
+
+
+def check_parts(encoder: Any, memory: Any, space: spaces.Space) -> None:
+    """Try an encoder and a memory on two observations.
 
     Raises:
         TypeError: its encoder or its memory fails, or returns something else than its `size` and `state_size` say.
     """
-    encoder, memory = torso.encoder, torso.memory
-    with torch.no_grad(), torso.acting():
+    with torch.no_grad(), acting(encoder, memory):
         with named(type(encoder), "encodes two observations"):
             features = encoder(_two(space))
         _check(type(encoder), "features", features, (2, encoder.size))

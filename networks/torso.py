@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from .contract import check_parts, is_ours, named
+from .contract import acting, check_parts, is_ours, named
 from .encoder import Encoder, NestedEncoder
 from .masks import mask_space
 from .tree import tree_leaves, tree_map
@@ -76,20 +76,9 @@ class Torso(nn.Module):
         features = self.encoder(tree_map(lambda x: x.reshape(-1, *x.shape[2:]), obs))
         return self.memory(features.reshape(*lead, -1), state, first)
 
-    @contextmanager
-    def acting(self) -> Iterator[None]:
-        """Act, not learn: what drops units out or counts batch statistics does so only while it learns.
-
-        Ours has nothing of that kind. Of parts from outside, those that were made to stay as they are (`eval()`) do.
-        """
-        learning = [module for module in self.modules() if module.training] if not self.is_ours else []
-        for module in learning:
-            module.training = False
-        try:
-            yield
-        finally:
-            for module in learning:
-                module.training = True
+    def acting(self) -> AbstractContextManager[None]:
+        """Act, not learn: what drops units out or counts batch statistics does so only while it learns."""
+        return nullcontext() if self.is_ours else acting(self)
 
     def single_step(self, obs: Any) -> Tensor:
         """Features `[N, size]` of single observations `[N, ...]`, without a memory."""
@@ -174,7 +163,7 @@ def build_torso(
     built_memory.compiled = compile
     torso = Torso(built, built_memory, mask_space(obs_space), make_auxiliary(built))
     if not torso.is_ours:
-        check_parts(torso, obs_space)
+        check_parts(built, built_memory, obs_space)
     return torso
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from gymnasium import spaces
 
 from ...envs.make import make_envs
-from ..settings.config import RunConfig, load_config
+from ..settings.config import RunConfig, load_config, to_dict
 from ..settings.usage import as_usage_errors
+from ..tracking.provenance import note_changed_files
 from .build import choose_device, env_spec, on_this_machine, set_threads
-from .changed_code import note_changed_files
 from .evaluate import Actor
 from .loop import loop_of
 
@@ -46,5 +46,5 @@ def load_run(run_dir: Path, config: RunConfig | None = None, device: str | None 
     set_threads(config.threads)
     with as_usage_errors(), closing(make_envs(replace(env_spec(config), num_envs=1))) as envs:
         agent, step = loop_of(config).load(config, run_dir, envs)
-        note_changed_files(run_dir, kept)
+        note_changed_files(run_dir, to_dict(kept))
         return LoadedRun(config, agent, step, envs.observation_space, envs.action_space)

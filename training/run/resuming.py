@@ -13,9 +13,8 @@ from ..settings.typed import option_name
 from ..settings.usage import UsageError, as_usage_errors, typed_command
 from ..tracking.evaluations_file import repair_logged
 from ..tracking.progress import say
-from ..tracking.provenance import changed_versions, last_ranks, last_session
+from ..tracking.provenance import changed_versions, last_ranks, last_session, note_changed_files
 from .build import choose_device, on_this_machine, set_threads
-from .changed_code import note_changed_files
 from .init_from import begin_from_other
 from .listing import check_not_shared
 from .loop import loop_of
@@ -93,7 +92,7 @@ def with_changes(config: RunConfig, **changes: Any) -> RunConfig:
 def note_differences(run_dir: Path, kept: RunConfig, here: RunConfig) -> None:
     """Say in what the session that begins here is not like the run's last one."""
     note_other_machine(run_dir, kept, here)
-    note_changed_files(run_dir, kept)
+    note_changed_files(run_dir, to_dict(kept))
 
 
 def note_other_machine(run_dir: Path, kept: RunConfig, here: RunConfig) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from ...envs.make import make_envs
 from ...envs.outside import short_name
-from ..settings.code_files import code_files
 from ..settings.config import (
     RunConfig,
     save_config,
@@ -20,6 +19,7 @@ from ..settings.planning import check_learns, check_teacher
 from ..settings.resources import Footprint, config_names, family_memory, run_resources
 from ..settings.trust import command_for
 from ..settings.usage import as_usage_errors
+from ..tracking.code_files import code_files
 from ..tracking.evaluations_file import write_json
 from ..tracking.plots import plot_learning_curve
 from ..tracking.progress import Progress, say

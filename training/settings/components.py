@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import re
 import sys
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
-from .config_classes import fault_of_config
 from .providers import ADAPTERS, PROVIDERS, load_provider, provider_of
+from .typed import is_required, plain
 from .usage import UsageError, closest, nearest
+from .yaml_files import dump_yaml
 
 Kind = Literal["agent", "encoder", "memory", "auxiliary", "bonus", "reward", "observation_model", "dynamics"]
 
+# What a run's config calls a component itself, beside its options.
+NAME = "name"
 
 # Package of our own components, and module and name of the base class.
 _HOMES = {
@@ -138,3 +142,42 @@ def _checked(kind: Kind, name: str, found: Any, base: type) -> type[Any]:
 
 def _is_component(value: Any, base: type) -> bool:
     return inspect.isclass(value) and issubclass(value, base) and not inspect.isabstract(value)
+
+
+def fault_of_config(config: Any) -> str | None:
+    """Return what is wrong with a component's `Config`, to be said behind its name; None where nothing is."""
+    if not dataclasses.is_dataclass(config):
+        return "has no Config, a frozen dataclass of its settings"
+    name = getattr(config, "__name__", "Config")
+    if not config.__dataclass_params__.frozen:  # type: ignore[union-attr]
+        return f"has a Config that is not frozen; write @dataclass(frozen=True) above {name}"
+    try:
+        hints = get_type_hints(config, include_extras=True)
+    except Exception as error:  # imported under TYPE_CHECKING alone, for instance
+        return f"has a Config whose annotations cannot be read: {type(error).__name__}: {error}"
+    known = {item.name for item in dataclasses.fields(config)}
+    faults = [
+        f"{field}, which is no field that is kept (InitVar)"
+        for field, hint in hints.items()
+        if isinstance(hint, dataclasses.InitVar) and field not in known
+    ]
+    faults += [fault for item in dataclasses.fields(config) if (fault := _fault_of_field(item))]
+    return f"has a Config with {faults[0]}" if faults else None
+
+
+def _fault_of_field(item: dataclasses.Field) -> str | None:
+    if item.name == NAME:
+        return f"a field {NAME!r}, as a run's config calls the component itself; call it otherwise"
+    if not item.init:
+        return f"{item.name}, which cannot be given (init=False)"
+    if is_required(item):
+        return f"{item.name}, which has no default; every option needs one"
+    factory = item.default_factory
+    default = item.default if factory is dataclasses.MISSING else factory()
+    try:
+        dump_yaml({item.name: plain(default)})
+    except TypeError as error:
+        return (
+            f"{item.name}, whose default cannot be kept: {error}; text, numbers, lists, mappings and Path can"
+        )
+    return None

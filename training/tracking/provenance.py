@@ -12,6 +12,8 @@ from typing import Any
 
 from ...envs.machine import usable_cores
 from ..settings.ranks import this_rank
+from .code_files import code_files
+from .progress import say
 
 SESSIONS_FILE = "sessions.jsonl"
 # What results depend on.
@@ -69,6 +71,15 @@ def changed_versions(run_dir: Path) -> list[str]:
         for name, then in (before.items() if isinstance(before, dict) else ())
         if now.get(name) != then
     ]
+
+
+def note_changed_files(run_dir: Path, values: dict[str, Any]) -> None:
+    """Say which of the files that a run depends on, by its config, are not what they were in its last session."""
+    if not (before := last_files(run_dir)):
+        return
+    now = code_files(values)
+    for called in sorted(called for called in now if before.get(called, now[called]) != now[called]):
+        say(f"note: {called} has changed since the last session: {run_dir} takes what it holds now")
 
 
 def surroundings() -> dict[str, Any]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .trust import named_in
+from ..settings.trust import named_in
 
 # Folders of installed packages, which have versions.
 INSTALLED = {"site-packages", "dist-packages"}
