@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,14 @@ def kept_generators() -> Iterator[GlobalGenerators]:
         yield generators
     finally:
         generators.load_state_dict(now)
+
+
+def left_by_evaluation(config: RunConfig) -> AbstractContextManager[Any]:
+    """Keep an evaluation from moving the generators of a run that has its own: one that goes on has evaluated already.
+
+    Those of other runs are the program's, which may draw from them in another thread meanwhile.
+    """
+    return kept_generators() if names_code(to_dict(config)) else nullcontext()
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from ..tracking.trackers import open_tracker
 from .build import evaluation_spec
 from .clocks import Clock, Meter, due
 from .evaluate import Actor, Evaluation, evaluate
-from .generators import kept_generators
+from .generators import left_by_evaluation
 from .signals import StoppedError
 from .storage.checkpoint import list_checkpoints, save_checkpoint
 from .storage.folder import check_still_there
@@ -71,8 +71,7 @@ class Session:
         self.check_folder()
         spec, episodes = evaluation_spec(self.config), self.config.evaluate_episodes
         try:
-            # A run that goes on from the checkpoint before does not evaluate once more.
-            with kept_generators():
+            with left_by_evaluation(self.config):
                 self.evaluation = evaluate(actor, spec, episodes, signals=self.signals)
         except StoppedError:
             return
