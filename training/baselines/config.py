@@ -105,7 +105,7 @@ def _kind(annotation: Any) -> Any:
         return None
     if words & {"Schedule", "Callable"}:
         kinds = [float, str]  # linear(start, end), as our own schedules
-    if words & {"None", "Optional"}:
+    if words & {"None", "NoneType", "Optional"}:
         kinds.append(type(None))
     return reduce(or_, kinds)
 

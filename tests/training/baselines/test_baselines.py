@@ -3,7 +3,9 @@
 import json
 import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Union
 
 import gymnasium
 import numpy as np
@@ -13,15 +15,16 @@ from gymnasium import spaces
 from palaestra.envs.autoreset import BackendEnvs
 from palaestra.envs.backends.sync import SyncBackend
 from palaestra.envs.make import EnvSpec, make_envs
+from palaestra.loading import load_policy
 from palaestra.training.baselines import algorithms as baselines
 from palaestra.training.baselines import loop as baseline_loop
+from palaestra.training.baselines.config import _kind as option_kind
 from palaestra.training.baselines.config import as_schedule, baseline_config_class, constructor_arguments
 from palaestra.training.baselines.model import choose_policy, unsuited
 from palaestra.training.baselines.vec_env import as_vec_env
 from palaestra.training.cli.main import run as palaestra
 from palaestra.training.run.listing import describe_run
 from palaestra.training.run.loaded import load_run
-from palaestra.training.run.policy import load_policy
 from palaestra.training.run.resuming import resume_run
 from palaestra.training.run.score import evaluate_run
 from palaestra.training.run.start import checked, start_run
@@ -372,3 +375,11 @@ def test_names_folders_and_help(capsys):
         palaestra(["train", "sb3/sac", "--env", "Pendulum-v1", "--help"])
     shown = capsys.readouterr().out
     assert "--agent.ent-coef" in shown and "--memory" not in shown and "--encoder" not in shown
+
+
+@pytest.mark.parametrize(
+    "annotation", [Union[None, float, Callable[[float], float]], "float | Schedule | None"]
+)
+def test_options_that_may_be_none_are_read_as_each_version_writes_them(annotation):
+    """Stable-Baselines3 2.7 writes Union[None, float, Schedule], which prints as Union[NoneType, ...]."""
+    assert option_kind(annotation) == float | str | None

@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from palaestra.training.run.policy import load_policy
+from palaestra.loading import load_policy
 from palaestra.training.run.resuming import resume_run
 from palaestra.training.run.start import start_run
 from palaestra.training.run.storage.checkpoint import TENSORS, latest_checkpoint, list_checkpoints
