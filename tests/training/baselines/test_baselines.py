@@ -377,9 +377,10 @@ def test_names_folders_and_help(capsys):
     assert "--agent.ent-coef" in shown and "--memory" not in shown and "--encoder" not in shown
 
 
-@pytest.mark.parametrize(
-    "annotation", [Union[None, float, Callable[[float], float]], "float | Schedule | None"]
-)
+OLD = Union[None, float, Callable[[float], float]]  # noqa: UP007
+
+
+@pytest.mark.parametrize("annotation", [OLD, "float | Schedule | None"])
 def test_options_that_may_be_none_are_read_as_each_version_writes_them(annotation):
     """Stable-Baselines3 2.7 writes Union[None, float, Schedule], which prints as Union[NoneType, ...]."""
     assert option_kind(annotation) == float | str | None
