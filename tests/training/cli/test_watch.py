@@ -58,7 +58,7 @@ def test_without_a_display_it_says_how_to_film(train, monkeypatch, capsys):
 def test_what_to_type_instead_of_a_window_has_trust_where_that_is_needed(
     train, monkeypatch, capsys, tmp_path
 ):
-    file = tmp_path / "mine.py"
+    file = tmp_path / "watched_of_mine.py"
     file.write_text("from gymnasium.envs.classic_control import CartPoleEnv as Mine\n")
     run_dir = train(f"{file}:Mine", "--env-kwargs", "max_episode_steps=20")
     capsys.readouterr()

@@ -43,11 +43,10 @@ def two(tmp_path):
     return tmp_path / "one", tmp_path / "two"
 
 
-@pytest.mark.parametrize("env", ["my_env:Env", "my_env.py:Env"])
+@pytest.mark.parametrize("env", [pytest.param("my_env:Env", marks=pytest.mark.slow), "my_env.py:Env"])
 def test_an_edited_helper_is_told_of(env, two):
     one, _ = two
     command("train", "ppo", "--env", env, *TRAIN, "--out", "run", cwd=one)
-    assert "has changed" not in command("evaluate", "run", "--episodes", "1", "--trust", cwd=one)
     (one / "rewards.py").write_text("PAY = 7.0")
     for words in (["evaluate", "run", "--episodes", "1"], ["train", "--resume", "run", "--steps", "128"]):
         told = command(*words, "--trust", cwd=one)

@@ -248,7 +248,7 @@ def test_facts_of_a_machine_are_not_shared(train, tmp_path):
 
 
 def test_a_card_says_where_trust_is_needed(train, tmp_path):
-    file = tmp_path / "mine.py"
+    file = tmp_path / "shared_of_mine.py"
     file.write_text("from gymnasium.envs.classic_control import CartPoleEnv as Mine\n")
     run_dir, out = (
         train("ppo", "--env", f"{file}:Mine", *SHORT, "--env-kwargs", "max_episode_steps=20"),
