@@ -34,9 +34,11 @@ class Slow(gymnasium.Env):
 backend = AsyncBackend(lambda i: Slow(), 1, 0, workers=1, timeout=2.0)
 backend.start()
 print("ready", flush=True)
+failures = []
 for _ in range(3):
     backend.step(np.zeros(1, int))
-print(backend.failures, flush=True)
+    failures += backend.failures
+print(failures, flush=True)
 backend.close()
 """
 
