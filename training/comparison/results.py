@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..run.listing import EVALUATIONS_FILE, SUMMARY_FILE, RunInfo, evaluations
-from ..settings.config import TELLING, RunConfig, load_plain_config, to_dict
-from ..settings.typed import unlike
+from ..settings.components import find_component
+from ..settings.config import TELLING, EnvOptions, RunConfig, load_plain_config, to_dict
+from ..settings.typed import flat, plain, unlike
 from ..settings.usage import UsageError, typed_command
 from ..tracking.metrics_file import read_metrics
 from ..tracking.provenance import made_with
@@ -217,7 +218,7 @@ def merge_results(parts: dict[str, Results]) -> Results:
             asked, other = options.setdefault((run.contestant, run.env), (run.options, path))
             if asked is not None and run.options is not None:
                 for name in unlike(asked, run.options):
-                    if name not in OF_MACHINES:
+                    if name not in OF_MACHINES and not _came_later(name, asked, run.options):
                         raise UsageError(f"{named} has another {name} in {other} than in {path}")
             twin = where.setdefault((run.contestant, run.env, run.seed), path)
             if twin != path:
@@ -242,3 +243,19 @@ def merge_results(parts: dict[str, Results]) -> Results:
             line for part in every for line in part.missing if not any(place in line for place in places)
         ],
     )
+
+
+def _came_later(name: str, one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether one part was made before there was an option, and the other leaves it at its default."""
+    if (name in flat(one)) == (name in flat(other)):
+        return False
+    options = other if name in flat(other) else one
+    block, dot, option = name.partition(".")
+    known: Any = {"env_options": EnvOptions}.get(block, RunConfig)
+    if dot and isinstance(options[block], dict) and "name" in options[block]:
+        try:
+            known = find_component(block, options[block]["name"]).Config  # type: ignore[arg-type]
+        except UsageError:
+            return False
+    defaults = {item.name: item.default for item in fields(known)}
+    return plain(defaults.get(option or block, MISSING)) == flat(options)[name]

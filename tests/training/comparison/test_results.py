@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from palaestra.agents.ppo import PPOConfig
 from palaestra.training.cli import main as cli
 from palaestra.training.comparison.analysis import analyze
 from palaestra.training.comparison.report import report
@@ -16,6 +17,7 @@ from palaestra.training.comparison.results import (
     read_results,
     spent_until,
 )
+from palaestra.training.settings.usage import UsageError
 
 ENVS = ("CartPole-v1", "Acrobot-v1")
 
@@ -163,6 +165,23 @@ def test_what_does_not_fit_together_is_one_line(write, tmp_path, capsys):
     ]
     assert cli.run(["compare", *parts, "--out", str(tmp_path / "out")]) == 2
     assert "ppo on CartPole-v1 has another agent.gamma in" in capsys.readouterr().err
+    # A part that was made before there was an option had what is its default now.
+    later = {
+        "agent": {"name": "ppo", "gamma": 0.99, "epochs": PPOConfig().epochs},
+        "env_options": {"timeout": 60.0},
+    }
+    merged = {
+        "known": with_options(results((2, 3)), values),
+        "later": with_options(results((4, 5)), values | later),
+    }
+    assert len(merge_results(merged).runs) == 2 * len(merged["known"].runs)
+    for name, changed in (
+        ("agent.epochs", {"agent": {**later["agent"], "epochs": 99}}),
+        ("num_envs", {"num_envs": 4}),
+    ):
+        merged["later"] = with_options(results((4, 5)), values | later | changed)
+        with pytest.raises(UsageError, match=f"has another {name} in"):
+            merge_results(merged)
     other_scale = replace(results((2, 3)), references={"Acrobot-v1": (-500.0, 0.0)})
     assert "Acrobot-v1 is scored from (-500.0, 500.0) in" in error("scale", other_scale)
     missing, wrong = tmp_path / "nothing.json", tmp_path / "wrong.json"
