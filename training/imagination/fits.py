@@ -53,7 +53,7 @@ from ..run.storage.folder import (
 from ..run.storage.lock import locked
 from ..run.storage.packing import Part
 from ..settings.planning import check_fits, step_bytes
-from ..settings.trust import command_for, trusting
+from ..settings.trust import command_for
 from ..settings.usage import RunFailedError, UsageError, as_usage_errors, in_one_line, typed_command
 from ..settings.yaml_files import save_yaml
 from ..tracking.progress import Progress, say
@@ -251,23 +251,15 @@ def space_difference(
     return None
 
 
-def load_world_model(
-    run_dir: Path | str, device: torch.device | str | None = None, trust: bool = False
-) -> FittedModel:
-    """Load what a fit has left.
-
-    Args:
-        run_dir: folder of the world model.
-        device: where its networks shall be.
-        trust: import what the folder names even where it is neither ours nor registered by an installed package.
+def load_world_model(run_dir: Path | str, device: torch.device | str | None = None) -> FittedModel:
+    """Load what a fit has left, to where its networks shall be.
 
     Raises:
-        UsageError: it is no world model, its fit has not ended, or it names such code and `trust` is False.
+        UsageError: it is no world model, its fit has not ended, or it names code that is not trusted.
     """
-    with trusting(everything=trust):
-        with as_usage_errors():
-            chosen = choose_device(device) if isinstance(device, str) else device
-        return _load_fitted(Path(run_dir), chosen)
+    with as_usage_errors():
+        chosen = choose_device(device) if isinstance(device, str) else device
+    return _load_fitted(Path(run_dir), chosen)
 
 
 def _load_fitted(run_dir: Path, device: torch.device | None) -> FittedModel:

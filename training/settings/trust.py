@@ -158,16 +158,20 @@ def named_in(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def paths_in(arguments: Any) -> Iterator[str]:
-    """What looks like the path of a file among an environment's arguments, however they nest."""
+    """What looks like the path of a file among an environment's arguments."""
+    return (text for text in texts_in(arguments) if re.search(r"[/\\]|^~|^file:", text))
+
+
+def texts_in(arguments: Any) -> Iterator[str]:
+    """Every text among arguments, however they nest."""
     if isinstance(arguments, str):
-        if re.search(r"[/\\]|^~|^file:", arguments):
-            yield arguments
+        yield arguments
     elif isinstance(arguments, dict):
         for part in arguments.values():
-            yield from paths_in(part)
+            yield from texts_in(part)
     elif isinstance(arguments, list | tuple):
         for part in arguments:
-            yield from paths_in(part)
+            yield from texts_in(part)
 
 
 def names_code(values: dict[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..settings.trust import named_in
+from ..settings.trust import named_in, texts_in
 
 # Folders of installed packages, which have versions.
 INSTALLED = {"site-packages", "dist-packages"}
@@ -34,7 +34,7 @@ def _files(values: dict[str, Any]) -> Iterator[tuple[str, Path]]:
     """What files are called, and where they are."""
     from ...envs.outside import is_file, load_module
 
-    for text in _texts(values.get("env_kwargs")):
+    for text in texts_in(values.get("env_kwargs")):
         with suppress(OSError, ValueError):
             if (path := Path(text).expanduser()).is_file():
                 yield text, path
@@ -48,18 +48,6 @@ def _files(values: dict[str, Any]) -> Iterator[tuple[str, Path]]:
         elif file := _file_of_module(module):
             yield name, file
             yield from ((f"{other.name}, beside {name}", other) for other in _imported_beside(file))
-
-
-def _texts(arguments: Any) -> Iterator[str]:
-    """Every text among arguments, however they nest."""
-    if isinstance(arguments, str):
-        yield arguments
-    elif isinstance(arguments, dict):
-        for part in arguments.values():
-            yield from _texts(part)
-    elif isinstance(arguments, list | tuple):
-        for part in arguments:
-            yield from _texts(part)
 
 
 def _file_of_module(module: str) -> Path | None:
