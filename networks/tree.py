@@ -142,6 +142,12 @@ def row_writer(space: spaces.Space, key: str = "") -> Callable[[Any, int, Any], 
     return write_leaf
 
 
+def typed_as(space: spaces.Space, values: np.ndarray) -> np.ndarray:
+    """Values of a space in its type; raises `UnfitValueError` where they would be others."""
+    dtype = values.dtype if space.dtype is None else np.dtype(space.dtype)
+    return values if values.dtype == dtype else cast(values, dtype)
+
+
 def cast(values: np.ndarray, dtype: np.dtype, key: str = "") -> np.ndarray:
     """An observation's `values` in another type. Floats may be rounded; whole numbers and booleans are the same after.
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +12,6 @@ from .training.export.export import export_run
 from .training.export.formats import Format
 from .training.imagination.fits import FittedModel
 from .training.imagination.fits import load_world_model as load_fitted
-from .training.run.loaded import load_run
 from .training.run.policy import LoadedPolicy
 from .training.run.storage.folder import absolute
 from .within import within
@@ -23,12 +20,11 @@ if TYPE_CHECKING:
     import torch
 
 
-@contextmanager
-def folder_within(run: Run | str | os.PathLike[str], trust: bool) -> Iterator[Path]:
-    """Yield the folder of a run, with what was passed for it."""
-    passed, folder = (run._passed, run.folder) if isinstance(run, Run) else (Passed(), absolute(Path(run)))
-    with within(passed, trust=trust or (isinstance(run, Run) and run._trust)):
-        yield folder
+def as_run(run: Run | str | os.PathLike[str], trust: bool) -> Run:
+    """A run by its folder, or the same run with more trust."""
+    if isinstance(run, Run):
+        return Run(run.folder, run._passed, trust or run._trust)
+    return Run(absolute(Path(run)), trust=trust)
 
 
 def load_policy(run_dir: Run | str | os.PathLike[str], trust: bool = False) -> LoadedPolicy:
@@ -41,9 +37,7 @@ def load_policy(run_dir: Run | str | os.PathLike[str], trust: bool = False) -> L
     Raises:
         UsageError: it is no run, or it names such code and `trust` is False.
     """
-    with folder_within(run_dir, trust) as folder:
-        run = load_run(folder)
-    return LoadedPolicy(run.agent, run.observation_space, run.action_space)
+    return as_run(run_dir, trust).policy
 
 
 def load_world_model(
@@ -59,8 +53,8 @@ def load_world_model(
     Raises:
         UsageError: it is no world model, its fit has not ended, or it names such code and `trust` is False.
     """
-    with folder_within(run_dir, trust) as folder:
-        return load_fitted(folder, device)
+    with within(Passed(), trust=trust):
+        return load_fitted(absolute(Path(run_dir)), device)
 
 
 def export(
@@ -86,5 +80,6 @@ def export(
         UsageError: there is no such run or format, or no exported form of its agent.
         RunFailedError: what was exported acts otherwise than the agent; no file is left.
     """
-    with folder_within(run, trust) as folder:
-        return export_run(folder, None if out is None else absolute(Path(out)), format, stochastic)
+    known = as_run(run, trust)
+    with within(known._passed, trust=known._trust):
+        return export_run(known.folder, None if out is None else absolute(Path(out)), format, stochastic)

@@ -15,7 +15,7 @@ from gymnasium import spaces
 from ...envs.actions import ActionError, action_clipper
 from ...envs.wrappers.previous import action_encoder
 from ...networks.masks import ActionMask, mask_space
-from ...networks.tree import UnfitValueError, cast, copy_in_order, tree_leaves, tree_like, tree_map
+from ...networks.tree import UnfitValueError, copy_in_order, tree_leaves, tree_like, tree_map, typed_as
 from ...networks.vectors import leaf_observations, leaf_spaces
 from ...world_models.datasets import EpisodeDataset, RecordedEpisode, single_precision
 from ..run.collect import load_episodes, save_episodes
@@ -124,8 +124,7 @@ def _check_allowed(
 
 def _typed(leaf: np.ndarray, space: spaces.Space) -> np.ndarray:
     """Values of a space in its type, float64 as float32; raises `UnfitValueError` where they would be others."""
-    dtype = leaf.dtype if space.dtype is None else np.dtype(space.dtype)
-    return single_precision(leaf if leaf.dtype == dtype else cast(leaf, dtype))
+    return single_precision(typed_as(space, leaf))
 
 
 def _with_leaves_of(space: spaces.Space, values: Any, rows: int, where: str) -> Any:

@@ -131,11 +131,13 @@ class Meter:
 
     def _add(self, metrics: Metrics) -> None:
         for name, value in metrics.items():
-            number: Any = value
-            if isinstance(value, torch.Tensor):
-                # On the CPU reading a tensor costs less than adding two; a GPU would have to be waited for. There, a
-                # sum of 32 bits would stop growing after some million reports.
-                number = value.item() if value.is_cpu else value.double() if has_double(value) else value
+            # A sum of 32 bits would stop growing after some million reports.
+            if not isinstance(value, torch.Tensor):
+                number: Any = float(value)
+            elif value.is_cpu:
+                number = value.item()  # costs less than adding two tensors; a GPU would have to be waited for
+            else:
+                number = value.double() if has_double(value) else value
             self.sums[name] = self.sums.get(name, 0.0) + number
             self.counts[name] = self.counts.get(name, 0) + 1
 

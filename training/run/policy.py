@@ -10,12 +10,12 @@ from gymnasium import spaces
 from ...envs.actions import action_clipper
 from ...networks.tree import (
     UnfitValueError,
-    cast,
     copy_in_order,
     read_row,
     tree_leaves,
     tree_like,
     tree_map,
+    typed_as,
 )
 from ...networks.vectors import leaf_spaces
 from ..settings.usage import in_one_line
@@ -89,8 +89,5 @@ def fitting(space: spaces.Space, observation: Any) -> tuple[Any, bool]:
             )
         if leaf.dtype.kind == "f" and not np.isfinite(leaf).all():
             raise UnfitValueError("an observation was given that is not finite")
-    cast_leaves = (
-        cast(leaf, np.dtype(part.dtype)) if leaf.dtype != part.dtype else leaf
-        for leaf, part in zip(leaves, parts, strict=True)
-    )
-    return tree_map(lambda leaf: leaf[None] if single else leaf, tree_like(obs, cast_leaves)), single
+    typed = tree_like(obs, map(typed_as, parts, leaves))
+    return tree_map(lambda leaf: leaf[None] if single else leaf, typed), single

@@ -44,7 +44,8 @@ def repair_metrics(run_dir: Path) -> None:
     path = run_dir / METRICS_FILE
     if not path.is_file():
         return
-    lines = path.read_bytes().splitlines(keepends=True)
+    with path.open("rb") as file:
+        lines = file.readlines()
     # A last line that was cut short is cut off where the run goes on.
     whole = [line for line in lines if not line.endswith(b"\n") or _row(line) is not None]
     if len(whole) == len(lines):

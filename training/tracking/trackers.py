@@ -37,7 +37,7 @@ class JsonlTracker(Tracker):
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Append a row of what is finite, as JSON has no other numbers; raises OSError where it cannot be written."""
-        row = {"step": step} | finite(metrics) | {"step": step}
+        row = {"step": step} | finite(metrics)
         line = json.dumps(row, allow_nan=False).encode() + b"\n"
         try:
             if self._file.write(line) != len(line):

@@ -108,8 +108,8 @@ def test_sums_of_another_device_have_64_bits():
     """0.1 as a sum of 32 bits: its mean is 0.101 after a million reports, and falls from there."""
     meter = Meter()
     for _ in range(2):
-        meter.add({"loss": torch.zeros((), device="meta")})
-    assert meter.sums["loss"].dtype == torch.float64
+        meter.add({"loss": torch.zeros((), device="meta"), "own": np.float32(0.1)})
+    assert meter.sums["loss"].dtype == torch.float64 and type(meter.sums["own"]) is float
 
 
 @pytest.mark.parametrize(

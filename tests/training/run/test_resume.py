@@ -245,7 +245,7 @@ def test_holes_in_the_metrics_cost_their_rows_and_nothing_else(finished, capsys)
     """As a power cut leaves them: a page that did not reach the disk."""
     path = finished / METRICS_FILE
     lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join([lines[0], bytes(40) + lines[1][40:], *lines[2:]]))
+    path.write_bytes(b"".join([lines[0], b"\r\0" + bytes(38) + lines[1][40:], *lines[2:]]))
     newest = int(latest_checkpoint(finished).name)
     shutil.rmtree(latest_checkpoint(finished))
     resume_run(finished)
