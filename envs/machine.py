@@ -14,10 +14,8 @@ ROOT = Path("/")
 
 def usable_cores() -> int:
     """Return how many cores this process may use: all, less what its affinity or a container's quota withholds."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows
-        cores = os.cpu_count() or 1
+    # macOS and Windows know no affinity.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = min(_cpu_quotas(), default=math.inf)
     return max(1, min(cores, math.ceil(quota))) if quota < math.inf else cores
 
@@ -25,8 +23,9 @@ def usable_cores() -> int:
 def usable_memory() -> int | None:
     """Return how many bytes this process may use: the machine's, or its control group's; None where nobody tells."""
     limits = [*_memory_limits()]
-    with suppress(AttributeError, ValueError, OSError):  # Windows
-        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    if hasattr(os, "sysconf"):  # all but Windows
+        with suppress(ValueError, OSError):
+            limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     return min((limit for limit in limits if limit > 0), default=None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -23,6 +24,12 @@ from .worker_process import WorkerProcess
 
 # How a worker fails to answer.
 LOST = (TimeoutError, EOFError, ConnectionError)
+
+
+def check_platform() -> None:
+    """Raise `ValueError` on Windows, where no process can hand an open file to another one."""
+    if sys.platform == "win32":
+        raise ValueError("backend async cannot be had on Windows; use sync, or the Linux in it (WSL)")
 
 
 class AsyncBackend(Backend):
@@ -46,6 +53,7 @@ class AsyncBackend(Backend):
         workers: int = 0,
         timeout: float = 60.0,
     ):
+        check_platform()
         workers = min(num_envs, workers or usable_cores())
         try:
             order = {"make": cloudpickle.dumps(make), "seed": seed}
@@ -80,7 +88,8 @@ class AsyncBackend(Backend):
         self.obs = create_empty_array(self.observation_space, n=num_envs)
 
     def _share(self, worker: WorkerProcess) -> None:
-        socket.send_fds(worker.channel, [b"f"], [self.file.fileno()])
+        if sys.platform != "win32":
+            socket.send_fds(worker.channel, [b"f"], [self.file.fileno()])
 
     def start(self) -> Any:
         """Begin episode 0 everywhere."""

@@ -8,6 +8,8 @@ import os
 import pickle
 import signal
 import socket
+import sys
+import threading
 import traceback
 from typing import Any
 
@@ -18,6 +20,9 @@ from ...networks.tree import tree_map
 from .copies import EnvCopies, action_rows, picture
 from .failure import Failure, RemoteError, failure_of
 from .shared import Board, map_board, receive, send
+
+# Nothing here works on Windows: `AsyncBackend` says so.
+assert sys.platform != "win32"
 
 # As in `training/run/signals.py`.
 STOPPING = (
@@ -44,13 +49,22 @@ def main(descriptor: int, lifeline: int) -> None:
 
 
 def die_with(pipe: int) -> None:
-    """Let the system end this process when the other end of a pipe is closed, whatever this one is doing then.
+    """End this process when the other end of a pipe is closed, whatever it is doing then.
 
-    A signal (SIGIO, which ends a process that does not handle it) and not a thread, which would have to wait for an
-    environment that hangs in C.
+    By a signal where that is possible: a thread has to wait for an environment that hangs in C. On macOS SIGIO does
+    nothing to a process that does not handle it, and Python handles it where a thread would.
     """
-    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
+    if sys.platform == "linux":
+        fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
+    else:
+        threading.Thread(target=end_with, args=(pipe,), daemon=True).start()
+
+
+def end_with(pipe: int) -> None:
+    """Wait until the other end of a pipe is closed, and end this process."""
+    os.read(pipe, 1)
+    os._exit(1)
 
 
 def _make(channel: socket.socket, order: dict[str, Any]) -> EnvCopies | None:

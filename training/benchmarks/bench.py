@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -140,7 +139,9 @@ def _run_worker(name: str, side: str, seed: int, say: Callable[[str], None], hea
     module = "palaestra.training.benchmarks.bench"
     command = [sys.executable, "-W", "ignore", "-m", module, name, side, str(seed)]
     started = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as worker:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+    ) as worker:
         while True:
             try:
                 output, errors = worker.communicate(timeout=STILL_RUNNING)
@@ -169,9 +170,20 @@ def _worker(name: str, side: str, seed: int) -> dict[str, float | None]:
         measured = _train(benchmark, side, seed)
     return {
         "seconds": time.perf_counter() - started,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": peak_megabytes(),
         **measured,
     }
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process has held so far; 0 where the system does not tell."""
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts bytes, Linux kilobytes.
+    return peak / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 def _train(benchmark: Benchmark, side: str, seed: int) -> dict[str, float | None]:

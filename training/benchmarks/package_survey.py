@@ -88,7 +88,10 @@ def in_process(words: list[str], timeout: float) -> tuple[dict[str, Any], str]:
             failed = f"{TOO_LONG} {timeout:g} s"
         finally:
             if child.poll() is None:
-                os.killpg(child.pid, signal.SIGKILL)
+                if sys.platform == "win32":
+                    child.kill()
+                else:
+                    os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
         return json.loads(result.read_text(encoding="utf-8")) if result.exists() else {}, failed
 

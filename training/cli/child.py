@@ -32,7 +32,11 @@ def stop_with_parent() -> None:
     os.read(0, 1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody is there to read what the command prints at its end
     if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        os.kill(os.getpid(), signal.SIGTERM)  # the training loop writes a checkpoint
+        # The training loop writes a checkpoint.
+        if sys.platform == "win32":
+            signal.raise_signal(signal.SIGTERM)  # os.kill would end the process
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)  # wakes the main thread
     time.sleep(GRACE)
     os._exit(128 + signal.SIGTERM)
 

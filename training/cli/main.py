@@ -16,9 +16,10 @@ from ..run.signals import StoppedError, stopping_signals
 from ..settings.trust import names_outside, trusting
 from ..settings.usage import RunFailedError, UsageError, nearest
 from ..tracking.stderr import keep_stderr
-from .terminal.output import BAD_INPUT, DONE, FAILURE, exit_code, only_results
+from .terminal.output import BAD_INPUT, DONE, FAILURE, exit_code, only_results, print_any_letter
 
 JSON = "--json"
+SIGPIPE = 13  # Windows has no name for it
 
 USAGE = """usage: palaestra COMMAND ...
 
@@ -120,7 +121,9 @@ def run(arguments: list[str]) -> int:
 
 
 def reader_is_gone() -> bool:
-    """Whether stdout is a pipe that nobody reads any more."""
+    """Whether stdout is a pipe that nobody reads any more; on Windows, which does not tell, it is."""
+    if not hasattr(select, "poll"):
+        return True
     poll = select.poll()
     poll.register(1, 0)
     return bool(poll.poll(0))
@@ -138,6 +141,7 @@ def _dispatch(command: str, arguments: list[str]) -> int:
 def main() -> None:
     """Entry point of the `palaestra` command."""
     keep_stderr()
+    print_any_letter()
     try:
         code = run(sys.argv[1:])
         if sys.stdout is not None:
@@ -147,7 +151,7 @@ def main() -> None:
             raise
         # `palaestra envs list | head`: whoever reads has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(exit_code(signal.SIGPIPE))
+        sys.exit(exit_code(SIGPIPE))
     if JSON in sys.argv:
         # What environments print when the interpreter ends is no result either.
         os.dup2(2, 1)

@@ -59,7 +59,7 @@ def sweep(arguments: list[str]) -> int:
     check_ray_options(options.launcher, ray)
     space, ranges = read_space(options.space)
     if options.export_wandb is not None:
-        options.export_wandb.write_text(wandb_sweep(space, ranges))
+        options.export_wandb.write_text(wandb_sweep(space, ranges), encoding="utf-8")
         print(f"wandb sweep {options.export_wandb}")
         return DONE
     out = options.out or Path("sweeps") / options.space.stem

@@ -80,8 +80,8 @@ class Outcome:
 def score_of(job: Job) -> dict[str, float] | None:
     """A run's final evaluation, if it has been made of what the run has learned by now."""
     try:
-        score = json.loads((job.path / SCORE_FILE).read_text())
-        steps = json.loads((job.path / SUMMARY_FILE).read_text())["step"]
+        score = json.loads((job.path / SCORE_FILE).read_text(encoding="utf-8"))
+        steps = json.loads((job.path / SUMMARY_FILE).read_text(encoding="utf-8"))["step"]
         found = (score["episodes"], score["seed"], score["steps_trained"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # damaged files are written again
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -10,6 +9,7 @@ from typing import Protocol
 
 from ..run.signals import StoppedError, handled_signals
 from .jobs import GroupSeeds, Job, Outcome, grouped, perform_together
+from .processes import ask_to_stop
 
 
 class Launcher(Protocol):
@@ -53,11 +53,11 @@ class LocalLauncher(Launcher):
     def _started(self, process: subprocess.Popen) -> None:
         self.processes = [each for each in self.processes if each.poll() is None] + [process]
         if self.signals:
-            process.terminate()
+            ask_to_stop(process)
 
     def _stop(self, number: int) -> None:
         self.signals.append(number)
         for process in self.processes:
             if process.poll() is None:
                 # Who asks twice does not want to wait for checkpoints.
-                process.send_signal(signal.SIGTERM if len(self.signals) == 1 else signal.SIGKILL)
+                ask_to_stop(process) if len(self.signals) == 1 else process.kill()

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ...envs.machine import usable_cores
 
 # By name alone: nothing here knows the command line.
 COMMAND_LINE = "palaestra.training.cli.child"
+UTF_8 = "utf-8"
+# A Ctrl-C at the terminal is passed on by us, once: a second signal would cost the checkpoint.
+APART: dict[str, Any] = {"start_new_session": True}
+if sys.platform == "win32":
+    APART = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
 
 
 def begin(
@@ -27,24 +34,32 @@ def begin(
     """
     # -P: Python would look for every module in the working directory first.
     command = [sys.executable, "-P", "-m", COMMAND_LINE, *words]
-    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    with log.open("a") as errors:
+    fixed = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    fixed["PYTHONIOENCODING"] = UTF_8
+    with log.open("a", encoding=UTF_8) as errors:
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            text=True,
-            env={**(environment or {}), **os.environ, **threads},
+            encoding=UTF_8,
+            env={**(environment or {}), **os.environ, **fixed},
             cwd=home,
-            # A Ctrl-C at the terminal is passed on by us, once: a second signal would cost the checkpoint.
-            start_new_session=True,
+            **APART,
         )
+
+
+def ask_to_stop(process: subprocess.Popen) -> None:
+    """Let a command write what is to be saved, and end."""
+    if sys.platform == "win32":
+        process.send_signal(signal.CTRL_BREAK_EVENT)  # SIGTERM would end it at once
+    else:
+        process.terminate()
 
 
 def last_line(log: Path) -> str:
     """Last line of a command's log."""
-    lines = log.read_text(errors="replace").strip().splitlines()
+    lines = log.read_text(encoding=UTF_8, errors="replace").strip().splitlines()
     return lines[-1] if lines else "failed without a word"
 
 

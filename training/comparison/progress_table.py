@@ -100,7 +100,7 @@ def _row(
 
 def _value(folder: Path) -> float | None:
     try:
-        return float(json.loads((folder / SCORE_FILE).read_text())["return_mean"])
+        return float(json.loads((folder / SCORE_FILE).read_text(encoding="utf-8"))["return_mean"])
     except (OSError, ValueError):
         return None
 

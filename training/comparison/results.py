@@ -90,7 +90,7 @@ def finished_run(
     if not reached:
         raise UsageError(f"{folder} has no {EVALUATIONS_FILE}, so that nobody knows how it has learned")
     steps = [step for step, _ in reached]
-    summary = json.loads((folder / SUMMARY_FILE).read_text())
+    summary = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
     cpu = summary.get("cpu_seconds")
     return FinishedRun(
         contestant=contestant,

@@ -309,7 +309,10 @@ class Sweep:
             values = trial_values(self.space, nested(rows[0]["options"]))
             del values["env"], values["threads"]
             text = dump_yaml(values)
-            best.write_text(f"# Best of {len(rows)} trials: return {return_text(rows[0]['value'])}.\n{text}")
+            best.write_text(
+                f"# Best of {len(rows)} trials: return {return_text(rows[0]['value'])}.\n{text}",
+                encoding="utf-8",
+            )
             report["best"] = str(best)
         return report
 

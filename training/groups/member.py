@@ -99,6 +99,6 @@ def group_steps(run_dir: Path) -> dict[int, Path]:
     for path in list_checkpoints(run_dir):
         with suppress(CheckpointCorruptError, OSError, ValueError, KeyError, TypeError):
             verify(path)
-            state = json.loads((path / STATE).read_text())
+            state = json.loads((path / STATE).read_text(encoding="utf-8"))
             found[int(state["clock"]["group_step"])] = path
     return found

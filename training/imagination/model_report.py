@@ -32,7 +32,7 @@ def write_report(
 
     Of an example, `open_loop.png`; of pictures `open_loop.mp4` too, and `traversals.png`.
     """
-    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     numbers(report).savefig(folder / "report.png", dpi=120)
     if example is not None:
         open_loop(*example).savefig(folder / "open_loop.png", dpi=120)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -122,7 +123,7 @@ def _try(attempt: Callable[[], Any]) -> Any:
     """What an attempt returns; None where the machine does not allow it, or has no room."""
     try:
         return attempt()
-    except (OSError, AttributeError):  # some systems have no Unix sockets
+    except OSError:
         return None
 
 
@@ -139,8 +140,15 @@ def _make_memory(size: int) -> Path:
     return folder
 
 
+def _unix() -> int:
+    """The family of sockets that have names in folders; Windows has none."""
+    if sys.platform == "win32":
+        raise OSError("no Unix sockets")
+    return socket.AF_UNIX
+
+
 def _listen(path: Path, size: int) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX)
+    listener = socket.socket(_unix())
     listener.bind(str(path))
     listener.listen(size)
     return listener
@@ -150,7 +158,7 @@ def _connect(
     folder: Path, rank: int, size: int, listener: socket.socket, seconds: float, bells: ExitStack
 ) -> list[socket.socket]:
     """Call those of lower numbers, and let those of higher ones call; `bells` closes what was made."""
-    found = [bells.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(rank)]
+    found = [bells.enter_context(socket.socket(_unix())) for _ in range(rank)]
     for other, bell in enumerate(found):
         bell.connect(str(folder / str(other)))
     listener.settimeout(SECONDS_TO_CONNECT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,12 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 # A closed terminal (SIGHUP) asks for the same as a service manager does, and a cluster that is about to end a job
-# (SIGUSR1 or SIGUSR2 as its user likes, SIGXCPU where CPU time is up). Windows does not know them.
-STOPPING = (
-    (signal.SIGINT, signal.SIGTERM)
-    if sys.platform == "win32"
-    else (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
-)
+# (SIGUSR1 or SIGUSR2 as its user likes, SIGXCPU where CPU time is up). Windows knows none of these, but has one that
+# can be sent to other processes (SIGBREAK).
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGBREAK")
+STOPPING = tuple(signal.Signals[name] for name in NAMES if hasattr(signal, name))
 # Seconds in which a second signal is the same wish: a wrapper passes on what the whole group has had already.
 SAME_WISH = 1.0
 
@@ -81,7 +78,7 @@ def _is_ours_to_take(number: signal.Signals) -> bool:
     present = signal.getsignal(number)
     if number in (signal.SIGINT, signal.SIGTERM):
         return True
-    if number == signal.SIGHUP:
+    if number.name == "SIGHUP":
         return present is not signal.SIG_IGN
     return present is signal.SIG_DFL or isinstance(present, Handler)
 

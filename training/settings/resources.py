@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import mmap
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -25,6 +25,8 @@ from ...networks.torso import Torso
 from ...networks.tree import tree_leaves, tree_map
 from .planning import store_option
 
+# Linux counts the time of processes in these (USER_HZ), whatever its own clock does.
+TICKS_A_SECOND = 100
 # What compiling an update adds to a process on a CPU (torch 2.13), apart from the compiler's own processes.
 COMPILING = 110_000_000
 # What a run imports later than this is counted: matplotlib, which draws its learning curve.
@@ -117,20 +119,21 @@ def computed_bytes(module: nn.Module, call: Callable[[], Any]) -> int:
 def resident_memory(process: str = "self") -> int:
     """Bytes of memory that a process holds; 0 where the system does not tell."""
     try:
-        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError, AttributeError):  # no Linux, or it has ended
+        pages = int(Path(f"/proc/{process}/statm").read_text(encoding="utf-8").split()[1])
+    except (OSError, ValueError, IndexError):  # no Linux, or it has ended
         return 0
+    return pages * mmap.PAGESIZE
 
 
 def cpu_seconds_of(process: str = "self") -> float:
     """Seconds that CPU cores have worked for a process; 0 where the system does not tell."""
     try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         # The name, in brackets, is the second field of the line; user and system time are the 14th and 15th.
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, IndexError, AttributeError):  # no Linux, or it has ended
+        ticks = int(fields[11]) + int(fields[12])
+    except (OSError, ValueError, IndexError):  # no Linux, or it has ended
         return 0.0
+    return ticks / TICKS_A_SECOND
 
 
 def family_memory(process: str = "self") -> int:
@@ -141,7 +144,7 @@ def family_memory(process: str = "self") -> int:
         total += resident_memory(process)
         for task in _entries(Path(f"/proc/{process}/task")):
             with suppress(OSError):
-                waiting += (task / "children").read_text().split()
+                waiting += (task / "children").read_text(encoding="utf-8").split()
     return total
 
 

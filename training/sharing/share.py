@@ -67,7 +67,7 @@ def share_run(run_dir: Path, out: Path, episodes: int, video: bool = True, expor
         film = film_of(run, out) if video else None
         policy = export_of(run_dir, out) if export else None
         results = evaluation.to_dict() | {"seed": spec.seed, "steps_trained": run.step}
-        (out / SHARED_FILE).write_text(json.dumps(results, indent=2) + "\n")
+        (out / SHARED_FILE).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
         return write_card(out, run, load_cycle(run_dir), evaluation, spec.seed, film, policy)
 
 
@@ -148,5 +148,5 @@ def write_card(
         versions=versions(),
     )
     path = out / CARD_FILE
-    path.write_text(model_card(card))
+    path.write_text(model_card(card), encoding="utf-8")
     return path

@@ -62,7 +62,9 @@ def _is_row(row: Any) -> bool:
 def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
     """Write a JSON file, whole or not at all."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value, indent=indent) + ("" if indent is None else "\n"))
+    temporary.write_text(
+        json.dumps(value, indent=indent) + ("" if indent is None else "\n"), encoding="utf-8"
+    )
     temporary.replace(path)
 
 
@@ -75,7 +77,7 @@ def read_json(path: Path, default: Any) -> Any:
     try:
         if path.exists() and not path.is_file():
             raise ValueError(f"{path.name} is no file")  # a pipe would be waited for
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return default
     except OSError as error:

@@ -106,7 +106,9 @@ def commit() -> str | None:
         return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        asked = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+        asked = subprocess.run(
+            command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
     except OSError:  # git is not installed
         return None
     return asked.stdout.strip() or None

@@ -24,7 +24,7 @@ class SentRows:
 
     def __init__(self, run_dir: Path):
         self.run_dir, self.path = run_dir, run_dir / SENT_FILE
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
         self.last: Row = row(lines[0]) if lines else (-1, 0)
         if len(lines) > 1:
             began, folder = row(lines[1]), run_dir / lines[1].split(maxsplit=2)[2]
@@ -33,7 +33,7 @@ class SentRows:
     def begin(self, folder: Path) -> None:
         """A session begins, whose own files are in `folder`."""
         began = f"{self.last[0]} {self.last[1]} {os.path.relpath(folder, self.run_dir)}"
-        self.path.write_text(f"{self.line()}\n{began}\n")
+        self.path.write_text(f"{self.line()}\n{began}\n", encoding="utf-8")
 
     def advance(self, last: Row) -> None:
         """Rows up to `last` were handed over."""
@@ -43,7 +43,7 @@ class SentRows:
 
     def end(self) -> None:
         """The session has ended well: everything that was handed over was kept."""
-        self.path.write_text(f"{self.line()}\n")
+        self.path.write_text(f"{self.line()}\n", encoding="utf-8")
 
     def line(self) -> str:
         """The last row, always as long."""

@@ -39,7 +39,7 @@ class WandbTracker(Tracker):
         id_file = run_dir / "wandb_id.txt"
         resumed = id_file.exists()
         if not resumed:
-            id_file.write_text(uuid.uuid4().hex[:8] + "\n")
+            id_file.write_text(uuid.uuid4().hex[:8] + "\n", encoding="utf-8")
         tags = (agent, env, f"v{version('palaestra')}", *config.get("tag", ()))
         self._run = start_wandb(
             project=config.get("project") or wandb_project(),
@@ -53,7 +53,7 @@ class WandbTracker(Tracker):
             config=config,
             allow_val_change=True,  # a resumed run may have more steps
             dir=str(run_dir),
-            id=id_file.read_text().strip(),
+            id=id_file.read_text(encoding="utf-8").strip(),
             resume="allow" if resumed else None,
         )
         # Nothing is sent while W&B is disabled.

@@ -9,9 +9,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from contextvars import ContextVar
+from io import TextIOWrapper
 from typing import Any, TextIO
 
 DONE, FAILURE, BAD_INPUT = 0, 1, 2
+# By None Unix finds what this process has.
+C_LIBRARY = "ucrtbase" if sys.platform == "win32" else None
 
 # Where results go while everything else that is written to stdout goes to stderr.
 _results: ContextVar[TextIO | None] = ContextVar("results", default=None)
@@ -20,6 +23,12 @@ _results: ContextVar[TextIO | None] = ContextVar("results", default=None)
 def exit_code(signal_number: int | None) -> int:
     """Exit code of what ended by itself (None) or was stopped by a signal, as shells count."""
     return DONE if signal_number is None else 128 + signal_number
+
+
+def print_any_letter() -> None:
+    """Let stdout have a question mark where its encoding has no such letter, as in files on Windows."""
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")
 
 
 def print_result(result: Any, as_json: bool, as_text: Callable[[Any], str]) -> None:
@@ -52,7 +61,7 @@ def only_results() -> Iterator[None]:
     finally:
         _results.reset(token)
         with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).fflush(None)
+            ctypes.CDLL(C_LIBRARY).fflush(None)
         os.dup2(kept, 1)
         os.close(kept)
         if not stands_in:

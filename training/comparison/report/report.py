@@ -26,7 +26,7 @@ class Written:
 
 def write_report(findings: dict[str, Any], out: Path) -> Written:
     """Write `report.html`, `report.md`, `comparison.json`, CSV files and pictures."""
-    (out / "comparison.json").write_text(json.dumps(findings, indent=1) + "\n")
+    (out / "comparison.json").write_text(json.dumps(findings, indent=1) + "\n", encoding="utf-8")
     tables_written = write_csvs(findings, out)
     charts = draw_charts(findings, out)
     sentences, found = headline(findings), tables(findings)

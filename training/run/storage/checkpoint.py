@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Container, Mapping
 from importlib.metadata import version
@@ -85,7 +86,7 @@ def _write(
     """Write the files of a checkpoint into a new folder and make sure that they are on the disk."""
     folder.mkdir()
     save_file(_unshared(tensors), folder / TENSORS)
-    (folder / STATE).write_text(json.dumps(tree))
+    (folder / STATE).write_text(json.dumps(tree), encoding="utf-8")
     manifest = {
         "schema": SCHEMA,
         "step": step,
@@ -93,7 +94,7 @@ def _write(
         "sha256": {name: _sha256(folder / name) for name in (TENSORS, STATE)},
         "versions": {"palaestra": version("palaestra"), "torch": torch.__version__, "numpy": np.__version__},
     }
-    (folder / MANIFEST).write_text(_sealed(manifest))
+    (folder / MANIFEST).write_text(_sealed(manifest), encoding="utf-8")
     for path in (*folder.iterdir(), folder):
         _sync(path)
 
@@ -134,7 +135,7 @@ def give_identity(run_dir: Path) -> None:
     path = run_dir / IDENTITY_FILE
     if not path.exists():
         temporary = path.with_name(f"{path.name}.tmp")
-        temporary.write_text(uuid.uuid4().hex + "\n")
+        temporary.write_text(uuid.uuid4().hex + "\n", encoding="utf-8")
         temporary.replace(path)
 
 
@@ -142,7 +143,7 @@ def _identity(run_dir: Path) -> str | None:
     """Name of the run that a folder, or the one above, belongs to; None for runs of 0.1.0, which had none."""
     for folder in (run_dir, run_dir.parent):
         if (folder / IDENTITY_FILE).is_file():
-            return (folder / IDENTITY_FILE).read_text(errors="replace").strip()
+            return (folder / IDENTITY_FILE).read_text(encoding="utf-8", errors="replace").strip()
     return None
 
 
@@ -159,7 +160,7 @@ def load_checkpoint(
     """
     verify(path)
     try:
-        tree, tensors = json.loads((path / STATE).read_text()), load_file(path / TENSORS)
+        tree, tensors = json.loads((path / STATE).read_text(encoding="utf-8")), load_file(path / TENSORS)
     except (ValueError, RecursionError, SafetensorError) as error:
         raise CheckpointCorruptError(f"{path} is damaged: {type(error).__name__}: {error}") from None
     if not isinstance(tree, dict):
@@ -198,7 +199,7 @@ def verify(path: Path) -> dict[str, Any]:
         CheckpointCorruptError: they are not, or a newer version of the format wrote them.
     """
     try:
-        text = (path / MANIFEST).read_text()
+        text = (path / MANIFEST).read_text(encoding="utf-8")
         manifest = json.loads(text)
         schema = int(manifest["schema"])
         if schema > SCHEMA:
@@ -252,7 +253,10 @@ def _sha256(path: Path) -> str:
 
 def _sync(path: Path) -> None:
     """Make sure that a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    if path.is_dir() and sys.platform == "win32":
+        return  # it opens no folders
+    # Windows writes nothing out for those who may only read.
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

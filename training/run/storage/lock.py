@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ...settings.usage import UsageError
 from ...tracking.progress import say
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 LOCK_FILE = ".lock"
 # What file systems of clusters say that know no locks (Lustre without its option flock).
@@ -21,7 +26,7 @@ UNKNOWN_HERE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 def only_mine(folder: Path) -> Iterator[bool]:
     """Whether no living process works in a folder; as long as this lasts, none of the others will."""
     # Not through a link, which might lead anywhere.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     try:
         descriptor = os.open(folder / LOCK_FILE, flags, 0o666)
     except OSError as error:
@@ -30,7 +35,7 @@ def only_mine(folder: Path) -> Iterator[bool]:
         raise UsageError(f"{folder / LOCK_FILE} is a link; remove it") from None
     with os.fdopen(descriptor, "w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file.fileno())
         except BlockingIOError:
             yield False
             return
@@ -41,6 +46,21 @@ def only_mine(folder: Path) -> Iterator[bool]:
                 f"warning: {folder} is on a file system without locks: nothing keeps a second process out of it"
             )
         yield True
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a file for as long as it is open.
+
+    Raises:
+        BlockingIOError: another process has locked it.
+    """
+    if sys.platform == "win32":
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError(*error.args) from error
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager
