@@ -59,5 +59,7 @@ class LocalLauncher(Launcher):
         self.signals.append(number)
         for process in self.processes:
             if process.poll() is None:
-                # Who asks twice does not want to wait for checkpoints.
-                ask_to_stop(process) if len(self.signals) == 1 else process.kill()
+                if len(self.signals) == 1:
+                    ask_to_stop(process)
+                else:  # who asks twice does not want to wait for checkpoints
+                    process.kill()
