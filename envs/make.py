@@ -294,7 +294,7 @@ def _explained(spec: EnvSpec, entry_point: Any, error: BaseException) -> ValueEr
         return ValueError(f"environment '{spec.id}' needs {missing[1]}: give it with --env-kwargs NAME=VALUE")
     if isinstance(error, AssertionError | AttributeError) and _raised_by_gymnasium(error):
         # It notes the id in what is inside, and asserts without a word that it could.
-        foreign = not message or message.endswith("has no attribute 'spec'")
+        foreign = not message or "has no attribute 'spec'" in message
         what = "its `unwrapped` is no Gymnasium environment" if foreign else message
         return ValueError(f"environment '{spec.id}' cannot be made: {what}")
     spaces_missing = isinstance(error, AttributeError) and "must specify an" in message

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.vector.utils import concatenate, create_empty_array
 from torch import Tensor, nn
 
+from .masks import KEY, mask_space
 from .tree import tree_map
 
 # Packages whose modules keep the contracts, and act as they learn.
@@ -61,7 +63,7 @@ def check_parts(encoder: Any, memory: Any, space: spaces.Space) -> None:
     """
     with torch.no_grad(), acting(encoder, memory):
         with named(type(encoder), "encodes two observations"):
-            features = encoder(_two(space))
+            features = encoder(tree_map(torch.as_tensor, two_observations(space)))
         _check(type(encoder), "features", features, (2, encoder.size))
         with named(type(memory), "begins two episodes"):
             state = memory.initial_state(2)
@@ -76,13 +78,16 @@ def check_parts(encoder: Any, memory: Any, space: spaces.Space) -> None:
     _check(type(memory), "a next state", found[1], (2, memory.state_size))
 
 
-def _two(space: spaces.Space) -> Any:
-    """Two observations, the same ones for a space every time."""
+def two_observations(space: spaces.Space) -> Any:
+    """Two observations, arrays `[2, ...]`; the same ones for a space every time."""
     own = deepcopy(space)
     own.seed(0)
     empty: Any = create_empty_array(own, 2)
-    batch = concatenate(own, [own.sample(), own.sample()], empty)
-    return tree_map(torch.as_tensor, batch)
+    batch: Any = concatenate(own, [own.sample(), own.sample()], empty)
+    if mask_space(space) is not None:
+        # Not one that allows nothing.
+        batch[KEY] = tree_map(np.ones_like, batch[KEY])
+    return batch
 
 
 def _check(part: type, what: str, found: Any, shape: tuple[int, ...]) -> None:

@@ -14,11 +14,13 @@ from gymnasium import spaces
 
 from ...agents.agent import Agent
 from ...agents.auxiliary.auxiliary import Auxiliary, RecentSteps, learns_beside, with_steps
+from ...agents.contract import check_agent
 from ...envs.goals import goal_rule
 from ...envs.machine import usable_cores
 from ...envs.make import EnvSpec
 from ...envs.registry import find_environment
 from ...envs.wrappers.model_memory import MemoryModel
+from ...networks.contract import is_ours
 from ...networks.encoder import Encoder, NestedEncoder
 from ...networks.layers import initialized
 from ...networks.torso import Torso, build_torso
@@ -267,6 +269,8 @@ def build_agent(
             compile=config.compile == "on",
             **more,
         )
+    if not is_ours(find_component("agent", config.agent)):
+        check_agent(agent, observation_space, action_space)
     if steps is not None and not learns_beside(agent):
         raise ValueError(
             f"auxiliary: agent '{config.agent}' trains no torso with an optimiser of ours, which is what adds "
