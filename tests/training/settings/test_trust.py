@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 import zipfile
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
@@ -228,8 +229,8 @@ def test_modules_here_do_not_stand_for_others(here, capsys):
         ("environment", "palaestra.training.cli.main:run", False),
         ("environment", "gymnasium.envs.classic_control:CartPole-v1", True),
         ("environment", "gymnasium.envs.classic_control:CartPoleEnv", False),
-        ("environment", "pip:CartPole-v1", True),
-        ("environment", "pip.__main__:CartPole-v1", False),
+        ("environment", "tqdm:CartPole-v1", True),
+        ("environment", "tqdm.__main__:CartPole-v1", False),
         ("environment", "os:CartPole-v1", False),
         ("environment", "../x:CartPole-v1", False),
         ("environment", "GymV26Environment-v0", False),
@@ -272,6 +273,8 @@ def test_no_warning_of_another_finder_is_passed_on(monkeypatch):
             if name == "pip" and not asked:  # then distutils is no longer there
                 asked.append(name)
                 warnings.warn("Setuptools is replacing distutils", UserWarning, stacklevel=2)
+            # Asked for pip, setuptools' own would leave distutils to Python from here on, whose import is a warning.
+            return PathFinder.find_spec(name, path) if name == "pip" else None
 
     asked = []
     monkeypatch.delitem(sys.modules, "pip", raising=False)
