@@ -14,7 +14,6 @@ from ...envs.machine import usable_cores
 
 # By name alone: nothing here knows the command line.
 COMMAND_LINE = "palaestra.training.cli.child"
-UTF_8 = "utf-8"
 # A Ctrl-C at the terminal is passed on by us, once: a second signal would cost the checkpoint.
 APART: dict[str, Any] = {"start_new_session": True}
 if sys.platform == "win32":
@@ -34,16 +33,16 @@ def begin(
     """
     # -P: Python would look for every module in the working directory first.
     command = [sys.executable, "-P", "-m", COMMAND_LINE, *words]
-    fixed = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    fixed["PYTHONIOENCODING"] = UTF_8
-    with log.open("a", encoding=UTF_8) as errors:
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    streams = {"PYTHONWARNINGS": "ignore", "PYTHONIOENCODING": "utf-8"}
+    with log.open("a", encoding="utf-8") as errors:
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            encoding=UTF_8,
-            env={**(environment or {}), **os.environ, **fixed},
+            encoding="utf-8",
+            env={**(environment or {}), **os.environ, **threads, **streams},
             cwd=home,
             **APART,
         )
@@ -59,7 +58,7 @@ def ask_to_stop(process: subprocess.Popen) -> None:
 
 def last_line(log: Path) -> str:
     """Last line of a command's log."""
-    lines = log.read_text(encoding=UTF_8, errors="replace").strip().splitlines()
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1] if lines else "failed without a word"
 
 

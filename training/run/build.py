@@ -249,7 +249,8 @@ def build_agent(
     variant: type[Agent] | None = None,
 ) -> Agent:
     """Build the agent of a run, or a variant of it; its initial weights depend on the run's seed alone."""
-    agent_class = variant or find_component("agent", config.agent)
+    named = find_component("agent", config.agent)
+    agent_class = variant or named
     check_actions(config.agent, agent_class, action_space)
     # An agent from outside need not have it.
     hindsight = getattr(config.agent_config, "hindsight", 0) > 0
@@ -269,7 +270,7 @@ def build_agent(
             compile=config.compile == "on",
             **more,
         )
-    if not is_ours(find_component("agent", config.agent)):
+    if not is_ours(named):
         check_agent(agent, observation_space, action_space)
     if steps is not None and not learns_beside(agent):
         raise ValueError(
