@@ -23,7 +23,7 @@ from ..backends.native import VectorBackend
 from ..make import EnvSpec, make_native_vector, make_single
 from ..registry import find_environment
 from ..validation import StackedFrames, obs_problems, resets_itself, result_problems
-from .findings import MAX_SECONDS, Findings, first_line
+from .findings import MAX_SECONDS, Findings, plain_line
 from .plays import SEED, RandomActions, mask_for
 from .plays import STEPS as REPLAYED_STEPS
 from .repeats import check_backends, check_determinism
@@ -123,7 +123,7 @@ def check_second(spec: EnvSpec, registered: registration.EnvSpec, findings: Find
         second = make_single(replace(spec, one_per_process=True), registered)
     except ValueError as error:
         findings.warn(
-            f"there can be no second copy beside a first one ({first_line(error)}): if that holds for one process, "
+            f"there can be no second copy beside a first one ({plain_line(error)}): if that holds for one process, "
             "train in it with --env.one-per-process"
         )
         return True

@@ -124,14 +124,14 @@ class Findings:
             except BaseException as error:
                 telling = isinstance(error, (ValueError, TypeError, AssertionError)) and str(error)
                 parts = [what] if telling else [what, type(error).__name__]
-                parts += [first_line(error)] if str(error) else []
+                parts += [plain_line(error)] if str(error) else []
                 message = f"{': '.join(parts)}{self.lines.of(error)}"
                 self.warn(message) if mild else self.error(message)
             finally:
                 files = {code.co_filename for code in self.lines.code.values() if code is not None}
                 for warning in [] if quiet else caught:
                     ours = issubclass(warning.category, (UserWarning, RuntimeWarning))
-                    said = first_line(warning.message)
+                    said = plain_line(warning.message)
                     if ours and said not in self._said and not OF_NO_CONCERN.search(said):
                         self._said.add(said)
                         at = (
@@ -140,7 +140,7 @@ class Findings:
                         self.warn(f"{what}: {said}{at}")
 
 
-def first_line(message: object) -> str:
+def plain_line(message: object) -> str:
     """Without the colours and labels that Gymnasium adds."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", str(message)).removeprefix("WARN: ")
     return " ".join(plain.strip().partition("\n")[0].split())

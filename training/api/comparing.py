@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .envs.registry import find_environment
 from .keywords import keyword, several
 from .passed import Passed
 from .run_object import Run
@@ -22,6 +26,9 @@ from .training.settings.trust import may_name, named_in
 from .training.settings.typed import Count, CountOrZero
 from .training.settings.usage import UsageError
 from .within import within
+
+# Asks a process of its own whether it finds an environment.
+FIND = "import sys; from palaestra.envs.registry import find_environment; find_environment(sys.argv[1])"
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,8 @@ def compare(
         seeds: seeds instead of a suite's.
         out: folder of the report; by default comparisons/runs, or comparisons/SUITE.
         episodes: evaluation episodes of each run, the same seeds for all; by default 100. Suites say their own.
-        workers: processes at a time; 0 is one a core. Runs with objects of this program are evaluated here.
+        workers: processes at a time; 0 is one a core. Runs with objects of this program, or in environments that
+            only it registers, are evaluated here.
         wandb: put tables and charts into a W&B run, too.
         trust: import what folders name even where it is neither ours nor installed.
         progress: say on stderr how far it is.
@@ -94,12 +102,13 @@ def compare(
 
 
 def score(run: Run, episodes: int, progress: bool = True) -> None:
-    """Evaluate a run in this process, where no other could: it has objects of the program's, or is trusted here only.
+    """Evaluate a run in this process, where no other could: what it names is known, or trusted, here only.
 
     Raises:
         UsageError: it has not finished.
     """
-    if all(may_name(kind, name) for kind, name in named_in(run.config)):
+    config = run.config
+    if all(may_name(kind, name) for kind, name in named_in(config)) and not only_here(config["env"]):
         return
     info = describe_run(run.folder)
     if not info.finished:
@@ -108,6 +117,20 @@ def score(run: Run, episodes: int, progress: bool = True) -> None:
     if score_of(job) is None:
         report = run.evaluate(episodes, seed=FINAL_SEED + info.seed, progress=progress)
         write_score(run.folder, json.dumps(report))
+
+
+@functools.cache
+def only_here(env_id: str) -> bool:
+    """Whether an environment is registered by this program, as by a cell of a notebook: no other process has it."""
+    try:
+        place = find_environment(env_id).entry_point
+    except ValueError:  # who evaluates says it better
+        return False
+    known = isinstance(place, str) and place.partition(".")[0] in ("gymnasium", "palaestra")
+    return (
+        not known
+        and subprocess.run([sys.executable, "-c", FIND, env_id], capture_output=True).returncode != 0
+    )
 
 
 def _shown(folder: Path) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from ..run.signals import StoppedError, handled_signals
 from ..settings.usage import UsageError
+from ..tracking.tracker import first_line
 from . import carrying
 from .carrying import Home, perform_carried
 from .jobs import GroupSeeds, Job, Outcome, grouped, perform_together
@@ -293,11 +294,6 @@ def perform_on_node(jobs: list[Job], mark: str, home: Any, seconds: float) -> li
     except Exception as error:  # whatever it is, it must not stop the other runs
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return [Outcome(job.folder, f"could not be carried: {reason}") for job in jobs]
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line; some of Ray's say nothing but their names."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def own_variables() -> dict[str, str]:

@@ -35,5 +35,5 @@ class Tracker(Protocol):
 
 
 def first_line(error: BaseException) -> str:
-    """First line of an error's message, its type where it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """First line of what an error says, its type where it says nothing, as some of Ray's do."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

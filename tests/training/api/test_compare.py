@@ -1,3 +1,4 @@
+import gymnasium
 import pytest
 
 import palaestra
@@ -13,6 +14,18 @@ def test_runs_of_every_kind_are_compared(train, count_env, tmp_path):
     passed = train(env=count_env, seed=5)
     with pytest.raises(palaestra.UsageError, match="was an object in a Python program"):
         palaestra.compare([str(passed.folder)], episodes=2, out="three", progress=False)
+
+
+def test_runs_in_an_environment_that_a_notebook_registers_are_compared(train, count_env, monkeypatch):
+    """No process of its own could find it."""
+    cell = gymnasium.envs.registration.EnvSpec("CellCount-v0", entry_point=count_env)
+    monkeypatch.setitem(gymnasium.registry, "CellCount-v0", cell)
+    runs = [
+        train(env="CellCount-v0"),
+        train("reinforce", "CellCount-v0", agent_options={"steps_per_update": 64}),
+    ]
+    found = palaestra.compare(runs, episodes=2, progress=False)
+    assert found.findings["environments"] == ["CellCount-v0"] and found.failed == []
 
 
 def test_what_cannot_be_compared(tmp_path):

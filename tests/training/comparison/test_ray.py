@@ -21,7 +21,6 @@ from palaestra.training.comparison.ray_launcher import (
     RayCluster,
     RayLauncher,
     RayOptions,
-    first_line,
     perform_on_node,
 )
 from palaestra.training.run.listing import describe_run, evaluations
@@ -112,10 +111,6 @@ def test_the_drivers_variables_are_handed_on_and_no_result_is_waited_for_for_eve
     environment = fake.units[0][0].environment
     assert environment["NEEDED_BY_THE_ENVIRONMENT"] == "1" and "RAY_OF_THE_DRIVER" not in environment
     assert outcome.error == ("Ray kept its result back for 60 s" if hangs else None)
-
-
-def test_an_error_of_ray_that_says_nothing_is_named():
-    assert first_line(OSError()) == "OSError" and first_line(OSError("a\nb")) == "a"
 
 
 def test_a_group_of_seeds_is_one_task_with_its_share_and_all_outcomes_are_shown(fake_ray):

@@ -16,7 +16,7 @@ from palaestra.training.tracking import trackers as tracking
 from palaestra.training.tracking import wandb_publish
 from palaestra.training.tracking import wandb_tracker as tracking_wandb
 from palaestra.training.tracking.metrics_file import read_metrics
-from palaestra.training.tracking.tracker import Tracker
+from palaestra.training.tracking.tracker import Tracker, first_line
 from palaestra.training.tracking.trackers import JsonlTracker, Trackers, open_tracker
 from palaestra.training.tracking.wandb_login import wandb_login, wandb_wanted
 from palaestra.training.tracking.wandb_offline import WandbRun, read_run
@@ -62,6 +62,14 @@ def log_steps(tracker: Tracker, steps: range) -> None:
 
 
 # --- the metrics file
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [(OSError("a\nb"), "a"), (OSError("\n  a\nb"), "a"), (OSError(), "OSError"), (OSError(" "), "OSError")],
+)
+def test_an_error_that_says_nothing_is_named(error, line):
+    assert first_line(error) == line
 
 
 def test_a_row_is_a_line_with_the_step_first_and_on_disk_at_once(run_dir):
