@@ -18,6 +18,7 @@ from ...agents.schedules import Schedule, check_schedules, scheduled
 from ...networks.layers import initialized
 from ...networks.stateful import Stateful
 from ...networks.tree import tree_map
+from ..settings.usage import RunFailedError
 from .visits import HashName, Visits
 
 # A cell and its count in a dictionary of so many (measured: 70 to 90).
@@ -122,7 +123,9 @@ class Bonus(LearnedReward, ABC):
             return reward, {}
         visits = self.visits.add(rows_of(transition.next_obs, rows))
         self.counter.add(len(rows))
-        bonus, metrics = self.bonus(transition, rows, visits)
+        bonus, metrics = checked(
+            f"{type(self).__name__}.bonus", self.bonus(transition, rows, visits), len(rows)
+        )
         reward[rows] = bonus * scheduled(self.bonus_config.scale, self.counter.progress)
         mean, coverage = float(reward[rows].mean()), float(len(self.visits))
         return reward, {**metrics, "bonus/mean": mean, "bonus/coverage": coverage}
@@ -140,6 +143,27 @@ class Substitute(LearnedReward, ABC):
     """A reward in place of the environment's."""
 
     replaces = True
+
+
+def checked(method: str, found: Any, size: int) -> tuple[np.ndarray, Metrics]:
+    """What a learned reward gives for `size` rows, whose class may be from outside.
+
+    Raises:
+        RunFailedError: it is no array `[size]` with metrics beside it, or one of its numbers is not finite.
+    """
+    if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[1], dict):
+        raise RunFailedError(
+            f"{method} returns {found!r:.80}; expected are rewards ({size},) and a dict of metrics"
+        )
+    paid, metrics = np.asarray(found[0]), found[1]
+    if paid.shape != (size,) or paid.dtype.kind not in "buif":
+        raise RunFailedError(
+            f"{method} returns rewards {paid.shape} of {paid.dtype}; expected are ({size},), a number for each step"
+        )
+    if not np.isfinite(paid).all():
+        odd = paid[~np.isfinite(paid)][0]
+        raise RunFailedError(f"{method} returns a reward of {odd}, which the agent cannot learn from")
+    return paid, metrics
 
 
 def valid_rows(transition: Transition) -> np.ndarray:

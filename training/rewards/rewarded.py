@@ -18,7 +18,7 @@ from ..settings.resources import Footprint
 from ..settings.usage import UsageError
 from ..tracking.progress import say
 from .features import Features
-from .reward import LearnedReward, Setting
+from .reward import LearnedReward, Setting, checked
 
 
 class Rewarded:
@@ -34,11 +34,17 @@ class Rewarded:
         self.meter = meter
 
     def step(self) -> tuple[Transition, list[Episode]]:
-        """Act once in every environment, as `Collector.step`."""
+        """Act once in every environment, as `Collector.step`.
+
+        Raises:
+            RunFailedError: a source gives what is no reward.
+        """
         transition, episodes = self.collector.step()
         total: np.ndarray = transition.reward
         for source in self.sources.values():
-            reward, metrics = source.reward(transition)
+            reward, metrics = checked(
+                f"{type(source).__name__}.reward", source.reward(transition), len(total)
+            )
             total = reward if source.replaces else total + reward
             self.meter.add(metrics)
         return transition._replace(reward=total), episodes
@@ -74,7 +80,7 @@ def build_rewards(config: RunConfig, envs: Envs) -> dict[str, LearnedReward]:
     named = {"reward": (config.reward, config.reward_config), "bonus": (config.bonus, config.bonus_config)}
     for kind, (name, options) in named.items():
         if name != "none":
-            check_agent(config, f"{kind} {name}")
+            check_hindsight(config, f"{kind} {name}")
             sources[kind] = find_component(kind, name)(options, setting)  # type: ignore[arg-type]
     return sources
 
@@ -96,7 +102,7 @@ def with_reward(taken: Footprint, source: LearnedReward, kind: str, config: RunC
     )
 
 
-def check_agent(config: RunConfig, option: str) -> None:
+def check_hindsight(config: RunConfig, option: str) -> None:
     """Raise `UsageError` where an agent would compute rewards by itself, past those that are learned."""
     # An agent from outside need not have it.
     if getattr(config.agent_config, "hindsight", 0) > 0:
