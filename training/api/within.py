@@ -14,7 +14,7 @@ from .passed import Passed
 from .training.settings.config import BLOCKS as CONFIG_BLOCKS
 from .training.settings.trust import trusting
 from .training.settings.usage import RunFailedError, UsageError
-from .training.tracking.progress import quietly
+from .training.tracking.progress import quietly, worded
 
 if TYPE_CHECKING:
     from .run_object import Run
@@ -34,15 +34,16 @@ class RunInterrupted(KeyboardInterrupt):
 
 @contextmanager
 def within(passed: Passed, progress: bool = True, trust: bool = False) -> Iterator[None]:
-    """Do something for a program, with what it has passed.
+    """Do something for a program, with what it has passed; notes and errors name options by their keywords.
 
     Raises:
-        UsageError, RunFailedError: as of the command line, options named by their keywords.
+        UsageError, RunFailedError: as of the command line.
     """
     with (
         given_objects(passed.objects),
         trusting(names=passed.names, everything=trust),
         quietly(not progress),
+        worded(in_keywords),
         same_threads(),
     ):
         try:

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TextIO
@@ -25,6 +25,7 @@ SPEED_SECONDS = 30.0
 
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 _notes: ContextVar[set[str] | None] = ContextVar("notes", default=None)
+_wording: ContextVar[Callable[[str], str]] = ContextVar("wording", default=str)
 
 
 @contextmanager
@@ -35,6 +36,16 @@ def quietly(quiet: bool = True) -> Iterator[None]:
         yield
     finally:
         _quiet.reset(token)
+
+
+@contextmanager
+def worded(wording: Callable[[str], str]) -> Iterator[None]:
+    """Put each line into other words in this thread: a program's options are no `--options`."""
+    token = _wording.set(wording)
+    try:
+        yield
+    finally:
+        _wording.reset(token)
 
 
 @contextmanager
@@ -55,7 +66,7 @@ def say(line: str) -> None:
             return
         notes.add(line)
     if not _quiet.get() or line.startswith("warning"):
-        tqdm.write(line, file=LastingStream(sys.stderr))
+        tqdm.write(_wording.get()(line), file=LastingStream(sys.stderr))
 
 
 def in_notebook(stream: TextIO) -> bool:
@@ -105,7 +116,7 @@ class Progress:
 
     def write(self, line: str) -> None:
         """Print a line without breaking the bar."""
-        tqdm.write(line, file=self._stream)
+        tqdm.write(_wording.get()(line), file=self._stream)
 
     def close(self) -> None:
         """Show where the run ended."""

@@ -174,6 +174,12 @@ def test_errors_are_those_of_the_command_line(words, keywords, capsys):
     assert not Path("runs").exists()
 
 
+def test_notes_name_keywords(train, capsys):
+    """On the command line it is `--evaluate-max-steps`."""
+    train(evaluate_max_steps=3, progress=True)
+    assert "3 steps; evaluate_max_steps N allows more" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("keywords", "line"),
     [

@@ -63,9 +63,7 @@ def test_numbers_of_any_type_are_rewards():
 def test_a_run_says_that_its_bonus_is_no_number(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a_bonus_of_my_own.py").write_text(CURIOUS, encoding="utf-8")
-    words = (
-        "ppo --env palaestra/Corridor-v0 --bonus a_bonus_of_my_own:Curious --track none --out run --steps 1024"
-    )
+    words = "ppo --env palaestra/Corridor-v0 --bonus a_bonus_of_my_own:Curious --track none --out run --steps 1024"
     assert run(["train", *words.split()]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error == "error: Curious.bonus returns a reward of nan, which the agent cannot learn from"
