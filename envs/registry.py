@@ -6,6 +6,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import re
 import warnings
 from contextlib import nullcontext
 from importlib.metadata import EntryPoint, entry_points
@@ -33,6 +34,8 @@ from .providers import find_provider
 PLUGIN_GROUP = "gymnasium.envs"
 # The plug-in name that stands for "ids without a namespace", a convention since Gym 0.21.
 ROOT = "__root__"
+# Functions by which some packages register their environments, where others do it when they are imported.
+REGISTERING = re.compile(r"register_?\w*env\w*")
 # So like a known name, it is a slip of the pen and no id of another package.
 CERTAIN = 0.9
 
@@ -76,6 +79,8 @@ def find_environment(env_id: str) -> registration.EnvSpec:
             if not is_file(module_name):
                 return registration.EnvSpec(env_id, entry_point=env_id)
             return registration.EnvSpec(name, entry_point=FromFile(Path(module_name), name))
+        if module is not None:
+            _ask_to_register(module, env_id)
         _import_package(env_id)
         load_plugins(name.rpartition("/")[0] or ROOT)
     if name not in gymnasium.registry:
@@ -109,6 +114,30 @@ def _import(module_name: str, env_id: str) -> ModuleType:
             raise ValueError(f"environment '{short_name(env_id)}': {error}") from error
         what = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(f"environment '{env_id}': cannot import {module_name}: {what}") from error
+
+
+def _ask_to_register(module: ModuleType, env_id: str) -> None:
+    try:
+        registers(module, env_id.rpartition(":")[2])
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"environment '{env_id}': {module.__name__} cannot register it: {what}") from error
+
+
+def registers(module: ModuleType, name: str) -> bool:
+    """Whether a module has registered an id; its functions for that are called where importing it was not enough.
+
+    `bluesky_gym.register_envs()` is one. What such a function raises is left as it is.
+    """
+
+    def takes_nothing(function: object) -> bool:
+        options = inspect.signature(function).parameters.values() if inspect.isfunction(function) else [None]
+        return all(option is not None and option.default is not option.empty for option in options)
+
+    for key, function in [] if name in gymnasium.registry else list(vars(module).items()):
+        if REGISTERING.fullmatch(key) and takes_nothing(function):
+            function()
+    return name in gymnasium.registry
 
 
 def environments_in(module: ModuleType) -> list[str]:

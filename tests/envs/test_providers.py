@@ -7,6 +7,7 @@ import pytest
 
 from palaestra.envs.providers import find_provider
 from palaestra.envs.registry import find_environment
+from palaestra.training.settings.trust import may_name
 
 
 @pytest.fixture
@@ -44,6 +45,32 @@ def test_the_package_that_registers_an_id_is_named_and_not_imported(site):
         == "unknown environment 'Kite-v3'; the package kite-world registers it: use kite_world:Kite-v3"
     )
     assert "kite_world" not in sys.modules
+
+
+def test_a_package_is_asked_to_register_where_importing_it_does_not(site, register):
+    """As `bluesky_gym` has it; Gymnasium's own function, which many modules import, wants a module."""
+    code = """
+        from gymnasium import register, register_envs as register_their_envs
+        def register_envs(more=True):
+            register(id="Glider-v3", entry_point="gymnasium.envs.classic_control:CartPoleEnv")
+        """
+    site("glider-world", {"glider_world.py": code})
+    hint = "the package glider-world registers it: use glider_world:Glider-v3"
+    with pytest.raises(ValueError, match=hint):
+        find_environment("Glider-v3")
+    with pytest.raises(ValueError, match="did you mean 'glider_world:Glider-v3'"):
+        find_environment("glider_world:Gliders-v3")
+    assert find_environment("glider_world:Glider-v3").id == "Glider-v3"
+    assert may_name("environment", "glider_world:Glider-v3")
+
+
+def test_a_package_that_cannot_register_is_one_line(site):
+    site("lead-world", {"lead_world.py": "def register_environments(): raise OSError('no air')"})
+    with pytest.raises(ValueError) as said:
+        find_environment("lead_world:Lead-v3")
+    assert (
+        str(said.value) == "environment 'lead_world:Lead-v3': lead_world cannot register it: OSError: no air"
+    )
 
 
 def test_the_module_that_registers_is_named_where_the_package_does_not_import_it(site):

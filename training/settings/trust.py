@@ -213,11 +213,12 @@ def _is_registered(name: str) -> bool:
         return is_environment or attribute in gymnasium.registry
     if not _is_installed(module) or attribute.startswith(ADAPTERS):
         return False
+    from ...envs.registry import registers  # imports every environment of ours
+
     try:
-        importlib.import_module(module)
+        return registers(importlib.import_module(module), attribute)
     except Exception:  # whatever it is, it does not register the environment
         return False
-    return attribute in gymnasium.registry
 
 
 def _is_our_wrapper(name: str) -> bool:
