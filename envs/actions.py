@@ -17,8 +17,8 @@ class ActionError(ValueError):
 def action_clipper(space: spaces.Space, num_envs: int, key: str = "") -> Callable[[Any], Any]:
     """Return a function that clips actions `[B, ...]` to the bounds of `space` and gives them its dtype.
 
-    It raises `ActionError` with the copy where one is not finite, or is no action of a discrete space; `key` says
-    which part of an action it is.
+    It raises `ActionError` where they are not one for each copy, and with the copy where one is not finite, or is no
+    action of a discrete space; `key` says which part of an action it is.
     """
     dtype = space.dtype
     match space:
@@ -55,6 +55,8 @@ def box_clipper(space: spaces.Box, num_envs: int, key: str) -> Callable[[Any], n
     zeros, vdot = np.zeros_like(low), np.vdot
 
     def clip(action: Any) -> np.ndarray:
+        if np.shape(action) != low.shape:
+            raise misshapen(np.asarray(action), low.shape, key)
         if vdot(zeros, action) != 0:  # NaN is not 0 either
             odd = ~np.isfinite(np.asarray(action, np.float64))
             raise wrong(np.asarray(action), odd, key)
@@ -79,6 +81,8 @@ def choice_checker(
 
     def check(action: Any) -> np.ndarray:
         given = np.asarray(action)
+        if given.shape != limit.shape or given.dtype.kind not in "iubf":
+            raise misshapen(given, limit.shape, key)
         if plain and given.dtype == whole and not counted(given.view(unsigned) >= limit):
             return given.copy()
         if np.count_nonzero((given < start) | (given > last)) or given.dtype.kind not in "iub":
@@ -88,6 +92,13 @@ def choice_checker(
         return np.array(given, dtype)
 
     return check
+
+
+def misshapen(action: np.ndarray, expected: tuple[int, ...], key: str) -> ActionError:
+    """The error for a batch of actions that has another shape than the copies take, or no numbers."""
+    return ActionError(
+        f"actions{key} {action.shape} of {action.dtype}, where {expected[0]} copies take numbers {expected}"
+    )
 
 
 def wrong(action: np.ndarray, odd: np.ndarray, key: str) -> ActionError:

@@ -1,5 +1,6 @@
 """What an environment returns and an agent chooses stays the number that it was, or is named."""
 
+import re
 import sys
 
 import cloudpickle
@@ -207,4 +208,23 @@ def test_a_copy_that_returns_odd_numbers_is_made_anew():
 )
 def test_an_action_that_is_none_is_the_agents(space, action, said):
     with pytest.raises(ActionError, match=f"^{said}, which is no action of its space$"):
+        action_clipper(space, 2)(action)
+
+
+@pytest.mark.parametrize(
+    ("space", "action", "said"),
+    [
+        (spaces.Discrete(3), [0], "actions (1,) of int64, where 2 copies take numbers (2,)"),
+        (spaces.Discrete(3), 0, "actions () of int64, where 2 copies take numbers (2,)"),
+        (spaces.Discrete(3), ["a", "b"], "actions (2,) of <U1, where 2 copies take numbers (2,)"),
+        (spaces.Discrete(3), [[0], [1]], "actions (2, 1) of int64, where 2 copies take numbers (2,)"),
+        (spaces.MultiDiscrete([2, 3]), [1, 2], "actions (2,) of int64, where 2 copies take numbers (2, 2)"),
+        (spaces.Box(-1, 1, (1,)), [0.5, 0.5], "actions (2,) of float64, where 2 copies take numbers (2, 1)"),
+        (spaces.Box(-1, 1, (1,)), None, "actions () of object, where 2 copies take numbers (2, 1)"),
+        (spaces.Dict(go=spaces.Box(-1, 1)), {"go": 0.5}, "actions['go'] () of float64, where 2 copies take"),
+    ],
+)
+def test_an_action_for_other_copies_is_told(space, action, said):
+    """As a program may give them; NumPy would broadcast some of them, and speak of axes of others."""
+    with pytest.raises(ActionError, match=re.escape(said)):
         action_clipper(space, 2)(action)
