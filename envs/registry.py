@@ -35,7 +35,7 @@ PLUGIN_GROUP = "gymnasium.envs"
 # The plug-in name that stands for "ids without a namespace", a convention since Gym 0.21.
 ROOT = "__root__"
 # Functions by which some packages register their environments, where others do it when they are imported.
-REGISTERING = re.compile(r"register_?\w*env\w*")
+REGISTERING = re.compile(r"register\w*env\w*")
 # So like a known name, it is a slip of the pen and no id of another package.
 CERTAIN = 0.9
 
@@ -129,14 +129,11 @@ def registers(module: ModuleType, name: str) -> bool:
 
     `bluesky_gym.register_envs()` is one. What such a function raises is left as it is.
     """
-
-    def takes_nothing(function: object) -> bool:
-        options = inspect.signature(function).parameters.values() if inspect.isfunction(function) else [None]
-        return all(option is not None and option.default is not option.empty for option in options)
-
     for key, function in [] if name in gymnasium.registry else list(vars(module).items()):
-        if REGISTERING.fullmatch(key) and takes_nothing(function):
-            function()
+        if REGISTERING.fullmatch(key) and inspect.isfunction(function):
+            options = inspect.signature(function).parameters.values()
+            if all(option.default is not option.empty for option in options):
+                function()
     return name in gymnasium.registry
 
 

@@ -126,11 +126,11 @@ def only_here(env_id: str) -> bool:
         place = find_environment(env_id).entry_point
     except ValueError:  # who evaluates says it better
         return False
-    known = isinstance(place, str) and place.partition(".")[0] in ("gymnasium", "palaestra")
-    return (
-        not known
-        and subprocess.run([sys.executable, "-c", FIND, env_id], capture_output=True).returncode != 0
-    )
+    if isinstance(place, str) and place.partition(".")[0] in ("gymnasium", "palaestra"):
+        return False
+    # -P: as the processes that evaluate are started.
+    asked = subprocess.run([sys.executable, "-P", "-c", FIND, env_id], capture_output=True)
+    return asked.returncode != 0
 
 
 def _shown(folder: Path) -> str:
