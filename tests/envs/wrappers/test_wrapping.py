@@ -17,6 +17,10 @@ def mine(tmp_path, monkeypatch):
         "    def reward(self, reward): return reward * self.by\n"
         "def plus_one(env): return gymnasium.wrappers.TransformReward(env, lambda reward: reward + 1)\n"
         "def forgetful(env): pass\n"
+        "import numpy as np\n"
+        "def weighted(env, weight: np.ndarray, names: 'list | np.ndarray' = ()):\n"
+        "    assert weight.shape == (2,) and list(names) == names\n"
+        "    return gymnasium.wrappers.TransformReward(env, lambda reward: float(weight @ [reward, reward]))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -32,6 +36,13 @@ def reward(*wrappers, **kwargs):
 def test_wrappers_go_on_from_the_inside_out(mine):
     assert reward("wrappers_of_mine:Scale", "wrappers_of_mine:plus_one") == [11, 11]
     assert reward("wrappers_of_mine:plus_one", "wrappers_of_mine:Scale(by=3)") == [6, 6]
+
+
+def test_lists_are_arrays_where_an_argument_is_annotated_as_one(mine):
+    """As `mo_gymnasium.wrappers:LinearReward` wants its weights (1.3.2)."""
+    assert reward("wrappers_of_mine:weighted(weight=[0.5, 2], names=['a'])") == [2.5, 2.5]
+    _, arguments = find_wrapper("gymnasium.wrappers:RescaleAction(min_action=[-1, -2], max_action=1)")
+    assert arguments["min_action"].tolist() == [-1, -2] and arguments["max_action"] == 1
 
 
 def test_wrappers_in_worker_processes(mine):
