@@ -61,9 +61,9 @@ def _as_annotated(make: Callable[..., Any], name: str, value: Any) -> Any:
     """A list as an array, where a wrapper's argument is annotated as one: weights, or bounds of each dimension."""
     parameter = inspect.signature(make).parameters.get(name)
     wanted = "" if parameter is None else str(parameter.annotation)
-    return (
-        np.array(value) if isinstance(value, list) and "ndarray" in wanted and "list" not in wanted else value
-    )
+    if isinstance(value, list) and "ndarray" in wanted and "list" not in wanted:
+        return np.array(value)
+    return value
 
 
 def _can_wrap(value: Any) -> bool:
