@@ -112,16 +112,20 @@ def _import(module_name: str, env_id: str) -> ModuleType:
     except Exception as error:
         if is_file(module_name):
             raise ValueError(f"environment '{short_name(env_id)}': {error}") from error
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"environment '{env_id}': cannot import {module_name}: {what}") from error
+        raise ValueError(f"environment '{env_id}': cannot import {module_name}: {_said(error)}") from error
 
 
 def _ask_to_register(module: ModuleType, env_id: str) -> None:
     try:
         registers(module, env_id.rpartition(":")[2])
     except Exception as error:
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"environment '{env_id}': {module.__name__} cannot register it: {what}") from error
+        raise ValueError(
+            f"environment '{env_id}': {module.__name__} cannot register it: {_said(error)}"
+        ) from error
+
+
+def _said(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def registers(module: ModuleType, name: str) -> bool:
