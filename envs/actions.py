@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
+from .backends.returned import described
+
 
 class ActionError(ValueError):
     """An agent chose what is no action; the message ends the sentence `the agent chose ...`."""
+
+
+class ActionFormError(ActionError):
+    """It has another form than actions have: the code of the agent is at fault, not what it has learned."""
 
 
 def action_clipper(space: spaces.Space, num_envs: int, key: str = "") -> Callable[[Any], Any]:
@@ -24,10 +30,10 @@ def action_clipper(space: spaces.Space, num_envs: int, key: str = "") -> Callabl
     match space:
         case spaces.Dict():
             parts = {name: action_clipper(part, num_envs, f"{key}[{name!r}]") for name, part in space.items()}
-            return lambda action: {name: clip(action[name]) for name, clip in parts.items()}
+            return dict_clipper(parts, key)
         case spaces.Tuple():
             clips = [action_clipper(part, num_envs, f"{key}[{n}]") for n, part in enumerate(space)]
-            return lambda action: tuple(clip(part) for clip, part in zip(clips, action, strict=True))
+            return tuple_clipper(clips, key)
         case spaces.Box():
             return box_clipper(space, num_envs, key)
         case spaces.Discrete():
@@ -43,6 +49,36 @@ def action_clipper(space: spaces.Space, num_envs: int, key: str = "") -> Callabl
             return choice_checker(np.zeros_like(bits), bits, num_envs, np.dtype(dtype), key)
     # A copy: environments may keep what they are given, or change it.
     return lambda action: np.array(action, dtype)
+
+
+def dict_clipper(parts: dict[str, Callable[[Any], Any]], key: str) -> Callable[[Any], dict[str, Any]]:
+    """Return what clips the parts of an action by their names."""
+    named = ", ".join(map(repr, parts))
+
+    def clip(action: Any) -> dict[str, Any]:
+        if not isinstance(action, Mapping):
+            raise ActionFormError(
+                f"actions{key} as {type(action).__name__}, where copies take a dict of {named}"
+            )
+        for name in parts:
+            if name not in action:
+                raise ActionFormError(f"actions{key} without {name!r}, where copies take a dict of {named}")
+        return {name: clip(action[name]) for name, clip in parts.items()}
+
+    return clip
+
+
+def tuple_clipper(clips: list[Callable[[Any], Any]], key: str) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what clips the parts of an action by their places."""
+
+    def clip(action: Any) -> tuple[Any, ...]:
+        if not isinstance(action, (tuple, list)) or len(action) != len(clips):
+            raise ActionFormError(
+                f"actions{key} as {described(action)}, where copies take a tuple of {len(clips)}"
+            )
+        return tuple(clip(part) for clip, part in zip(clips, action, strict=True))
+
+    return clip
 
 
 def box_clipper(space: spaces.Box, num_envs: int, key: str) -> Callable[[Any], np.ndarray]:
@@ -94,9 +130,9 @@ def choice_checker(
     return check
 
 
-def misshapen(action: np.ndarray, expected: tuple[int, ...], key: str) -> ActionError:
+def misshapen(action: np.ndarray, expected: tuple[int, ...], key: str) -> ActionFormError:
     """The error for a batch of actions that has another shape than the copies take, or no numbers."""
-    return ActionError(
+    return ActionFormError(
         f"actions{key} {action.shape} of {action.dtype}, where {expected[0]} copies take numbers {expected}"
     )
 

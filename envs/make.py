@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import os
 import re
 import traceback
@@ -17,6 +15,7 @@ from gymnasium import spaces
 from gymnasium.envs import registration
 from gymnasium.vector import VectorEnv
 
+from .arguments import creator_of, nearest_argument, with_arrays
 from .autoreset import BackendEnvs
 from .backends.backend import Backend
 from .backends.cartpole import FastCartPole, same_as_gymnasium
@@ -219,7 +218,9 @@ def make_single(spec: EnvSpec, registered: registration.EnvSpec) -> gymnasium.En
     quieten_mujoco(registered.entry_point)
     try:
         # Without Gymnasium's checker, which asserts more than agents need, and warns in every worker process.
-        env = gymnasium.make(registered, **{"disable_env_checker": True} | _arguments(spec))
+        env = gymnasium.make(
+            registered, **{"disable_env_checker": True} | _arguments(spec, registered.entry_point)
+        )
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # one that wants to end the whole program has failed
@@ -253,7 +254,10 @@ def make_native_vector(spec: EnvSpec, registered: registration.EnvSpec) -> Vecto
         registered = replace(registered, vector_entry_point=OUR_CARTPOLE)
     try:
         env = gymnasium.make_vec(
-            registered, spec.num_envs, vectorization_mode="vector_entry_point", **_arguments(spec)
+            registered,
+            spec.num_envs,
+            vectorization_mode="vector_entry_point",
+            **_arguments(spec, registered.vector_entry_point),
         )
     except Exception as error:
         raise _explained(spec, registered.vector_entry_point, error) from error
@@ -277,9 +281,11 @@ def make_ale(spec: EnvSpec, registered: registration.EnvSpec) -> VectorEnv:
     return make_native_vector(replace(spec, kwargs=protocol, render_mode=None), registered)
 
 
-def _arguments(spec: EnvSpec) -> dict[str, Any]:
+def _arguments(spec: EnvSpec, entry_point: Any) -> dict[str, Any]:
+    lists = any(isinstance(value, list) for value in spec.kwargs.values())
+    kwargs = with_arrays(creator_of(entry_point), spec.kwargs) if lists else spec.kwargs
     # Many constructors take no render_mode at all.
-    return spec.kwargs if spec.render_mode is None else spec.kwargs | {"render_mode": spec.render_mode}
+    return kwargs if spec.render_mode is None else kwargs | {"render_mode": spec.render_mode}
 
 
 def _explained(spec: EnvSpec, entry_point: Any, error: BaseException) -> ValueError:
@@ -289,7 +295,9 @@ def _explained(spec: EnvSpec, entry_point: Any, error: BaseException) -> ValueEr
     if unexpected and unexpected[1] == "render_mode":
         return ValueError(f"environment '{spec.id}' cannot be drawn: it takes no render_mode")
     if unexpected and unexpected[1] in spec.kwargs:
-        return ValueError(f"environment '{spec.id}' takes no argument {_nearest(unexpected[1], entry_point)}")
+        return ValueError(
+            f"environment '{spec.id}' takes no argument {nearest_argument(unexpected[1], creator_of(entry_point))}"
+        )
     if missing := re.search(r"missing \d+ required (?:\S+ )?arguments?: (.*?)( was raised|$)", message):
         return ValueError(f"environment '{spec.id}' needs {missing[1]}: give it with --env-kwargs NAME=VALUE")
     if isinstance(error, AssertionError | AttributeError) and _raised_by_gymnasium(error):
@@ -314,16 +322,3 @@ def _explained(spec: EnvSpec, entry_point: Any, error: BaseException) -> ValueEr
 def _raised_by_gymnasium(error: Exception) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
     return Path(gymnasium.__file__).parent in Path(frames[-1].filename).parents
-
-
-def _nearest(name: str, entry_point: Any) -> str:
-    creator = entry_point if callable(entry_point) else registration.load_env_creator(entry_point)
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    known = {p.name for p in inspect.signature(creator).parameters.values() if p.kind in named}
-    known = (known | {"max_episode_steps"}) - {"num_envs", "render_mode"}
-    nearest = difflib.get_close_matches(name, known, n=1)
-    return (
-        f"'{name}'; did you mean '{nearest[0]}'?"
-        if nearest
-        else f"'{name}'; it takes {', '.join(sorted(known))}"
-    )

@@ -15,7 +15,7 @@ import numpy as np
 from ...networks.tree import UnfitValueError
 
 ONE_NUMBER = (
-    "it must be one number: weigh several objectives with --env.wrappers mo_gymnasium.wrappers:LinearReward"
+    "it must be one number: weigh several objectives with the wrapper mo_gymnasium.wrappers:LinearReward"
 )
 NUMBERS = (int, float, np.integer, np.floating, np.bool_)
 
@@ -91,6 +91,12 @@ def as_info(info: Any) -> dict[str, Any]:
     return dict(info) if isinstance(info, Mapping) else {}
 
 
+def drawn_as(frame: Any) -> str:
+    """`float64 of shape (4, 4)`, or the type of what is no array."""
+    values = np.asarray(frame)
+    return f"{values.dtype} of shape {values.shape}" if values.ndim else type(frame).__name__
+
+
 def as_picture(frame: Any) -> np.ndarray:
     """What `render` returned as uint8 `[height, width, 3]`: grey ones, transparent ones and floats up to 1 are taken.
 
@@ -105,8 +111,9 @@ def as_picture(frame: Any) -> np.ndarray:
         if values.dtype.kind not in "biuf" or not (
             grey or (values.ndim == 3 and values.shape[2] in (1, 3, 4))
         ):
-            kind = f"{values.dtype} of shape {values.shape}" if values.ndim else type(frame).__name__
-            raise UnfitValueError(f"{kind} from render; pictures are uint8 of shape (height, width, 3)")
+            raise UnfitValueError(
+                f"{drawn_as(frame)} from render; pictures are uint8 of shape (height, width, 3)"
+            )
         if values.dtype.kind == "f":
             if not np.isfinite(values).all():
                 raise UnfitValueError("a picture with NaN or infinity from render")

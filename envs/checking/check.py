@@ -20,6 +20,7 @@ from ...networks.tree import read_row, tree_map
 from ..autoreset import BackendEnvs
 from ..backends.copies import close_env, drawn
 from ..backends.native import VectorBackend
+from ..backends.returned import drawn_as
 from ..make import EnvSpec, make_native_vector, make_single
 from ..registry import find_environment
 from ..validation import StackedFrames, obs_problems, resets_itself, result_problems
@@ -261,13 +262,12 @@ def check_render(spec: EnvSpec, registered: registration.EnvSpec, findings: Find
     env = make_single(replace(spec, render_mode="rgb_array"), registered)
     try:
         env.reset(seed=SEED)
-        frame = np.asarray(drawn(env))
+        frame = drawn(env)
     finally:
         close_env(env)
-    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-        findings.warn(
-            f"render returns {frame.dtype} of shape {frame.shape}; videos need uint8 of shape (height, width, 3)"
-        )
+    values = np.asarray(frame)
+    if values.ndim != 3 or values.shape[2] != 3 or values.dtype != np.uint8:
+        findings.warn(f"render returns {drawn_as(frame)}; videos need uint8 of shape (height, width, 3)")
 
 
 def check_vector(spec: EnvSpec, registered: registration.EnvSpec, findings: Findings) -> None:

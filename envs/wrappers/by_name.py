@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import gymnasium
-import numpy as np
 
+from ..arguments import with_arrays
 from ..moved import current_name
 from ..outside import is_file, load_module
 from .stateful import refuse_stateful, wrapped_since
@@ -54,16 +54,7 @@ def find_wrapper(wrapper: str) -> tuple[Callable[..., Any], dict[str, Any]]:
         hint = f"; did you mean '{module_name}:{nearest[0]}'?" if nearest else ""
         what = f"has no {name}" if found is None else f"has a {name}, but it is no wrapper and no function"
         raise ValueError(f"wrapper '{wrapper}': {module_name} {what}{hint}")
-    return found, {key: _as_annotated(found, key, value) for key, value in arguments.items()}
-
-
-def _as_annotated(make: Callable[..., Any], name: str, value: Any) -> Any:
-    """A list as an array, where a wrapper's argument is annotated as one: weights, or bounds of each dimension."""
-    parameter = inspect.signature(make).parameters.get(name)
-    wanted = "" if parameter is None else str(parameter.annotation)
-    if isinstance(value, list) and "ndarray" in wanted and "list" not in wanted:
-        return np.array(value)
-    return value
+    return found, with_arrays(found, arguments)
 
 
 def _can_wrap(value: Any) -> bool:

@@ -287,6 +287,26 @@ def test_classes_and_functions_that_nobody_registered(tmp_path, monkeypatch):
     )
 
 
+def test_lists_are_arrays_where_an_environment_takes_arrays(tmp_path, monkeypatch):
+    """As mo-gymnasium's `four-room-v0` takes its map (1.3.2)."""
+    (tmp_path / "maps_of_mine.py").write_text(
+        "import numpy as np\n"
+        "from gymnasium.envs.classic_control import CartPoleEnv\n"
+        "class Sea(CartPoleEnv):\n"
+        "    def __init__(self, depth: 'np.ndarray', map=np.eye(2), names=('a',), render_mode=None):\n"
+        "        super().__init__()\n"
+        "        assert depth.shape == (2,) and map.shape == (2, 1) and names == ['b']\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    kwargs = {"depth": [1, 2], "map": [[3], [4]], "names": ["b"]}
+    for name in ("maps_of_mine:Sea", f"{tmp_path}/maps_of_mine.py:Sea"):
+        make_envs(EnvSpec(name, 1, kwargs=kwargs)).close()
+    assert kwargs["depth"] == [1, 2]  # what a checkpoint remembers
+    assert message(EnvSpec("maps_of_mine:Sea", 1, kwargs={"dept": [1, 2]})) == (
+        "environment 'maps_of_mine:Sea' takes no argument 'dept'; did you mean 'depth'?"
+    )
+
+
 def test_packages_that_are_not_installed_name_the_extra(monkeypatch):
     monkeypatch.setitem(registry.PACKAGES, "Far-", registry.Package("no_such_package", "far"))
     assert message(EnvSpec("Far-Away-v0")) == (

@@ -42,7 +42,7 @@ class Group:
             try:
                 transition, episodes = self.collector.step()
             except ActionError as error:
-                raise self._at_fault().session.failed(f"it chose {error}") from error
+                raise self._at_fault().session.failed(f"it chose {error}", error) from error
             if lost := [index for index in self.agents.lost if learning[index]]:
                 for index in lost:
                     member = self.members[index]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...agents.divergence import broken_metric, broken_part
-from ...envs.actions import ActionError
+from ...envs.actions import ActionError, ActionFormError
 from ..settings.config import CONFIG_FILE, RunConfig, to_dict
 from ..settings.trust import command_for
 from ..settings.usage import RunFailedError
@@ -76,7 +76,7 @@ class Session:
         except StoppedError:
             return
         except RunFailedError as error:
-            raise self.failed(str(error)) from error
+            raise self.failed(str(error), error.__cause__) from error
         self.evaluated_step = self.clock.step
         report_evaluation(self.run_dir, self.tracker, self.evaluation, self.clock.step)
 
@@ -121,19 +121,19 @@ class Session:
         try:
             yield
         except ActionError as error:
-            raise self.failed(f"it chose {error}") from error
+            raise self.failed(f"it chose {error}", error) from error
 
-    def failed(self, what: str) -> RunFailedError:
+    def failed(self, what: str, cause: BaseException | None = None) -> RunFailedError:
         """What to raise where the agent, not its environment, is the reason that a run cannot go on."""
         config, saved = self.config, list_checkpoints(self.run_dir)
+        said = f"agent {config.agent} cannot go on at step {self.clock.step:,}: {what}"
+        if isinstance(cause, ActionFormError):  # smaller steps would not help
+            return RunFailedError(f"{said}; what its `act` returns has to be changed")
         steps = [f"agent.{f.name}" for f in fields(config.agent_config) if f.name.endswith("learning_rate")]
         change = f"lower {' or '.join(steps) or 'the step size'} in {self.run_dir / 'config.yaml'}"
         start = f"the checkpoint of step {int(saved[-1].name):,}" if saved else "the beginning"
         go_on = command_for(to_dict(config), "train", "--resume", self.run_dir)
-        return RunFailedError(
-            f"agent {config.agent} cannot go on at step {self.clock.step:,}: {what}; {change} "
-            f"(or make rewards smaller), then go on from {start}: {go_on}"
-        )
+        return RunFailedError(f"{said}; {change} (or make rewards smaller), then go on from {start}: {go_on}")
 
     def result(self) -> Result:
         """How the session has ended."""

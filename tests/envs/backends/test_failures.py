@@ -387,7 +387,7 @@ def test_a_vector_of_rewards_is_one_line(make):
     envs = make("sync", lambda env: setattr(env, "bad_reward", np.zeros(2)))
     envs.reset()
     said = (
-        r"a reward of shape \(2,\); it must be one number: weigh several objectives with --env.wrappers "
+        r"a reward of shape \(2,\); it must be one number: weigh several objectives with the wrapper "
         "mo_gymnasium.wrappers:LinearReward"
     )
     with pytest.raises(EnvironmentFailedError, match=said):

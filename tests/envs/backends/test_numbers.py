@@ -21,6 +21,7 @@ from palaestra.envs.backends.sync import SyncBackend
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 BYTES = spaces.Box(0, 255, (2,), np.uint8)
+GO_AND_SEE = spaces.Dict(go=spaces.Discrete(2), see=spaces.Discrete(2))
 
 
 class Odd(gymnasium.Env):
@@ -222,6 +223,19 @@ def test_an_action_that_is_none_is_the_agents(space, action, said):
         (spaces.Box(-1, 1, (1,)), [0.5, 0.5], "actions (2,) of float64, where 2 copies take numbers (2, 1)"),
         (spaces.Box(-1, 1, (1,)), None, "actions () of object, where 2 copies take numbers (2, 1)"),
         (spaces.Dict(go=spaces.Box(-1, 1)), {"go": 0.5}, "actions['go'] () of float64, where 2 copies take"),
+        (GO_AND_SEE, {"go": [0, 1]}, "actions without 'see', where copies take a dict of 'go', 'see'"),
+        (GO_AND_SEE, [0, 1], "actions as list, where copies take a dict of 'go', 'see'"),
+        (
+            spaces.Dict(a=GO_AND_SEE),
+            {"a": {}},
+            "actions['a'] without 'go', where copies take a dict of 'go', 'see'",
+        ),
+        (
+            spaces.Tuple([spaces.Discrete(2)]),
+            ([0, 1], [0, 1]),
+            "actions as 2 values, where copies take a tuple of 1",
+        ),
+        (spaces.Tuple([spaces.Discrete(2)]), 0, "actions as int, where copies take a tuple of 1"),
     ],
 )
 def test_an_action_for_other_copies_is_told(space, action, said):

@@ -205,6 +205,16 @@ class HashedStrings(Sound):
         return np.full(2, hash("corridor") % 1000 / 1000, np.float32)
 
 
+class NothingDrawn(Sound):
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def render(self):
+        return None
+
+
 class GreyPicture(Sound):
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
 
@@ -294,6 +304,7 @@ def test_findings_say_which_line_to_fix(register):
             GreyPicture,
             "render returns float64 of shape (4, 4); videos need uint8 of shape (height, width, 3)",
         ),
+        (NothingDrawn, "render returns NoneType; videos need uint8 of shape (height, width, 3)"),
         (NoPicture, "render: OSError: no display"),
     ],
     ids=lambda x: x.__name__ if isinstance(x, type) else "",
@@ -702,7 +713,7 @@ def test_a_vector_of_rewards_names_its_shape_and_the_wrapper_for_it():
     result = (np.zeros(2, np.float32), np.zeros(3), False, False, {})
     assert [problem.what for problem in result_problems(Sound.observation_space, result)] == [
         "a reward of shape (3,); it must be one number: "
-        "weigh several objectives with --env.wrappers mo_gymnasium.wrappers:LinearReward"
+        "weigh several objectives with the wrapper mo_gymnasium.wrappers:LinearReward"
     ]
 
 

@@ -249,6 +249,35 @@ def test_a_diverged_run_stops_and_keeps_what_was_sound(agent, env, options, said
     assert "NaN" not in (out / "metrics.jsonl").read_text()
 
 
+@pytest.mark.parametrize(
+    ("acts", "said"),
+    [
+        (99, "at step 392: it chose actions (1,) of int64, where 4 copies take numbers (4,)"),
+        (
+            101,
+            "at step 400: in an evaluation the agent chose actions (1,) of int64, where 20 copies take numbers (20,)",
+        ),
+    ],
+)
+def test_smaller_steps_are_no_advice_where_actions_have_another_form(acts, said, tmp_path, capsys):
+    (tmp_path / f"acts_{acts}_times.py").write_text(
+        "from palaestra.agents.ppo import PPO\n"
+        "class Short(PPO):\n"
+        "    acted = 0\n"
+        "    def act(self, obs, state, first, explore=True):\n"
+        "        self.acted += 1\n"
+        "        action, state = super().act(obs, state, first, explore)\n"
+        f"        return action[: 1 if self.acted > {acts} else None], state\n"
+    )
+    words = (
+        f"train acts_{acts}_times:Short --env CartPole-v1 --steps 2000 --num-envs 4 --track none --out run"
+    )
+    assert run([*words.split(), "--evaluate-every", "400"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"error: agent acts_{acts}_times:Short cannot go on {said}; what its `act` returns has to be changed"
+    )
+
+
 def test_a_diverged_run_goes_on_with_a_smaller_step_size(tmp_path, capsys):
     out = tmp_path / "run"
     words = ["train", "ppo", "--env", "CartPole-v1", "--steps", "4000", "--agent.learning-rate", "1e30"]
