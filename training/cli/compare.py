@@ -24,7 +24,7 @@ class CompareOptions:
     agents: tuple[str, ...] = ()
     """Only these agents of the suite, as its report calls them: ppo, sb3/ppo; by default all."""
     seeds: str | None = None
-    """Seeds instead of the suite's: 8 is 0 to 7, 100-104, or 3,5."""
+    """Seeds instead of the suite's: 8 is 0 to 7, 100-104, or 3,5; 100-100 is one."""
     out: Path | None = None
     """Folder of the runs and the report; by default comparisons/NAME. What is there already is used again."""
     workers: CountOrZero = 0

@@ -20,6 +20,7 @@ from ..settings.trust import check_names
 from ..settings.typed import Count, build, flat, unlike
 from ..settings.usage import UsageError, nearest
 from ..settings.yaml_files import load_yaml, parse_yaml
+from ..tracking.progress import say
 from .references import References, read_references
 
 # Options of its runs that a suite settles by itself, and where.
@@ -162,6 +163,9 @@ def part_of(suite: Suite, part: Part) -> Suite:
     _check_chosen("--envs", part.envs, {env for match in suite.matches for env in match.environments}, suite)
     labels = {agent.label for match in suite.matches for agent in match.agents}
     _check_chosen("--agents", part.agents, labels, suite)
+    own, count = {seed for match in suite.matches for seed in match.seeds}, len(part.seeds)
+    if part.seeds == tuple(range(count)) and count in own and own.isdisjoint(part.seeds):
+        say(f"note: --seeds {count} is seeds 0 to {count - 1}; seed {count} alone is --seeds {count}-{count}")
     matches = []
     for match in suite.matches:
         agents = tuple(agent for agent in match.agents if not part.agents or agent.label in part.agents)

@@ -207,6 +207,15 @@ def test_a_part_of_a_suite_has_some_of_its_environments_and_other_seeds(tmp_path
     ]
 
 
+def test_a_number_of_seeds_that_is_one_of_the_suites_is_told_apart(tmp_path, capsys):
+    path = tmp_path / "fresh.yaml"
+    path.write_text("seeds: [7, 8]\nmatches: [{agents: [ppo], environments: {CartPole-v1: 1k}}]")
+    suite = read_suite(str(path))
+    for seeds in [range(3), [7], range(9), range(7)]:
+        part_of(suite, Part(seeds=tuple(seeds)))
+    assert capsys.readouterr().err == "note: --seeds 7 is seeds 0 to 6; seed 7 alone is --seeds 7-7\n"
+
+
 def test_a_part_of_a_suite_has_some_of_its_agents_by_what_they_are_called(tmp_path):
     path = tmp_path / "two.yaml"
     first = "{agents: [ppo, sb3/ppo], environments: {CartPole-v1: 1k, Pendulum-v1: 3k}}"
