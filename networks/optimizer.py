@@ -11,11 +11,16 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import hardshrink
 
 from .compiled.step import LossFunction, NotCompiledError, Step, compile_step, functional_step
 
 Network = TypeVar("Network", bound=nn.Module)
 
+# Smaller moments are zero; it is too small for any step that they make to be seen. Without gradients, those of units
+# that are dead for instance, moments would decay to denormal numbers (below 2^-126), on which CPUs take many times as
+# long, and stay there for good: 0.9 times 4 units in the last place are 4 again. Half of TD3's do in 30,000 steps.
+VANISHING = 2.0**-110
 
 # (optimiser, loss, batch, scales) -> metrics: one step, which other processes take, too; None where it is not shared.
 Share = Callable[["FlatAdam", LossFunction, tuple[Any, ...], Tensor], dict[str, Tensor] | None]
@@ -171,6 +176,8 @@ class FlatAdam:
         beta1, beta2 = self.betas
         mean.lerp_(gradient, 1 - beta1)
         square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        for moment in (mean, square):
+            moment.copy_(hardshrink(moment, VANISHING))
         denominator = square.sqrt().mul_(scales[1]).add_(self.epsilon)
         step = mean / denominator * scales[0]
         vector.sub_(step if self.pace is None else step * self.pace)

@@ -238,6 +238,33 @@ def test_parameters_without_gradient_stay():
     assert torch.equal(modules["scale"].weight, before)
 
 
+@pytest.mark.parametrize(
+    "compile",
+    [False, pytest.param(True, marks=[pytest.mark.slow, pytest.mark.filterwarnings("ignore")])],
+)
+def test_moments_without_a_gradient_vanish_and_nothing_else_does(compile):
+    """They would stay at a few units in the last place for ever, where arithmetic is slow."""
+    layer = nn.Linear(3, 1, bias=False)
+    optimizer = FlatAdam(layer, compile=compile)
+
+    def loss(x):
+        return layer(x).sum(), {}
+
+    before = layer.weight.detach().clone()
+    optimizer.step(loss, (torch.tensor([[1.0, 1e-6, 0.0]]),), 1e-3)
+    for _ in range(999):
+        optimizer.step(loss, (torch.tensor([[0.0, 1e-6, 0.0]]),), 1e-3)
+    assert optimizer.mean[0] == 0 and optimizer.square[0].item() == pytest.approx(1e-3 * 0.999**999, rel=1e-3)
+    assert optimizer.mean[1].item() == pytest.approx(1e-6, rel=1e-3)
+    assert optimizer.square[1].item() == pytest.approx(1e-12 * (1 - 0.999**1000), rel=1e-3)
+    moved = (layer.weight - before)[0].tolist()
+    assert moved[1] == pytest.approx(-1000 * 1e-3 * 1e-6 / (1e-6 + 1e-8), rel=1e-2) and moved[2] == 0
+    optimizer.square[0] = 1e-33
+    for _ in range(999):
+        optimizer.step(loss, (torch.tensor([[0.0, 1e-6, float("nan")]]),), 1e-3)
+    assert optimizer.square[0] == 0 and optimizer.mean[2].isnan()
+
+
 def test_state_goes_on_exactly():
     left = network()
     ours = FlatAdam(left, max_grad_norm=0.5)
